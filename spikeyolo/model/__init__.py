@@ -1,0 +1,1 @@
+"""The spiking network: neurons, blocks, detector, decoding."""

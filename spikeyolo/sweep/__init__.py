@@ -1,0 +1,1 @@
+"""Sweeps: many runs, searched by Optuna. Knows nothing of events or networks."""

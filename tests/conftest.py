@@ -1,0 +1,27 @@
+"""Fixtures shared by all rooms: small real things, not mocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real recordings beside the project; tests that need it are marked ``real``."""
+    folder = REPOSITORY.parent / "shared" / "data" / "real"
+    if not folder.is_dir():
+        pytest.skip("the real recordings are not beside the project (../shared/data/real)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reference_data() -> Path:
+    """The folder of reference vectors of the published network."""
+    folder = REPOSITORY.parent / "shared" / "design" / "reference"
+    if not folder.is_dir():
+        pytest.skip("the reference vectors are not beside the project (../shared/design/reference)")
+    return folder
