@@ -1,0 +1,219 @@
+"""HDF5 recordings: columns as eTraM, Gen1 conversions and DSEC keep them, and Prophesee's ``CD/events`` records.
+
+Layouts: https://dsec.ifi.uzh.ch/data-format/ (DSEC); https://docs.prophesee.ai/stable/data/file_formats/hdf5.html
+(Prophesee); eTraM and Gen1 conversions keep ``events/{x,y,p,t}`` with ``width`` and ``height`` beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin  # noqa: F401  registers blosc and its kin with HDF5
+import numpy as np
+import numpy.typing as npt
+
+from spikeyolo.errors import RecordingError
+from spikeyolo.events.formats.ecf import ECF_FILTER, MAX_EVENTS, decode_chunk
+from spikeyolo.events.formats.reader import CheckedReader
+from spikeyolo.events.types import Events
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+DSEC_SIZE = (640, 480)
+# What h5py raises where the file's own structure is damaged.
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+
+
+def open_hdf5(path: Path, *, strict: bool, size: tuple[int, int] | None) -> CheckedReader:
+    """Open by the layout found inside.
+
+    Raises:
+        RecordingError: HDF5 refuses the file (damaged or truncated), or no known layout is in it.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            if isinstance(file.get("CD/events"), h5py.Dataset):
+                return RecordReader(path, file, strict=strict, size=size)
+            group = file.get("events")
+            if isinstance(group, h5py.Group) and all(isinstance(group.get(name), h5py.Dataset) for name in "xypt"):
+                return ColumnReader(path, file, strict=strict, size=size)
+            found = ", ".join(sorted(file)) or "nothing"
+    except DAMAGE as error:
+        raise RecordingError(
+            f"{path}: HDF5 cannot read it ({_first_line(error)}); expected a whole HDF5 recording"
+        ) from error
+    raise RecordingError(
+        f"{path}: an HDF5 file that holds {found}; expected events/x,y,p,t (eTraM, Gen1, DSEC) or CD/events (Prophesee)"
+    )
+
+
+class ColumnReader(CheckedReader):
+    """``events/{x,y,p,t}`` columns: eTraM and Gen1 conversions, and DSEC with its ``t_offset``."""
+
+    def __init__(self, path: Path, file: Any, *, strict: bool, size: tuple[int, int] | None) -> None:
+        dsec = "t_offset" in file
+        offset = _scalar(file["t_offset"]) if dsec else 0
+        super().__init__(path, "hdf5-dsec" if dsec else "hdf5-columns", 0, 0, time_offset_us=offset or 0, strict=strict)
+        found = _find_size(file, ("", "events")) or size or (DSEC_SIZE if dsec else None)
+        self.width, self.height = found or self.guess_size()
+        self._columns = [file["events"][name] for name in "txyp"]
+        lengths = {name: column.shape for name, column in zip("txyp", self._columns)}
+        if len(set(lengths.values())) > 1 or len(lengths["t"]) != 1:
+            raise RecordingError(f"{path}: columns differ in shape ({lengths}); expected one row an event")
+        for name, column in zip("txyp", self._columns):
+            if column.dtype.kind not in "iub":
+                raise RecordingError(f"{path}: events/{name} has type {column.dtype}; expected integers")
+        self._columns = []
+
+    def _decode(self, max_events: int) -> Iterator[Events]:
+        with _reopened(self.path) as file:
+            datasets = [file["events"][name] for name in "txyp"]
+            for parts in _slices(self, datasets, len(datasets[0]), max_events):
+                yield _checked_columns(self, *parts)
+
+
+class RecordReader(CheckedReader):
+    """Prophesee's ``CD/events``: records of x, y, p, t, plain or in ECF chunks."""
+
+    def __init__(self, path: Path, file: Any, *, strict: bool, size: tuple[int, int] | None) -> None:
+        super().__init__(path, "hdf5-prophesee", 0, 0, strict=strict)
+        dataset = file["CD/events"]
+        names = dataset.dtype.names or ()
+        if len(dataset.shape) != 1 or not set("xypt") <= set(names):
+            raise RecordingError(f"{path}: CD/events has type {dataset.dtype}; expected records of x, y, p and t")
+        self._ecf = _require_filters(path, dataset)
+        self.width, self.height = _find_size(file, ("", "CD", "CD/events")) or size or self.guess_size()
+
+    def _decode(self, max_events: int) -> Iterator[Events]:
+        with _reopened(self.path) as file:
+            dataset = file["CD/events"]
+            if self._ecf:
+                yield from self._decode_ecf(dataset, max_events)
+                return
+            for (records,) in _slices(self, [dataset], len(dataset), max_events):
+                yield _checked_columns(self, *(records[name] for name in "txyp"))
+
+    def _decode_ecf(self, dataset: Any, max_events: int) -> Iterator[Events]:
+        """Chunks are decoded here, as the codec is not among the filters h5py brings."""
+        length, chunk = len(dataset), dataset.chunks[0]
+        first = 0
+        while first < length:
+            room = min(max_events, length - first) + MAX_EVENTS
+            t, x, y, p = (np.empty(room, kind) for kind in (np.int64, np.uint16, np.uint16, np.uint8))
+            rows = 0
+            reason = ""
+            while first + rows < length and rows < max_events and not reason:
+                keep = min(chunk, length - first - rows)
+                try:
+                    mask, stored = dataset.id.read_direct_chunk((first + rows,))
+                except DAMAGE as error:
+                    reason = _first_line(error)
+                    continue
+                if mask or not decode_chunk(np.frombuffer(stored, np.uint8), keep, t, x, y, p, rows):
+                    reason = "its bytes are no ECF"
+                    continue
+                rows += keep
+            yield Events(t[:rows], x[:rows], y[:rows], p[:rows], self.width, self.height)
+            first += rows
+            if reason:
+                self.report(_damage_sentence(self.path, first, reason))
+                return
+
+
+def _reopened(path: Path) -> Any:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise RecordingError(f"{path}: HDF5 cannot read it ({_first_line(error)}); expected a whole file") from error
+
+
+def _slices(
+    reader: CheckedReader, datasets: list[Any], length: int, max_events: int
+) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+    """Row ranges of all data sets together; where a chunk is damaged, the rows before it and one report."""
+    first, step = 0, max_events
+    while first < length:
+        last = min(first + step, length)
+        try:
+            parts = tuple(np.asarray(dataset[first:last]) for dataset in datasets)
+        except DAMAGE as error:
+            if step > 1024:
+                step = max(step // 8, 1024)  # come closer to the damage before giving up
+                continue
+            reader.report(_damage_sentence(reader.path, first, _first_line(error)))
+            return
+        yield parts
+        first = last
+
+
+def _checked_columns(reader: CheckedReader, t: Any, x: Any, y: Any, p: Any) -> Events:
+    """Cast without wrapping: what does not fit its column is an error, and polarities -1 become 0."""
+    for name, column, limit in (("x", x, reader.width), ("y", y, reader.height)):
+        if len(column) and (int(column.min()) < 0 or int(column.max()) >= limit):
+            bad = int(column.min()) if int(column.min()) < 0 else int(column.max())
+            raise RecordingError(
+                f"{reader.path}: an event has {name}={bad}; expected a pixel of the "
+                f"{reader.width}x{reader.height} sensor"
+            )
+    if len(t) and int(t.max()) > np.iinfo(np.int64).max:
+        raise RecordingError(f"{reader.path}: an event has t={int(t.max())}; expected microseconds")
+    polarity = p if p.dtype == np.bool_ else np.where(p == -1, 0, p) if p.dtype.kind == "i" else p
+    if len(p) and p.dtype != np.bool_ and (int(polarity.max()) > 1 or int(polarity.min()) < 0):
+        raise RecordingError(f"{reader.path}: polarities {int(p.min())}..{int(p.max())}; expected 0 or 1 (or -1 or 1)")
+    cast = (
+        np.ascontiguousarray(c, d) for c, d in ((t, np.int64), (x, np.uint16), (y, np.uint16), (polarity, np.uint8))
+    )
+    return Events(*cast, reader.width, reader.height)
+
+
+def _require_filters(path: Path, dataset: Any) -> bool:
+    """Whether the chunks are ECF's; any other filter that HDF5 lacks is named."""
+    create = dataset.id.get_create_plist()
+    codes = [create.get_filter(i)[0] for i in range(create.get_nfilters())]
+    if codes == [ECF_FILTER] and dataset.dtype.itemsize == 16:
+        return True
+    missing = [code for code in codes if not h5py.h5z.filter_avail(code)]
+    if missing:
+        raise RecordingError(
+            f"{path}: CD/events is written with HDF5 filters {missing}, which are not installed; expected a filter of "
+            "hdf5plugin or ECF alone (put the codec's plugin in a folder and name that in HDF5_PLUGIN_PATH)"
+        )
+    return False
+
+
+def _find_size(file: Any, places: tuple[str, ...]) -> tuple[int, int] | None:
+    """Sensor size from scalars or attributes ``width``/``height``, or an attribute ``geometry`` of ``WxH``."""
+    for place in places:
+        node = file[place] if place else file
+        width, height = (
+            _scalar(node[name]) if isinstance(node, h5py.Group) and name in node else _scalar(node.attrs.get(name))
+            for name in ("width", "height")
+        )
+        if width and height:
+            return width, height
+        geometry = node.attrs.get("geometry")
+        geometry = geometry.decode("ascii", "replace") if isinstance(geometry, bytes) else geometry
+        if isinstance(geometry, str) and geometry.count("x") == 1:
+            sides = geometry.split("x")
+            if all(side.isascii() and side.isdigit() and 0 < int(side) <= 4096 for side in sides):
+                return int(sides[0]), int(sides[1])
+    return None
+
+
+def _scalar(node: Any) -> int | None:
+    if node is None:
+        return None
+    value = np.asarray(node[()] if isinstance(node, h5py.Dataset) else node)
+    if value.size != 1 or value.dtype.kind not in "iu":
+        return None
+    return int(value.reshape(-1)[0])
+
+
+def _damage_sentence(path: Path, first: int, reason: str) -> str:
+    return f"{path}: damaged after {first} events ({reason}); expected a whole recording, kept the events before"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:160] if str(error) else type(error).__name__
