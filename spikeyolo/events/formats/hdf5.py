@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from spikeyolo.errors import RecordingError
 from spikeyolo.events.formats.ecf import ECF_FILTER, MAX_EVENTS, decode_chunk
-from spikeyolo.events.formats.reader import CheckedReader
+from spikeyolo.events.formats.reader import CheckedReader, blank_columns, columns
 from spikeyolo.events.types import Events
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -101,7 +101,7 @@ class RecordReader(CheckedReader):
         first = 0
         while first < length:
             room = min(max_events, length - first) + MAX_EVENTS
-            t, x, y, p = (np.empty(room, kind) for kind in (np.int64, np.uint16, np.uint16, np.uint8))
+            t, x, y, p = blank_columns(room)
             rows = 0
             reason = ""
             while first + rows < length and rows < max_events and not reason:
@@ -159,13 +159,10 @@ def _checked_columns(reader: CheckedReader, t: Any, x: Any, y: Any, p: Any) -> E
             )
     if len(t) and int(t.max()) > np.iinfo(np.int64).max:
         raise RecordingError(f"{reader.path}: an event has t={int(t.max())}; expected microseconds")
-    polarity = p if p.dtype == np.bool_ else np.where(p == -1, 0, p) if p.dtype.kind == "i" else p
+    polarity = np.where(p == -1, 0, p) if p.dtype.kind == "i" else p
     if len(p) and p.dtype != np.bool_ and (int(polarity.max()) > 1 or int(polarity.min()) < 0):
-        raise RecordingError(f"{reader.path}: polarities {int(p.min())}..{int(p.max())}; expected 0 or 1 (or -1 or 1)")
-    cast = (
-        np.ascontiguousarray(c, d) for c, d in ((t, np.int64), (x, np.uint16), (y, np.uint16), (polarity, np.uint8))
-    )
-    return Events(*cast, reader.width, reader.height)
+        raise RecordingError(f"{reader.path}: polarities {p.min()} to {p.max()}; expected 0 and 1, or -1 and 1")
+    return columns(t, x, y, polarity, reader.width, reader.height)
 
 
 def _require_filters(path: Path, dataset: Any) -> bool:

@@ -110,9 +110,8 @@ class CheckedReader:
     def guess_size(self) -> tuple[int, int]:
         """The usual sensor, said aloud, where a file names none."""
         width, height = FALLBACK_SIZE
+        # Not an error under strict: nothing is lost, and a wrong guess shows as a pixel outside the sensor.
         sentence = f"{self.path}: names no sensor size; expected one in the file or `size`, took {width}x{height}"
-        if self.strict:
-            raise RecordingError(sentence)
         self.opening_warnings.append(sentence)
         logger.warning("%s", sentence)
         return width, height
@@ -169,6 +168,13 @@ def first_broken(
         if p[i] > 1:
             return 3, i
     return 0, 0
+
+
+def blank_columns(
+    rows: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16], npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+    """Room for ``rows`` events: t, x, y, p."""
+    return np.empty(rows, np.int64), np.empty(rows, np.uint16), np.empty(rows, np.uint16), np.empty(rows, np.uint8)
 
 
 def columns(t: Any, x: Any, y: Any, p: Any, width: int, height: int) -> Events:
