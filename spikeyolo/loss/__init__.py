@@ -1,1 +1,5 @@
 """What training minimises."""
+
+from spikeyolo.loss.detection import DetectionLoss, LossTerms
+
+__all__ = ["DetectionLoss", "LossTerms"]

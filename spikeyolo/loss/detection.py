@@ -1,0 +1,201 @@
+"""The detection loss: task-aligned assignment, CIoU, distribution focal loss, focal or plain cross-entropy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, Interval
+from torch import Tensor
+from torch.nn import functional
+
+from spikeyolo.loss.assign import Assignment, TaskAlignedAssigner
+from spikeyolo.loss.overlap import complete_iou
+from spikeyolo.model.decode import decode_boxes
+from spikeyolo.model.predictions import Predictions
+from spikeyolo.windows.batch import Targets
+
+
+@dataclass(frozen=True, eq=False)
+class LossTerms:
+    """What a batch cost, and why; all are scalars on the device of the predictions.
+
+    Attributes:
+        total: float32, the sum of the terms, to be differentiated.
+        box, classification, dfl: float32, weighted, detached.
+        num_positives: int64, how many cells answered for a box.
+    """
+
+    total: Tensor
+    box: Tensor
+    classification: Tensor
+    dfl: Tensor
+    num_positives: Tensor
+
+    def named(self) -> dict[str, Tensor]:
+        """The terms by the names they are logged under."""
+        return {"box": self.box, "class": self.classification, "dfl": self.dfl}
+
+
+class DetectionLoss:
+    """Compares each time step's predictions with the boxes known at that step.
+
+    Cells are assigned by :class:`TaskAlignedAssigner`, which gives every positive cell a wanted score ``q``: the
+    overlap its box has reached at the box's best cell, less at the others. Then, with sums over supervised steps:
+
+    - box: ``Σ q (1 − CIoU) / Σ q``; dfl: ``Σ q · DFL / Σ q`` (arXiv 2006.04388), both over positive cells;
+    - class: ``Σ w · |y − p|^gamma · BCE(p, y) / N`` over all cells and classes, the quality focal loss of the same
+      paper with ``w = alpha · y + (1 − alpha)(1 − y)``; with ``classification="bce"`` both factors are 1.
+
+    The wanted probability ``y`` of class k at a positive cell is ``q · ((1 − label_smoothing) · [k is the box's class]
+    + label_smoothing / K)``, and 0 everywhere else: smoothing spreads an object's score over the classes, and never
+    promises one to the background. With one class it changes nothing.
+
+    N is ``Σ q`` (``normalisation="scores"``) or the number of positive cells (``"positives"``), but at least the
+    number of supervised steps, so that a batch with few or no boxes does not weigh more than others.
+
+    Args:
+        box_weight, class_weight, dfl_weight: factors of the three terms.
+        classification: focal or plain binary cross-entropy.
+        focal_alpha: weight of the wanted class against the background's ``1 - focal_alpha``.
+        focal_gamma: how strongly cells that are nearly right are played down; 0 does not.
+        label_smoothing: share of a score that is spread over all classes.
+        normalisation: what N counts.
+        assign_top: the most cells that answer for one box.
+        assign_alpha, assign_beta: exponents of probability and overlap in the alignment.
+    """
+
+    def __init__(
+        self,
+        *,
+        box_weight: Annotated[float, Ge(0)] = 5.0,
+        class_weight: Annotated[float, Ge(0)] = 1.0,
+        dfl_weight: Annotated[float, Ge(0)] = 1.5,
+        classification: Literal["focal", "bce"] = "focal",
+        focal_alpha: Annotated[float, Interval(gt=0, lt=1)] = 0.25,
+        focal_gamma: Annotated[float, Ge(0)] = 2.0,
+        label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.1,
+        normalisation: Literal["scores", "positives"] = "scores",
+        assign_top: Annotated[int, Ge(1)] = 10,
+        assign_alpha: Annotated[float, Ge(0)] = 0.5,
+        assign_beta: Annotated[float, Ge(0)] = 6.0,
+    ) -> None:
+        self.box_weight = box_weight
+        self.class_weight = class_weight
+        self.dfl_weight = dfl_weight
+        self.classification = classification
+        self.focal_alpha = focal_alpha
+        self.focal_gamma = focal_gamma
+        self.label_smoothing = label_smoothing
+        self.normalisation = normalisation
+        self.assign = TaskAlignedAssigner(top=assign_top, alpha=assign_alpha, beta=assign_beta)
+
+    def __call__(self, predictions: Predictions, targets: Targets) -> LossTerms:
+        """Compute the loss in float32, autocast or not.
+
+        Args:
+            predictions: of T time steps and B windows.
+            targets: on the same device; boxes of steps that are not supervised are ignored.
+        """
+        with torch.autocast(predictions.class_logits.device.type, enabled=False):
+            return self._terms(predictions, targets)
+
+    def _terms(self, predictions: Predictions, targets: Targets) -> LossTerms:
+        B = predictions.class_logits.shape[1]
+        box_logits = predictions.box_logits.flatten(0, 1)  # [I, A, 4, R], I = T·B images
+        class_logits = predictions.class_logits.flatten(0, 1).float()  # [I, A, K]
+        supervised = targets.supervised.flatten()  # [I]
+        image = targets.time_step * B + targets.batch_index  # [M]
+        steps = supervised.sum().clamp_min(1)
+        if len(targets) == 0:
+            wanted = torch.zeros_like(class_logits)
+            classification = self._class_term(class_logits, wanted, supervised) / steps
+            # a zero that depends on the box branch, so that its gradient is zero and not absent
+            nothing = box_logits[:0].sum().float()
+            return self._weighted(nothing, classification, nothing, steps.new_zeros(()))
+
+        with torch.no_grad():
+            predicted = decode_boxes(box_logits, predictions.points, predictions.strides)
+            assignment = self.assign(
+                class_logits=class_logits,
+                predicted=predicted,
+                points=predictions.points,
+                strides=predictions.strides,
+                image=image,
+                xyxy=targets.xyxy.float(),
+                class_id=targets.class_id,
+                known=supervised[image],
+            )
+            wanted = self._wanted(class_logits, image, targets.class_id, assignment)
+            total_score = assignment.score.sum().clamp_min(1e-6)
+            num_positives = assignment.positive.sum()
+            counted = assignment.score.sum() if self.normalisation == "scores" else num_positives
+        box, dfl = self._box_terms(box_logits, predictions, image, targets.xyxy.float(), assignment)
+        classification = self._class_term(class_logits, wanted, supervised) / torch.maximum(counted, steps)
+        floor = total_score.clamp_min(1)
+        return self._weighted(box / floor, classification, dfl / floor, num_positives)
+
+    def _weighted(self, box: Tensor, classification: Tensor, dfl: Tensor, num_positives: Tensor) -> LossTerms:
+        box, classification, dfl = self.box_weight * box, self.class_weight * classification, self.dfl_weight * dfl
+        return LossTerms(
+            total=box + classification + dfl,
+            box=box.detach(),
+            classification=classification.detach(),
+            dfl=dfl.detach(),
+            num_positives=num_positives,
+        )
+
+    def _wanted(self, class_logits: Tensor, image: Tensor, class_id: Tensor, assignment: Assignment) -> Tensor:
+        """The wanted probability of each cell and class, ``[I, A, K]``."""
+        images, cells, classes = class_logits.shape
+        place = (image.unsqueeze(-1) * cells + assignment.cell).flatten()
+        # a place belongs to one box at most and the rest add zero, so the order of additions is of no account
+        score = class_logits.new_zeros(images * cells).index_add_(0, place, assignment.score.flatten())
+        wanted = (score.unsqueeze(-1) * (self.label_smoothing / classes)).repeat(1, classes)
+        column = class_id.repeat_interleave(assignment.cell.shape[1])
+        wanted.view(-1).index_add_(0, place * classes + column, assignment.score.flatten() * (1 - self.label_smoothing))
+        return wanted.view_as(class_logits)
+
+    def _class_term(self, class_logits: Tensor, wanted: Tensor, supervised: Tensor) -> Tensor:
+        loss = functional.binary_cross_entropy_with_logits(class_logits, wanted, reduction="none")
+        if self.classification == "focal":
+            # the floor keeps the gradient of a power below one finite where a cell is exactly right
+            miss = (class_logits.sigmoid() - wanted).abs().clamp_min(1e-6)
+            balance = (1 - self.focal_alpha) + (2 * self.focal_alpha - 1) * wanted
+            loss = balance * miss.pow(self.focal_gamma) * loss
+        return (loss.sum((1, 2)) * supervised).sum()
+
+    def _box_terms(
+        self, box_logits: Tensor, predictions: Predictions, image: Tensor, xyxy: Tensor, assignment: Assignment
+    ) -> tuple[Tensor, Tensor]:
+        """Sums over positive cells of ``q (1 − CIoU)`` and ``q · DFL``."""
+        logits = box_logits[image.unsqueeze(-1), assignment.cell].float()  # [M, P, 4, R]
+        points, strides = predictions.points[assignment.cell], predictions.strides[assignment.cell]
+        goal = xyxy.unsqueeze(1)
+        # multiplied, not selected: a box that is not a number must show in the sum
+        box = (assignment.score * (1 - complete_iou(decode_boxes(logits, points, strides), goal))).sum()
+        distances = torch.cat((points - goal[..., :2], goal[..., 2:] - points), -1) / strides.unsqueeze(-1)
+        dfl = (assignment.score * distribution_focal(logits, distances)).sum()
+        return box, dfl
+
+
+def distribution_focal(logits: Tensor, distances: Tensor) -> Tensor:
+    """Distribution focal loss (arXiv 2006.04388, equation 6), the mean over the four sides.
+
+    Args:
+        logits: ``[..., 4, R]``.
+        distances: ``[..., 4]`` in bins; those outside 0..R-1 count as the nearest bin.
+
+    Returns:
+        ``[...]``.
+    """
+    last = logits.shape[-1] - 1
+    distances = distances.clamp(0, last)
+    left = distances.floor().clamp_max(last - 1)
+    weight = distances - left
+    log_probability = logits.log_softmax(-1)
+    index = left.long().unsqueeze(-1)
+    lower = log_probability.gather(-1, index).squeeze(-1)
+    upper = log_probability.gather(-1, index + 1).squeeze(-1)
+    return -((1 - weight) * lower + weight * upper).mean(-1)

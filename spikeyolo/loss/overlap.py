@@ -1,0 +1,71 @@
+"""How much two boxes agree: plain, generalised and complete intersection over union, safe for boxes of no area."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+_TINY = 1e-7  # px or px²; keeps quotients finite where both boxes are points
+
+
+def iou(first: Tensor, second: Tensor) -> Tensor:
+    """Intersection over union, in 0..1.
+
+    Args:
+        first, second: ``[..., 4]`` left, top, right, bottom, px; broadcast against one another.
+
+    Returns:
+        ``[...]``; 0 where neither box has an area.
+    """
+    return _intersection_and_union(first, second)[0]
+
+
+def generalized_iou(first: Tensor, second: Tensor) -> Tensor:
+    """GIoU (arXiv 1902.09630): IoU less the share of the enclosing box that neither covers; in -1..1.
+
+    Shapes as for :func:`iou`.
+    """
+    value, union = _intersection_and_union(first, second)
+    width, height = _enclosing(first, second)
+    area = width * height
+    return value - (area - union) / area.clamp_min(_TINY)
+
+
+def complete_iou(first: Tensor, second: Tensor) -> Tensor:
+    """CIoU (arXiv 1911.08287, 2005.03572): IoU less centre distance and difference of aspect ratio; at most 1.
+
+    The weight of the aspect term is held constant in the gradient, as in the paper. Shapes as for :func:`iou`.
+    """
+    value, _ = _intersection_and_union(first, second)
+    width, height = _enclosing(first, second)
+    diagonal = width.square() + height.square()
+    offset = first[..., :2] + first[..., 2:] - second[..., :2] - second[..., 2:]
+    distance = offset.square().sum(-1) / 4
+    aspect = (4 / math.pi**2) * (_angle(first) - _angle(second)).square()
+    with torch.no_grad():
+        weight = aspect / (1 - value + aspect).clamp_min(_TINY)
+    return value - distance / diagonal.clamp_min(_TINY) - weight * aspect
+
+
+def _intersection_and_union(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    upper_left = torch.maximum(first[..., :2], second[..., :2])
+    lower_right = torch.minimum(first[..., 2:], second[..., 2:])
+    shared = (lower_right - upper_left).clamp_min(0).prod(-1)
+    union = _area(first) + _area(second) - shared
+    return shared / union.clamp_min(_TINY), union
+
+
+def _area(box: Tensor) -> Tensor:
+    return (box[..., 2:] - box[..., :2]).clamp_min(0).prod(-1)
+
+
+def _enclosing(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    size = torch.maximum(first[..., 2:], second[..., 2:]) - torch.minimum(first[..., :2], second[..., :2])
+    return size[..., 0], size[..., 1]
+
+
+def _angle(box: Tensor) -> Tensor:
+    size = (box[..., 2:] - box[..., :2]).clamp_min(_TINY)
+    return torch.atan(size[..., 0] / size[..., 1])
