@@ -1,0 +1,131 @@
+"""The configuration's types: every node with a ``_target_`` is checked against that class's own signature before
+anything is built, so that the signature is the one place where a parameter's type and range are written."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from annotated_types import Ge
+from hydra.errors import HydraException
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+
+from spikeyolo.errors import ConfigError
+
+_RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
+_TOP_LEVEL: Mapping[str, Any] = {"seed": Annotated[int, Ge(0)], "debug": bool, "name": str | None}
+
+
+def check(config: DictConfig) -> None:
+    """Check keys, types and ranges of a composed configuration.
+
+    Raises:
+        ConfigError: one sentence that names the key, what was found, and what was expected.
+    """
+    try:
+        tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = getattr(error, "full_key", None) or "a key"
+        raise ConfigError(f"{key} must be given: add {key}=VALUE to the command line") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+    assert isinstance(tree, dict)
+    for key, hint in _TOP_LEVEL.items():
+        if key in tree:
+            _check_value(key, tree[key], hint)
+    _check_nodes(tree, "")
+    _check_across(tree)
+
+
+def _check_nodes(node: Any, path: str) -> None:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            _check_target(node, path)
+        for key, child in node.items():
+            _check_nodes(child, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            _check_nodes(child, f"{path}[{index}]")
+
+
+def _check_target(node: Mapping[str, Any], path: str) -> None:
+    target = node["_target_"]
+    try:
+        factory = get_object(target)
+    except (HydraException, ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{path}._target_: {target!r} cannot be imported ({_first_line(error)})") from error
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    parameters = dict(inspect.signature(factory).parameters)
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    hints = typing.get_type_hints(function, include_extras=True)
+    for key, value in node.items():
+        if key in _RESERVED:
+            continue
+        if key not in parameters:
+            close = difflib.get_close_matches(str(key), parameters, n=1)
+            hint = f"did you mean {path}.{close[0]}?" if close else f"it takes {', '.join(parameters)}"
+            raise ConfigError(f"{path}.{key}: {target.rpartition('.')[2]} has no such parameter; {hint}")
+        if key in hints and not _is_target(value):
+            _check_value(f"{path}.{key}", value, hints[key])
+
+
+def _is_target(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return "_target_" in value
+    return isinstance(value, list) and any(_is_target(item) for item in value)
+
+
+def _check_value(key: str, value: Any, hint: Any) -> None:
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
+    except PydanticUserError:  # the type brings a configuration of its own
+        adapter = TypeAdapter(hint)
+    try:
+        checked = adapter.validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{key}: found {value!r}; {_expectation(first)}") from error
+    # Lax validation would read numbers out of strings and truth values: a typing error here, not a convenience.
+    changed_text = isinstance(value, str) and checked != value
+    if changed_text or isinstance(value, bool) is not isinstance(checked, bool):
+        raise ConfigError(f"{key}: found {value!r}; expected {_kind(checked)}")
+
+
+def _expectation(error: Mapping[str, Any]) -> str:
+    message = str(error["msg"])
+    return "expected " + message[0].lower() + message[1:].removeprefix("nput should be ").replace("input should be ", "")
+
+
+def _kind(value: Any) -> str:
+    return {int: "an integer", float: "a number", bool: "true or false", str: "a text"}.get(type(value), "another type")
+
+
+def _first_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _check_across(tree: Mapping[str, Any]) -> None:
+    """What no class can know alone."""
+    scheduler, data = (tree.get(name) or {} for name in ("scheduler", "data"))
+    peak, base = scheduler.get("max_lr"), (tree.get("optimizer") or {}).get("lr")
+    if peak is not None and base is not None and peak < base:
+        raise ConfigError(f"scheduler.max_lr: found {peak}; expected at least optimizer.lr, which is {base}")
+    _check_classes(data.get("classes"))
+
+
+def _check_classes(classes: Sequence[str] | None) -> None:
+    if classes is None:
+        return
+    if not classes:
+        raise ConfigError("data.classes: found an empty list; expected the class names in the order of their ids")
+    repeated = sorted({name for name in classes if list(classes).count(name) > 1})
+    if repeated:
+        raise ConfigError(f"data.classes: {', '.join(map(str, repeated))} stands twice; expected every name once")

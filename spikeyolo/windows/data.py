@@ -1,0 +1,151 @@
+"""What the ``data`` group builds: a data set, how its windows are cut, and how they are served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Protocol, runtime_checkable
+
+from annotated_types import Ge, Interval
+
+from spikeyolo.events.prepare import prepare
+from spikeyolo.events.datasets import Source
+from spikeyolo.events.store import Recording
+from spikeyolo.windows.augment import Augmentation
+from spikeyolo.windows.dataset import Part, Slicing, TargetRule, WindowDataset, WindowRules
+from spikeyolo.windows.encode import HistogramEncoder
+from spikeyolo.windows.loader import WindowLoader
+from spikeyolo.windows.sampler import EpochSampler
+
+Role = Literal["train", "val"]
+Progress = Callable[[int, int, str], None]
+
+
+@runtime_checkable
+class RecordedSet(Protocol):
+    """A data set of files in some lab's layout, to be converted into the store on first use."""
+
+    def sources(self, role: Role) -> list[Source]: ...
+
+
+@runtime_checkable
+class StoredSet(Protocol):
+    """A data set that writes its recordings into the store itself."""
+
+    def recordings(self, role: Role, *, progress: Progress | None = None) -> list[Path]: ...
+
+
+class EventData:
+    """Serves the windows of a data set's two roles, ``train`` and ``val``.
+
+    Args:
+        dataset: where the recordings and labels are.
+        classes: names, in the order of class ids.
+        store: folder for converted recordings.
+        cache: where a recording's events are kept once read: ``none`` (decoded chunks of the last reads), ``ram``,
+            or ``mmap`` (an unpacked file beside the store).
+        batch_size: windows a batch, B.
+        samples_per_epoch: training windows an epoch; None takes every window once.
+        workers: processes that encode windows; 0 encodes in the training process.
+        encoder: events to frames.
+        slice_duration_us, time_steps, slicing, overlap, temporal_buffer, max_label_gap_us, targets,
+        max_samples_per_file, max_events_per_sample, negative_share: see :class:`WindowRules`.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset: RecordedSet | StoredSet,
+        classes: Sequence[str],
+        store: str,
+        encoder: HistogramEncoder,
+        cache: Literal["none", "ram", "mmap"] = "none",
+        batch_size: Annotated[int, Ge(1)] = 8,
+        samples_per_epoch: Annotated[int, Ge(1)] | None = None,
+        workers: Annotated[int, Ge(0)] = 0,
+        slice_duration_us: Annotated[int, Ge(1)] = 10_000,
+        time_steps: Annotated[int, Ge(1)] = 8,
+        slicing: Slicing = "around_labels",
+        overlap: Annotated[float, Interval(ge=0, lt=1)] = 0.25,
+        temporal_buffer: Annotated[float, Interval(ge=0, le=10)] = 0.2,
+        max_label_gap_us: Annotated[int, Ge(0)] = 200_000,
+        targets: TargetRule = "per_slice",
+        max_samples_per_file: Annotated[int, Ge(1)] | None = None,
+        max_events_per_sample: Annotated[int, Ge(1)] | None = None,
+        negative_share: Annotated[float, Ge(0)] = 0.1,
+    ) -> None:
+        self.dataset = dataset
+        self.classes = tuple(classes)
+        self.store = Path(store)
+        self.encoder = encoder
+        self.cache: Literal["none", "ram", "mmap"] = cache
+        self.batch_size = batch_size
+        self.samples_per_epoch = samples_per_epoch
+        self.workers = workers
+        self.rules = WindowRules(
+            slice_duration_us=slice_duration_us,
+            time_steps=time_steps,
+            slicing=slicing,
+            overlap=overlap,
+            temporal_buffer=temporal_buffer,
+            max_label_gap_us=max_label_gap_us,
+            targets=targets,
+            max_samples_per_file=max_samples_per_file,
+            max_events_per_sample=max_events_per_sample,
+            negative_share=negative_share,
+        )
+
+    def parts(self, role: Role, *, progress: Progress | None = None) -> list[Part]:
+        """The stored recordings of a role, converted or made on first use.
+
+        Raises:
+            RecordingError, LabelError: a file is not what it should be.
+        """
+        if isinstance(self.dataset, StoredSet):
+            opened = [Recording.open(path, cache=self.cache) for path in self.dataset.recordings(role, progress=progress)]
+            return [
+                Part(recording, recording.boxes, recording.start_us, recording.end_us, recording.path.name)
+                for recording in opened
+            ]
+        prepared = prepare(self.dataset.sources(role), store=self.store, classes=self.classes, progress=progress)
+        parts = []
+        for item in prepared:
+            recording = Recording.open(item.path, cache=self.cache)
+            start = recording.start_us if item.source.start_us is None else item.source.start_us
+            end = recording.end_us if item.source.end_us is None else item.source.end_us
+            parts.append(Part(recording, item.boxes, start, min(end, recording.end_us), item.source.name))
+        return parts
+
+    def train_loader(
+        self,
+        *,
+        augmentation: Augmentation | None,
+        seed: int,
+        pin_memory: bool = False,
+        progress: Progress | None = None,
+    ) -> WindowLoader:
+        """Shuffled, augmented batches of the training windows."""
+        dataset = WindowDataset(
+            self.parts("train", progress=progress),
+            rules=self.rules,
+            encoder=self.encoder,
+            augmentation=augmentation,
+            seed=seed,
+            role="train",
+        )
+        sampler = EpochSampler(
+            size=len(dataset),
+            batch_size=self.batch_size,
+            shuffle=True,
+            samples_per_epoch=self.samples_per_epoch,
+            seed=seed,
+        )
+        return WindowLoader(dataset, sampler, workers=self.workers, pin_memory=pin_memory)
+
+    def val_loader(self, *, pin_memory: bool = False, progress: Progress | None = None) -> WindowLoader:
+        """Every validation window once, in order, as recorded."""
+        dataset = WindowDataset(
+            self.parts("val", progress=progress), rules=self.rules, encoder=self.encoder, role="val"
+        )
+        sampler = EpochSampler(size=len(dataset), batch_size=self.batch_size, shuffle=False)
+        return WindowLoader(dataset, sampler, workers=self.workers, pin_memory=pin_memory)

@@ -1,0 +1,64 @@
+"""From windows to batches, in this process or in spawned workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from spikeyolo.windows.batch import Batch, Targets
+from spikeyolo.windows.dataset import Sample, WindowDataset
+from spikeyolo.windows.sampler import EpochSampler
+
+
+class WindowLoader:
+    """Iterates over batches of one epoch after another.
+
+    Args:
+        dataset: the windows.
+        sampler: their order.
+        workers: processes that encode; 0 encodes in this one. Workers are spawned: a forked one that meets numba's
+            or the store's threads may hang.
+        pin_memory: for a CUDA device.
+    """
+
+    def __init__(self, dataset: WindowDataset, sampler: EpochSampler, *, workers: int = 0, pin_memory: bool = False) -> None:
+        self.dataset = dataset
+        self.sampler = sampler
+        self._loader: torch.utils.data.DataLoader[Sample] = torch.utils.data.DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            num_workers=workers,
+            collate_fn=collate,
+            pin_memory=pin_memory,
+            multiprocessing_context="spawn" if workers else None,
+            persistent_workers=workers > 0,
+            prefetch_factor=4 if workers else None,
+        )
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return len(self.sampler)
+
+    def epoch(self, epoch: int, *, first_batch: int = 0) -> Iterator[Batch]:
+        """The batches of ``epoch``, from ``first_batch`` on."""
+        self.sampler.start(epoch, first_batch)
+        return iter(self._loader)
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Join windows to a batch: frames ``[T, B, C, H, W]``, targets in order of batch index."""
+    frames = torch.from_numpy(np.stack([sample.frames for sample in samples], axis=1))
+    supervised = torch.from_numpy(np.stack([sample.supervised for sample in samples], axis=1))
+    counts = [len(sample.boxes) for sample in samples]
+    boxes = [sample.boxes for sample in samples]
+    targets = Targets(
+        batch_index=torch.repeat_interleave(torch.arange(len(samples)), torch.tensor(counts)),
+        time_step=torch.from_numpy(np.concatenate([b.step for b in boxes])),
+        xyxy=torch.from_numpy(np.concatenate([b.xyxy for b in boxes])),
+        class_id=torch.from_numpy(np.concatenate([b.class_id for b in boxes])),
+        track_id=torch.from_numpy(np.concatenate([b.track_id for b in boxes])),
+        supervised=supervised,
+    )
+    return Batch(frames=frames, targets=targets, windows=tuple(sample.window for sample in samples))

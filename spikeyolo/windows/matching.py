@@ -1,0 +1,139 @@
+"""Which boxes belong to which slice of a window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spikeyolo.events import Boxes
+
+
+@dataclass(frozen=True, eq=False)
+class SliceBoxes:
+    """Boxes of one window, one row a box and slice, ordered by slice.
+
+    Attributes:
+        step: ``[M]`` int64, index of the slice.
+        xyxy: ``[M, 4]`` float32, px of the sensor.
+        class_id, track_id: ``[M]`` int64.
+    """
+
+    step: npt.NDArray[np.int64]
+    xyxy: npt.NDArray[np.float32]
+    class_id: npt.NDArray[np.int64]
+    track_id: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def at(self, step: int) -> SliceBoxes:
+        rows = self.step == step
+        return SliceBoxes(self.step[rows], self.xyxy[rows], self.class_id[rows], self.track_id[rows])
+
+
+class BoxMatcher:
+    """Matches one recording's labels to the slices of its windows.
+
+    A label belongs to a window if its time lies in the window or outside it by at most ``temporal_buffer`` of the
+    window's length. Within a window, each track has at most one box a slice, at the slice's end time:
+
+    - between two labels of the track no further apart than ``max_gap_us``: linearly interpolated;
+    - else the nearest belonging label's box, as long as it is no further away than half the annotators' interval or
+      the buffer, whichever is longer (an object is taken to be there around its label, not all along the window).
+
+    Boxes without a track (-1) are taken from the nearest label time, all together, under the same bound.
+
+    Args:
+        boxes: the recording's labels, ordered by time.
+        temporal_buffer: fraction of the window's length.
+        label_interval_us: usual time between label times, µs.
+        max_gap_us: the longest gap between two labels of a track that is interpolated, µs.
+    """
+
+    def __init__(self, boxes: Boxes, *, temporal_buffer: float, label_interval_us: int, max_gap_us: int) -> None:
+        self.boxes = boxes
+        self.temporal_buffer = temporal_buffer
+        self.label_interval_us = label_interval_us
+        self.max_gap_us = max_gap_us
+        self._previous, self._next = _track_neighbours(boxes)
+
+    def belonging(self, start_us: int, end_us: int) -> npt.NDArray[np.int64]:
+        """Rows of the labels that belong to the window ``[start_us, end_us)``."""
+        buffer = self.temporal_buffer * (end_us - start_us)
+        first = np.searchsorted(self.boxes.t, start_us - buffer, side="left")
+        last = np.searchsorted(self.boxes.t, end_us + buffer, side="right")
+        return np.arange(first, last, dtype=np.int64)
+
+    def match(self, start_us: int, slice_us: int, steps: int) -> SliceBoxes:
+        """Boxes of the window that starts at ``start_us`` and has ``steps`` slices of ``slice_us``."""
+        end_us = start_us + slice_us * steps
+        rows = self.belonging(start_us, end_us)
+        if not len(rows):
+            none = np.empty(0, np.int64)
+            return SliceBoxes(none, np.empty((0, 4), np.float32), none, none)
+        reach = max(self.temporal_buffer * (end_us - start_us), self.label_interval_us / 2, slice_us)
+        chosen, step = _nearest_rows(self.boxes, rows, start_us, slice_us, steps)
+        time = start_us + (step + 1) * slice_us
+        xyxy, interpolated = self._interpolate(chosen, time)
+        keep = interpolated | (np.abs(self.boxes.t[chosen] - time) <= reach)
+        chosen, step, xyxy = chosen[keep], step[keep], xyxy[keep]
+        order = np.argsort(step, kind="stable")
+        chosen, step = chosen[order], step[order]
+        return SliceBoxes(step, xyxy[order], self.boxes.class_id[chosen], self.boxes.track_id[chosen])
+
+    def _interpolate(
+        self, rows: npt.NDArray[np.int64], time: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Boxes ``[N, 4]`` of ``rows`` moved to ``time`` (µs) along their tracks, and whether that was possible."""
+        t = self.boxes.t
+        neighbour = np.where(time < t[rows], self._previous[rows], self._next[rows])
+        exact = time == t[rows]
+        gap = np.abs(t[neighbour] - t[rows])
+        possible = (neighbour >= 0) & (gap > 0) & (gap <= self.max_gap_us) & ~exact
+        # A neighbour further than its own gap cannot enclose the time.
+        possible &= np.abs(time - t[rows]) <= gap
+        share = np.where(possible, np.abs(time - t[rows]) / np.maximum(gap, 1), 0.0)[:, None]
+        here, there = self.boxes.xyxy[rows].astype(np.float64), self.boxes.xyxy[neighbour].astype(np.float64)
+        return (here + (there - here) * share).astype(np.float32), possible | exact
+
+
+def _track_neighbours(boxes: Boxes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Row of the same track's previous and next label, -1 where there is none."""
+    previous = np.full(len(boxes), -1, np.int64)
+    following = np.full(len(boxes), -1, np.int64)
+    order = np.lexsort((boxes.t, boxes.class_id, boxes.track_id))
+    a, b = order[:-1], order[1:]
+    same = (boxes.track_id[a] == boxes.track_id[b]) & (boxes.class_id[a] == boxes.class_id[b])
+    same &= boxes.track_id[a] >= 0
+    previous[b[same]] = a[same]
+    following[a[same]] = b[same]
+    return previous, following
+
+
+def _nearest_rows(
+    boxes: Boxes, rows: npt.NDArray[np.int64], start_us: int, slice_us: int, steps: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """For each slice, of every track the belonging row nearest to the slice's end: (row, step), both ``[N]``."""
+    time = start_us + slice_us * np.arange(1, steps + 1, dtype=np.int64)
+    track, t = boxes.track_id[rows], boxes.t[rows]
+    distance = np.abs(t[:, None] - time[None, :])  # [rows, steps]
+    chosen: list[npt.NDArray[np.int64]] = []
+    step: list[npt.NDArray[np.int64]] = []
+    # A track is one object of one class; two classes under one number are two objects.
+    identity = np.where(track >= 0, track * 4096 + boxes.class_id[rows], -1)
+    for key in np.unique(identity):
+        members = np.flatnonzero(identity == key)
+        if key >= 0:
+            chosen.append(rows[members[np.argmin(distance[members], axis=0)]])
+            step.append(np.arange(steps, dtype=np.int64))
+            continue
+        nearest = distance[members].min(axis=0)
+        at_slice = distance[members] == nearest[None, :]
+        # Of two label times equally near, the earlier one is taken, so that no object is there twice.
+        earliest = np.where(at_slice, t[members][:, None], np.iinfo(np.int64).max).min(axis=0)
+        member, k = np.nonzero(at_slice & (t[members][:, None] == earliest[None, :]))
+        chosen.append(rows[members[member]])
+        step.append(k.astype(np.int64))
+    return np.concatenate(chosen), np.concatenate(step)
