@@ -1,0 +1,273 @@
+"""Writing a recording into the store: events arrive in batches of any size, and nothing is seen before it is sealed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from spikeyolo.errors import RecordingError
+from spikeyolo.events.attributes import FORMAT, FORMAT_VERSION
+from spikeyolo.events.chunks import FILL
+from spikeyolo.events.label_columns import write_boxes
+from spikeyolo.events.location import is_remote, normalise, zarr_store
+from spikeyolo.events.packing import Packed, pack
+from spikeyolo.events.types import Array, Boxes, Events
+
+# 16 Ki events decode in about 0.1 ms: small windows waste little of a chunk, and no byte an event is lost to it.
+CHUNK_EVENTS = 1 << 14
+SHARD_EVENTS = 1 << 22
+MAX_SPAN_MS = 24 * 3600 * 1000  # bounds ms_to_idx, which is kept in memory
+
+
+class RecordingWriter:
+    """Writes one recording beside its place, and renames it into place when sealed.
+
+    A context manager: left by an error, or without :meth:`seal`, nothing stays behind. A process killed in between
+    leaves at most a ``.partial-…`` folder, which does not open. In a remote store, where nothing can be renamed, the
+    attributes are written last and play the same part.
+
+    Args:
+        path: folder (or URL) of the recording to be.
+        width, height: the sensor, px.
+        classes: names in the order of class ids.
+        source: what it was made from.
+        source_sha256: of that file.
+        time_offset_us: what was taken off the camera's clock, µs.
+        replace: write over a recording that is already there.
+
+    Raises:
+        RecordingError: something is already at ``path``, or it cannot be written to.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        width: int,
+        height: int,
+        classes: Sequence[str] = (),
+        source: str = "",
+        source_sha256: str = "",
+        time_offset_us: int = 0,
+        replace: bool = False,
+    ) -> None:
+        self.path = normalise(path)
+        self._width, self._height = int(width), int(height)
+        self._attributes: dict[str, Any] = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "width": int(width),
+            "height": int(height),
+            "time_offset_us": int(time_offset_us),
+            "classes": [str(name) for name in classes],
+            "source": source,
+            "source_sha256": source_sha256,
+        }
+        self._replace = replace
+        self._boxes: Boxes | None = None
+        self._digest = hashlib.sha256()
+        self._pending: list[Packed] = []
+        self._pending_events = 0
+        self._written = 0
+        self._start_us = -1
+        self._last_us = 0
+        self._index_parts: list[Array] = []
+        self._next_ms = 0
+        self._open = True
+        if is_remote(self.path):
+            self._target: Path | str = self.path
+        else:
+            local = Path(self.path)
+            self._target = local.with_name(f"{local.name}.partial-{os.getpid()}-{secrets.token_hex(2)}")
+        self._check_free()
+        try:
+            if isinstance(self._target, Path):
+                self._target.parent.mkdir(parents=True, exist_ok=True)
+            self._group = zarr.create_group(zarr_store(self._target, read_only=False), overwrite=replace)
+            self._events = self._group.create_array(
+                "events",
+                shape=(0,),
+                dtype="uint64",
+                chunks=(CHUNK_EVENTS,),
+                shards=(SHARD_EVENTS,),
+                compressors=[
+                    BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle", typesize=8),
+                    Crc32cCodec(),
+                ],
+                fill_value=FILL,
+            )
+        except OSError as error:
+            self._discard()
+            raise self._failed(error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._open:
+            self._discard()
+
+    def append(self, events: Events) -> None:
+        """Add the events that follow; batches of any size, memory stays bounded by a shard of 4 Mi events.
+
+        Raises:
+            RecordingError: an invariant of :class:`Events` is broken (across batches too), or the disk is full. The
+                writer is then closed and nothing stays behind.
+        """
+        self._require_open()
+        try:
+            if (events.width, events.height) != (self._width, self._height):
+                raise RecordingError(
+                    f"{self._name}: events of a sensor of {events.width}x{events.height} px; "
+                    f"expected {self._width}x{self._height} px"
+                )
+            if not len(events):
+                return
+            packed = pack(events, source=self._name, previous_us=self._last_us)
+            self._index_times(events)
+            self._last_us = int(events.t[-1])
+            self._pending.append(packed)
+            self._pending_events += len(packed)
+            if self._pending_events >= SHARD_EVENTS:
+                self._write(whole_shards=True)
+        except RecordingError:
+            self._discard()
+            raise
+
+    def set_boxes(self, boxes: Boxes) -> None:
+        """Set the labels of the recording; it counts as labelled even if there are none."""
+        self._require_open()
+        order = np.argsort(boxes.t, kind="stable")
+        self._boxes = boxes[order]
+
+    def seal(self) -> None:
+        """Write what is left and put the recording in its place.
+
+        Raises:
+            RecordingError: there was no event, the disk is full, or something has taken the place meanwhile.
+        """
+        self._require_open()
+        try:
+            if self._start_us < 0:
+                raise RecordingError(f"{self._name}: no events; expected at least one")
+            self._write(whole_shards=False)
+            self._seal()
+        except RecordingError:
+            self._discard()
+            raise
+        self._open = False
+
+    @property
+    def _name(self) -> str:
+        return str(self._attributes["source"] or self.path)
+
+    def _index_times(self, events: Events) -> None:
+        """Index of the first event at or after every millisecond that these events reach."""
+        t = events.t
+        if self._start_us < 0:
+            self._start_us = int(t[0])
+            self._next_ms = self._start_us // 1000
+        last_ms = int(t[-1]) // 1000
+        if last_ms - self._start_us // 1000 > MAX_SPAN_MS:
+            raise RecordingError(
+                f"{self._name}: its times span more than 24 hours ({self._start_us} to {int(t[-1])} µs); "
+                "expected a shorter recording: split it, or mend its times"
+            )
+        edges = np.arange(self._next_ms, last_ms + 1, dtype=np.int64)
+        before = self._written + self._pending_events
+        self._index_parts.append(before + np.searchsorted(t, edges * 1000).astype(np.int64))
+        self._next_ms = last_ms + 1
+
+    def _write(self, *, whole_shards: bool) -> None:
+        rows = (
+            self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending or [np.empty(0, np.uint64)])
+        )
+        size = len(rows) - len(rows) % SHARD_EVENTS if whole_shards else len(rows)
+        try:
+            for start in range(0, size, SHARD_EVENTS):
+                part = rows[start : min(start + SHARD_EVENTS, size)]
+                self._events.resize((self._written + len(part),))
+                self._events[self._written :] = part
+                self._digest.update(part.data)
+                self._written += len(part)
+        except OSError as error:
+            raise self._failed(error) from error
+        rest = rows[size:].copy()
+        self._pending = [rest] if len(rest) else []
+        self._pending_events = len(rest)
+
+    def _seal(self) -> None:
+        num_events = self._written
+        index = np.concatenate([*self._index_parts, np.array([num_events], np.int64)])
+        self._attributes.update(
+            num_events=num_events,
+            start_us=self._start_us,
+            end_us=self._last_us + 1,
+            index_start_ms=self._start_us // 1000,
+            digest=self._digest.hexdigest(),
+            labelled=self._boxes is not None,
+            num_boxes=0 if self._boxes is None else len(self._boxes),
+        )
+        try:
+            array = self._group.create_array(
+                "ms_to_idx",
+                shape=index.shape,
+                dtype="int64",
+                chunks=(min(len(index), 1 << 20),),
+                compressors=[BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle", typesize=8), Crc32cCodec()],
+                fill_value=-1,
+            )
+            array[:] = index
+            if self._boxes is not None:
+                write_boxes(self._group, self._boxes)
+            self._group.update_attributes(self._attributes)
+            if isinstance(self._target, Path):
+                self._rename(self._target, Path(self.path))
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _rename(self, written: Path, place: Path) -> None:
+        self._check_free()
+        aside = None
+        if self._replace and place.exists():
+            aside = place.with_name(f"{place.name}.partial-{os.getpid()}-{secrets.token_hex(2)}-old")
+            os.rename(place, aside)
+        os.rename(written, place)
+        if aside is not None:
+            shutil.rmtree(aside)
+
+    def _check_free(self) -> None:
+        if self._replace or is_remote(self.path):
+            return
+        if os.path.lexists(self.path):
+            raise RecordingError(f"{self.path}: already exists; expected a free name, or to be told to replace it")
+
+    def _require_open(self) -> None:
+        if not self._open:
+            raise RecordingError(f"{self.path}: its writer is closed; open a new one")
+
+    def _discard(self) -> None:
+        self._open = False
+        self._pending, self._index_parts = [], []
+        if isinstance(self._target, Path):
+            shutil.rmtree(self._target, ignore_errors=True)
+
+    def _failed(self, error: OSError) -> RecordingError:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return RecordingError(
+                f"{self.path}: the disk is full after {self._written} events; nothing of this recording was kept"
+            )
+        return RecordingError(f"{self.path}: cannot be written ({error.strerror or error})")
