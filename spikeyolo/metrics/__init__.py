@@ -1,1 +1,5 @@
 """Figures that judge a detector."""
+
+from spikeyolo.metrics.detection import DetectionMetrics
+
+__all__ = ["DetectionMetrics"]

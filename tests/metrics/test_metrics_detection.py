@@ -1,0 +1,231 @@
+"""Detection figures: truth as prediction is perfect, order is of no account, and COCO's own tools agree."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spikeyolo.events.types import Boxes, Detections
+from spikeyolo.metrics.detection import DetectionMetrics
+
+CLASSES = ("car", "bus", "bike")
+Scene = list[tuple[Detections, Boxes]]
+
+
+def boxes_of(xyxy: npt.ArrayLike, class_id: npt.ArrayLike) -> Boxes:
+    rows = np.asarray(xyxy, np.float32).reshape(-1, 4)
+    n = len(rows)
+    return Boxes(np.zeros(n, np.int64), rows, np.asarray(class_id, np.int64), np.full(n, -1), np.ones(n, np.float32))
+
+
+def detections_of(xyxy: npt.ArrayLike, class_id: npt.ArrayLike, score: npt.ArrayLike) -> Detections:
+    order = np.argsort(-np.asarray(score, np.float32), kind="stable")
+    rows = np.asarray(xyxy, np.float32).reshape(-1, 4)
+    return Detections(
+        np.zeros(len(order), np.int64),
+        rows[order],
+        np.asarray(score, np.float32)[order],
+        np.asarray(class_id, np.int64)[order],
+    )
+
+
+def random_scene(seed: int, windows: int = 6, classes: int = 3) -> Scene:
+    rng = np.random.default_rng(seed)
+
+    def random_boxes(n: int) -> npt.NDArray[np.float32]:
+        corner, size = rng.uniform(0, 150, (n, 2)), rng.uniform(4, 140, (n, 2))
+        return np.concatenate((corner, corner + size), 1).astype(np.float32)
+
+    scene = []
+    for _ in range(windows):
+        truth = boxes_of(random_boxes(n := rng.integers(0, 5)), rng.integers(0, classes, n))
+        near = truth.xyxy + rng.normal(0, 5, truth.xyxy.shape).astype(np.float32)
+        near[:, 2:] = np.maximum(near[:, 2:], near[:, :2] + 1)
+        false = random_boxes(rng.integers(0, 4))
+        found = np.concatenate((near, near, false))
+        class_id = np.concatenate((truth.class_id, truth.class_id, rng.integers(0, 3, len(false))))
+        # few distinct scores, so that ties occur
+        scene.append((detections_of(found, class_id, rng.integers(1, 9, len(found)) / 10), truth))
+    return scene
+
+
+def judge(scene: Scene) -> dict[str, float]:
+    metrics = DetectionMetrics(classes=CLASSES)
+    for found, truth in scene:
+        metrics.add(found, truth)
+    return metrics.compute()
+
+
+def oracle(scene: Scene) -> dict[str, float]:
+    """pycocotools, the reference implementation."""
+    coco = pytest.importorskip("pycocotools.coco", reason="the oracle pycocotools is not installed")
+    cocoeval = pytest.importorskip("pycocotools.cocoeval")
+
+    def dataset(parts: list[Any]) -> Any:
+        result, annotations = coco.COCO(), []
+        for image, part in enumerate(parts, start=1):
+            score = getattr(part, "score", np.ones(len(part)))
+            for box, k, s in zip(part.xyxy.astype(np.float64), part.class_id, score):
+                width, height = box[2:] - box[:2]
+                annotations.append(
+                    {"id": len(annotations) + 1, "image_id": image, "category_id": int(k), "iscrowd": 0, "ignore": 0}
+                    | {"bbox": [box[0], box[1], width, height], "area": width * height, "score": float(s)}
+                )
+        result.dataset = {
+            "images": [{"id": i} for i in range(1, len(parts) + 1)],
+            "categories": [{"id": k, "name": name} for k, name in enumerate(CLASSES)],
+            "annotations": annotations,
+        }
+        result.createIndex()
+        return result
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = cocoeval.COCOeval(dataset([t for _, t in scene]), dataset([d for d, _ in scene]), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    names = ("map", "map50", "map75", "map_small", "map_medium", "map_large")
+    figures = {name: (value if value > -1 else math.nan) for name, value in zip(names, evaluation.stats)}
+    return figures | {"recall": float(evaluation.stats[8])}
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_all_figures_equal_those_of_pycocotools(seed: int) -> None:
+    scene = random_scene(seed)
+    if not sum(len(truth) for _, truth in scene):
+        return
+    mine, theirs = judge(scene), oracle(scene)
+    assert {name: mine[name] for name in theirs} == pytest.approx(theirs, abs=1e-12, nan_ok=True)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=10, deadline=None)
+def test_truth_as_prediction_scores_one(seed: int) -> None:
+    scene = [
+        (detections_of(truth.xyxy, truth.class_id, np.full(len(truth), 0.7)), truth) for _, truth in random_scene(seed)
+    ]
+    figures = judge(scene)
+    if not figures["truths"]:
+        return
+    for name, value in figures.items():
+        if name.startswith(("map", "ap")) or name in ("recall", "precision", "recall50", "f1"):
+            assert math.isnan(value) or value == pytest.approx(1.0), name
+    assert figures["map50"] == pytest.approx(1.0)
+
+
+def test_the_order_of_windows_is_of_no_account_where_scores_differ() -> None:
+    scene = random_scene(5)
+    scores = np.random.default_rng(3).permutation(sum(len(found) for found, _ in scene)) / 1000
+    distinct = []
+    for found, truth in scene:
+        own, scores = scores[: len(found)], scores[len(found) :]
+        distinct.append((detections_of(found.xyxy, found.class_id, own), truth))
+    assert judge(distinct) == pytest.approx(judge(distinct[::-1]), nan_ok=True)
+
+
+def test_best_f1_is_that_of_every_threshold_tried_by_hand() -> None:
+    for seed in range(5):
+        scene = random_scene(seed, windows=4)
+        figures = judge(scene)
+        tried = []
+        for threshold in np.unique(np.concatenate([found.score for found, _ in scene])):
+            kept = [
+                (
+                    detections_of(
+                        f.xyxy[f.score >= threshold], f.class_id[f.score >= threshold], f.score[f.score >= threshold]
+                    ),
+                    t,
+                )
+                for f, t in scene
+            ]
+            right = sum(_right_by_class(kept, k) for k in range(len(CLASSES)))
+            claimed = sum(len(f) for f, _ in kept)
+            tried.append(2 * right / (claimed + figures["truths"]))
+        assert figures["f1"] == pytest.approx(max(tried))
+        assert figures["f1"] == pytest.approx(
+            2 * figures["precision"] * figures["recall50"] / (figures["precision"] + figures["recall50"])
+        )
+
+
+def _right_by_class(scene: Scene, k: int) -> float:
+    """True detections of class k at IoU 0.50: greedy matching, best score first, as COCO describes it."""
+    right = 0
+    for found, truth in scene:
+        free = [box.astype(np.float64) for box in truth.xyxy[truth.class_id == k]]
+        for box in found.xyxy[found.class_id == k].astype(np.float64):
+            overlaps = [_overlap(box, other) for other in free]
+            if overlaps and max(overlaps) >= 0.5:
+                free.pop(int(np.argmax(overlaps)))
+                right += 1
+    return right
+
+
+def _overlap(a: Any, b: Any) -> float:
+    shared = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
+    return float(shared / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - shared))
+
+
+def test_two_detections_of_one_object_are_one_right_and_one_false() -> None:
+    scene = [(detections_of([[0, 0, 100, 55], [0, 0, 100, 90]], [0, 0], [0.9, 0.8]), boxes_of([[0, 0, 100, 100]], [0]))]
+    figures = judge(scene)
+    assert (figures["precision"], figures["recall50"], figures["f1"]) == (1.0, 1.0, 1.0)
+    assert figures["f1_confidence"] == pytest.approx(0.9)
+
+
+def test_a_class_without_truth_has_no_figure_and_no_part_in_the_mean() -> None:
+    scene = [(detections_of([[0, 0, 50, 50], [60, 60, 90, 90]], [0, 1], [0.9, 0.8]), boxes_of([[0, 0, 50, 50]], [0]))]
+    figures = judge(scene)
+    assert figures["map50"] == pytest.approx(1.0)
+    assert "ap50/car" in figures
+    assert "ap50/bus" not in figures
+
+
+def test_a_class_that_is_never_found_scores_zero() -> None:
+    scene = [(detections_of([[0, 0, 50, 50]], [0], [0.9]), boxes_of([[0, 0, 50, 50], [60, 0, 99, 50]], [0, 1]))]
+    figures = judge(scene)
+    assert figures["ap50/bus"] == 0.0
+    assert figures["map50"] == pytest.approx(0.5)
+
+
+def test_without_truth_the_figures_are_not_a_number_and_the_counts_say_why() -> None:
+    figures = judge([(detections_of([[0, 0, 50, 50]], [0], [0.9]), Boxes.empty())])
+    assert math.isnan(figures["map50"])
+    assert (figures["windows"], figures["truths"], figures["detections"]) == (1, 0, 1)
+    assert judge([]).keys() == figures.keys()
+
+
+def test_without_detections_the_figures_are_zero() -> None:
+    figures = judge([(detections_of([], [], []), boxes_of([[0, 0, 50, 50]], [0]))])
+    assert (figures["map50"], figures["recall"], figures["f1"]) == (0, 0, 0)
+
+
+def test_false_detections_in_a_window_without_truth_cost_precision() -> None:
+    good = (detections_of([[0, 0, 50, 50]], [0], [0.5]), boxes_of([[0, 0, 50, 50]], [0]))
+    false = (detections_of([[0, 0, 50, 50]], [0], [0.9]), Boxes.empty())
+    assert judge([good])["map50"] == pytest.approx(1.0)
+    assert judge([good, false])["map50"] == pytest.approx(0.5)
+
+
+def test_curves_average_to_the_figures() -> None:
+    metrics = DetectionMetrics(classes=CLASSES)
+    for found, truth in random_scene(1):
+        metrics.add(found, truth)
+    curves, figures = metrics.curves(), metrics.compute()
+    assert curves.keys() == {name.removeprefix("ap50/") for name in figures if name.startswith("ap50/")}
+    for name, curve in curves.items():
+        assert curve.shape == (101,)
+        assert curve.mean() == pytest.approx(figures[f"ap50/{name}"])
+
+
+def test_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    judge(random_scene(2))
+    assert capsys.readouterr() == ("", "")
