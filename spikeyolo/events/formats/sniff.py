@@ -6,12 +6,14 @@ import logging
 from pathlib import Path
 
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.formats import aedat4, hdf5
+from spikeyolo.events.formats import aedat4, dat, evt, hdf5
+from spikeyolo.events.formats.header import TextHeader
 from spikeyolo.events.formats.reader import CheckedReader, EventReader
 
 logger = logging.getLogger(__name__)
 
 SUFFIXES = {".dat": "dat", ".raw": "evt", ".h5": "hdf5", ".hdf5": "hdf5", ".aedat4": "aedat4"}
+MAX_SIDE = 4096
 EXPECTED = "expected Prophesee DAT or RAW (EVT 2.0, 2.1, 3.0), HDF5 (eTraM, Gen1, DSEC, Prophesee) or AEDAT4"
 
 
@@ -28,7 +30,8 @@ def open_recording(path: Path | str, *, strict: bool = False, size: tuple[int, i
     """
     path = Path(path)
     head = _head(path)
-    family = _family(head)
+    header = TextHeader.read(path) if head.startswith(b"%") else None
+    family = _family(head, header)
     if family is None:
         raise RecordingError(f"{path}: starts with {head[:16]!r}, which is no known events file; {EXPECTED}")
     claimed = SUFFIXES.get(path.suffix.lower())
@@ -38,16 +41,30 @@ def open_recording(path: Path | str, *, strict: bool = False, size: tuple[int, i
         if strict:
             raise RecordingError(warning)
         logger.warning("%s", warning)
-    reader = _open(path, family, strict, size)
+    reader = _open(path, family, header, strict, size)
+    _check_size(reader)
     if warning:
         reader.opening_warnings.insert(0, warning)
     return reader
 
 
-def _open(path: Path, family: str, strict: bool, size: tuple[int, int] | None) -> CheckedReader:
+def _open(
+    path: Path, family: str, header: TextHeader | None, strict: bool, size: tuple[int, int] | None
+) -> CheckedReader:
+    if header is not None and family == "evt":
+        return evt.open_raw(path, header, strict=strict, size=size)
+    if header is not None:
+        return dat.DatReader(path, header, strict=strict, size=size)
     if family == "hdf5":
         return hdf5.open_hdf5(path, strict=strict, size=size)
     return aedat4.Aedat4Reader(path, strict=strict)
+
+
+def _check_size(reader: CheckedReader) -> None:
+    if not (0 < reader.width <= MAX_SIDE and 0 < reader.height <= MAX_SIDE):
+        raise RecordingError(
+            f"{reader.path}: states a sensor of {reader.width}x{reader.height} px; expected sides of 1 to {MAX_SIDE}"
+        )
 
 
 def _head(path: Path) -> bytes:
@@ -63,7 +80,9 @@ def _head(path: Path) -> bytes:
     return head
 
 
-def _family(head: bytes) -> str | None:
+def _family(head: bytes, header: TextHeader | None) -> str | None:
+    if header is not None and header.values:
+        return "evt" if header.format_name else "dat"
     if head.startswith(hdf5.SIGNATURE):
         return "hdf5"
     if head.startswith(aedat4.SIGNATURE):

@@ -1,0 +1,94 @@
+"""Streaming of binary words: a file buffer of fixed size goes through a kernel into columns of events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikeyolo.errors import RecordingError
+from spikeyolo.events.formats.reader import CheckedReader, blank_columns
+from spikeyolo.events.types import Events
+
+BUFFER_BYTES = 1 << 20
+# Room past the asked number of rows: one vector word gives up to 32 events at once.
+SLACK = 32
+
+State = npt.NDArray[np.int64]
+
+
+class WordReader(CheckedReader):
+    """Base of the binary decoders: subclasses name the words and the kernel."""
+
+    unit_bytes = 8  # a unit is what the kernel consumes whole
+    unit_events = 1  # at most so many events in one
+    word_type: type[np.unsignedinteger[Any]] = np.uint64
+    dropped_index = 0  # where the kernel's state counts dropped events
+    byte_swapped = False
+
+    def __init__(
+        self, path: Path, format: str, width: int, height: int, *, data_offset: int, strict: bool = False
+    ) -> None:
+        super().__init__(path, format, width, height, strict=strict)
+        self.data_offset = data_offset
+
+    def _state(self) -> State:
+        """What the kernel carries from word to word, at the file's start."""
+        raise NotImplementedError
+
+    def _kernel(self, words: Any, at: int, columns: Any, limit: int, state: State) -> tuple[int, int]:
+        """Decode from word ``at`` until the words end or ``limit`` rows are there: next word, rows."""
+        raise NotImplementedError
+
+    def _decode(self, max_events: int) -> Iterator[Events]:
+        state = self._state()
+        buffer = np.empty(BUFFER_BYTES - BUFFER_BYTES % self.unit_bytes, np.uint8)
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(0, 2)
+            left = max(file.tell() - self.data_offset, 0)
+            file.seek(self.data_offset)
+            words, at, tail = self._fill(file, buffer)
+            while at < len(words):
+                limit = min(max_events, max(left // self.unit_bytes, 1) * self.unit_events)
+                columns = blank_columns(limit + SLACK)
+                rows = 0
+                while rows < limit and at < len(words):
+                    before = at
+                    at, rows = self._fill_columns(words, at, columns, rows, limit, state)
+                    left -= (at - before) * words.itemsize
+                    if at == len(words):
+                        words, at, tail = self._fill(file, buffer)
+                self.dropped_events = int(state[self.dropped_index])
+                t, x, y, p = columns
+                yield Events(t[:rows], x[:rows], y[:rows], p[:rows], self.width, self.height)
+        if tail:
+            self.report(
+                f"{self.path}: truncated, {tail} bytes of an unfinished event at its end; expected whole words of "
+                f"{self.unit_bytes} bytes, kept the events before"
+            )
+
+    def _fill_columns(self, words: Any, at: int, columns: Any, rows: int, limit: int, state: State) -> tuple[int, int]:
+        room = tuple(column[rows:] for column in columns)
+        at, more = self._kernel(words, at, room, limit - rows, state)
+        return at, rows + more
+
+    def _fill(self, file: Any, buffer: npt.NDArray[np.uint8]) -> tuple[Any, int, int]:
+        """The next whole words, the first of them, and how many bytes at the file's end are none."""
+        filled = 0
+        view = memoryview(buffer.data)
+        try:
+            while filled < len(buffer):
+                count = file.readinto(view[filled:])
+                if not count:
+                    break
+                filled += count
+        except OSError as error:
+            raise RecordingError(f"{self.path}: cannot be read ({error.strerror}); expected a readable file") from error
+        whole = filled - filled % self.unit_bytes
+        words = buffer[:whole].view(self.word_type)
+        if self.byte_swapped:
+            words = words.byteswap(inplace=True)
+        return words, 0, filled - whole
