@@ -16,7 +16,6 @@ from spikeyolo.events.shading import REACH, expose_scene, outline, render_frames
 from spikeyolo.events.types import Boxes, Events
 
 
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scene:
     """Moving objects, front first, over a background that drifts at constant velocity (or stands still).

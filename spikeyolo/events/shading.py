@@ -22,8 +22,9 @@ SUBPIXELS = 4  # boxes are exact to a quarter of a pixel
 @numba.njit(nogil=True, cache=True)
 def signed_distance(shape: int, u: float, v: float, r: float) -> float:
     """Distance of a point to a shape's outline, px, negative inside; the shape has the area of a disc of radius r."""
+    far: float = np.sqrt(u * u + v * v)
     if shape == 0:  # disc
-        return np.sqrt(u * u + v * v) - r
+        return far - r
     a, b = abs(u), abs(v)
     if shape == 1:  # square: side² = π r²
         return max(a, b) - 0.8862 * r
@@ -34,7 +35,7 @@ def signed_distance(shape: int, u: float, v: float, r: float) -> float:
         half = 1.1890 * r
         return min(max(a - half, b - half / 3.0), max(a - half / 3.0, b - half))
     if shape == 4:  # ring, its hole half as wide: 3/4 R² = r²
-        return abs(np.sqrt(u * u + v * v) - 0.8660 * r) - 0.2887 * r
+        return abs(far - 0.8660 * r) - 0.2887 * r
     # bar, three times as long as wide: 4/3 half² = π r²
     half = 1.5350 * r
     return max(a - half, b - half / 3.0)
@@ -46,9 +47,10 @@ def sample(texture: Float64, o: int, row: float, column: float) -> float:
     i = min(max(int(row), 0), texture.shape[1] - 2)
     j = min(max(int(column), 0), texture.shape[2] - 2)
     a, b = row - i, column - j
-    top = texture[o, i, j] * (1.0 - b) + texture[o, i, j + 1] * b
-    bottom = texture[o, i + 1, j] * (1.0 - b) + texture[o, i + 1, j + 1] * b
-    return top * (1.0 - a) + bottom * a
+    top: float = texture[o, i, j] * (1.0 - b) + texture[o, i, j + 1] * b
+    bottom: float = texture[o, i + 1, j] * (1.0 - b) + texture[o, i + 1, j + 1] * b
+    value: float = top * (1.0 - a) + bottom * a
+    return value
 
 
 @numba.njit(nogil=True, cache=True)
@@ -59,9 +61,10 @@ def sample_periodic(background: Float64, row: float, column: float) -> float:
     a, b = row - fi, column - fj
     i, j = int(fi) % h, int(fj) % w
     k, m = (i + 1) % h, (j + 1) % w
-    top = background[i, j] * (1.0 - b) + background[i, m] * b
-    bottom = background[k, j] * (1.0 - b) + background[k, m] * b
-    return top * (1.0 - a) + bottom * a
+    top: float = background[i, j] * (1.0 - b) + background[i, m] * b
+    bottom: float = background[k, j] * (1.0 - b) + background[k, m] * b
+    value: float = top * (1.0 - a) + bottom * a
+    return value
 
 
 @numba.njit(nogil=True, cache=True)
@@ -69,9 +72,9 @@ def shade_row(
     row: Float64, y: int, left: int, right: int, f: int, background: Float64, drift: Float64, poses: Float64,
     shape: Int64, radius: Float64, texture: Float64,
 ) -> None:  # fmt: skip
-    """Put the log intensity of pixels ``left <= x < right`` of row ``y`` at pose ``f`` into ``row``, from back to front.
+    """Put the log intensity of pixels ``left <= x < right`` of row ``y`` at pose ``f`` into ``row``.
 
-    Intensities mix linearly where an outline crosses a pixel.
+    Objects are painted from back to front; intensities mix linearly where an outline crosses a pixel.
     """
     # Arrays are indexed, never sliced: a slice counts references, which would cost more than the pixel.
     if drift[f, 0] == 0.0 and drift[f, 1] == 0.0:
@@ -146,9 +149,7 @@ def expose_scene(
 
 
 @numba.njit(nogil=True, cache=True)
-def outline(
-    poses: Float64, shape: Int64, radius: Float64, width: int, height: int
-) -> tuple[Float64, Int64]:
+def outline(poses: Float64, shape: Int64, radius: Float64, width: int, height: int) -> tuple[Float64, Int64]:
     """Edges ``[F, O, 4]`` (left, top, right, bottom, px) of each object's visible part, and areas ``[F, O, 3]``.
 
     Areas count subpixels: of the whole object, of its part in the frame, and of what nobody hides of that.

@@ -100,38 +100,38 @@ class SyntheticDataset:
         if unknown or not classes or len(set(classes)) < len(classes):
             raise ConfigError(f"data.classes is {list(classes)}; expected different names out of {', '.join(SHAPES)}")
         for low, high, name in (
-            (objects_min, objects_max, "objects"),
-            (size_min_px, size_max_px, "size"),
-            (speed_min_px_s, speed_max_px_s, "speed"),
-            (contrast_min, contrast_max, "contrast"),
+            (objects_min, objects_max, "objects_min"),
+            (size_min_px, size_max_px, "size_min_px"),
+            (speed_min_px_s, speed_max_px_s, "speed_min_px_s"),
+            (contrast_min, contrast_max, "contrast_min"),
         ):
             if low > high:
-                raise ConfigError(f"data.{name}_min… is {low}, above data.{name}_max… of {high}; expected at most that")
+                raise ConfigError(f"data.{name} is {low}; expected at most data.{name.replace('min', 'max')}, {high}")
         self.root = Path(root)
-        self.classes = tuple(classes)
+        self.classes = tuple(classes)  # numbers become floats below: 1000 and 1000.0 name the same set
         self.width, self.height = width, height
         self.sequences = {"train": train_sequences, "val": val_sequences}
         self.duration_us = duration_us
         self.objects = (objects_min, objects_max)
-        self.size_px = (size_min_px, size_max_px)
-        self.speed_px_s = (speed_min_px_s, speed_max_px_s)
-        self.spin_max_rad_s = spin_max_rad_s
-        self.background_speed_px_s = background_speed_px_s
-        self.contrast = (contrast_min, contrast_max)
-        self.texture_contrast = texture_contrast
-        self.label_rate_hz = label_rate_hz
-        self.label_min_in_frame = label_min_in_frame
-        self.label_min_unoccluded = label_min_unoccluded
+        self.size_px = (float(size_min_px), float(size_max_px))
+        self.speed_px_s = (float(speed_min_px_s), float(speed_max_px_s))
+        self.spin_max_rad_s = float(spin_max_rad_s)
+        self.background_speed_px_s = float(background_speed_px_s)
+        self.contrast = (float(contrast_min), float(contrast_max))
+        self.texture_contrast = float(texture_contrast)
+        self.label_rate_hz = float(label_rate_hz)
+        self.label_min_in_frame = float(label_min_in_frame)
+        self.label_min_unoccluded = float(label_min_unoccluded)
         self.camera = EventCamera(
             width=width,
             height=height,
-            contrast_threshold=contrast_threshold,
-            off_threshold_ratio=off_threshold_ratio,
-            threshold_sigma=threshold_sigma,
-            refractory_us=refractory_us,
-            noise_rate_hz=noise_rate_hz,
+            contrast_threshold=float(contrast_threshold),
+            off_threshold_ratio=float(off_threshold_ratio),
+            threshold_sigma=float(threshold_sigma),
+            refractory_us=float(refractory_us),
+            noise_rate_hz=float(noise_rate_hz),
         )
-        self.max_step_px = max_step_px
+        self.max_step_px = float(max_step_px)
         self.seed = seed
 
     @property
@@ -197,7 +197,8 @@ class SyntheticDataset:
         count = int(generator.integers(self.objects[0], self.objects[1] + 1))
         class_id = generator.integers(0, len(self.classes), count)
         radius = 0.5 * generator.uniform(*self.size_px, count)
-        speed = np.exp(generator.uniform(*np.log(self.speed_px_s), count))
+        slowest, fastest = np.log(self.speed_px_s)
+        speed = np.exp(generator.uniform(slowest, fastest, count))
         heading = generator.uniform(0, 2 * np.pi, count)
         frame = np.array([self.width, self.height], np.float64)
         # A wall lies up to one radius inside or outside the frame's edge, but leaves room to move.
@@ -208,9 +209,7 @@ class SyntheticDataset:
         mean = sign * generator.uniform(*self.contrast, count)
         texture = np.empty((count, texels, texels))
         for o in range(count):
-            texture[o] = mean[o] + self.texture_contrast * cloud(
-                (texels, texels), shortest_px=4.0, generator=generator
-            )
+            texture[o] = mean[o] + self.texture_contrast * cloud((texels, texels), shortest_px=4.0, generator=generator)
         drift = self.background_speed_px_s * np.exp(1j * generator.uniform(0, 2 * np.pi))
         background = self.texture_contrast * cloud((self.height, self.width), shortest_px=4.0, generator=generator)
         return Scene(
