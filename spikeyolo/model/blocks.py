@@ -1,0 +1,212 @@
+"""What the network is built of: neuron → synapse → normalisation, and the two residual blocks made from it.
+
+Between blocks travel membrane (real-valued) maps ``[T, B, C, H, W]``; spikes live only inside, from a neuron to the
+synapse behind it. Time is folded into the batch for every convolution and normalisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spikeyolo.model.neuron import Neuron
+from spikeyolo.model.streaming import Memory
+
+NeuronFactory = Callable[[], Neuron]
+
+
+class Norm(nn.BatchNorm2d):
+    """Batch norm with the published constants, which can also give its scale and shift instead of applying them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-3, momentum=0.03)
+
+    def scale_and_shift(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """``[C]`` each, so that the norm of ``maps`` is ``maps · scale + shift``; updates running statistics.
+
+        What follows a norm linearly takes them into its weights: the normalised map is never written.
+        """
+        if self.training:
+            wide = maps if maps.dtype == torch.float64 else maps.float()
+            variance, mean = torch.var_mean(wide, dim=(0, 2, 3), correction=0)
+            self.update(mean.detach(), variance.detach(), maps.numel() // maps.shape[1])
+        else:
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            mean, variance = self.running_mean, self.running_var
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return scale, self.bias - mean * scale
+
+    def update(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Move the running statistics towards a batch's mean and biased variance over ``count`` values."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.momentum is not None
+        with torch.no_grad():
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            unbiased = variance * (count / max(count - 1, 1))
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+
+
+class RepConv(nn.Module):
+    """1×1 → norm → depthwise 3×3 → 1×1 → norm, linear at inference and then equal to one 3×3 convolution.
+
+    The border the depthwise convolution sees is the norm's value for zero, as if the zero padding had come first; so
+    the norm's scale goes into the depthwise weights and its shift into a constant behind them, borders included.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(inputs, inputs, 1, bias=False)
+        self.enter_norm = Norm(inputs)
+        self.depthwise = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False)
+        self.leave = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.leave_norm = Norm(outputs)
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        maps = self.enter(spikes)
+        scale, shift = self.enter_norm.scale_and_shift(maps)
+        kernel = self.depthwise.weight
+        maps = F.conv2d(
+            maps,
+            kernel * scale.view(-1, 1, 1, 1),
+            bias=shift * kernel.sum(dim=(1, 2, 3)),
+            padding=1,
+            groups=kernel.shape[0],
+        )
+        return self.leave_norm(self.leave(maps))  # type: ignore[no-any-return]
+
+
+class SepRepConv(nn.Module):
+    """Norm → 1×1 → depthwise 3×3, linear at inference; the border is what the norm makes of zero, as in RepConv."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.norm = Norm(inputs)
+        self.project = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.depthwise = nn.Conv2d(outputs, outputs, 3, padding=1, groups=outputs, bias=False)
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        scale, shift = self.norm.scale_and_shift(spikes)
+        weight = self.project.weight
+        maps = F.conv2d(spikes, weight * scale.view(1, -1, 1, 1))
+        kernel = self.depthwise.weight
+        constant = (weight.flatten(1) @ shift) * kernel.sum(dim=(1, 2, 3))
+        return F.conv2d(maps, kernel, bias=constant, padding=1, groups=kernel.shape[0])
+
+
+class SpikingConv(nn.Module):
+    """Neuron → synapse → norm on ``[T, B, C, H, W]``: the only place where spikes arise and are used up.
+
+    Args:
+        neuron: None for the first layer, which sees the frames themselves.
+        synapse: a convolution, RepConv or SepRepConv.
+        norm: None for the head's last convolutions.
+    """
+
+    def __init__(self, neuron: Neuron | None, synapse: nn.Module, norm: Norm | None) -> None:
+        super().__init__()
+        self.neuron = neuron
+        self.synapse = synapse
+        self.norm = norm
+
+    def forward(self, maps: Tensor, memory: Memory | None = None) -> Tensor:
+        steps, batch = maps.shape[:2]
+        if self.neuron is not None:
+            if memory is None:
+                maps, _ = self.neuron(maps, None, False)
+            else:
+                maps, state = self.neuron(maps, memory.recall(), True)
+                memory.keep(state)
+        maps = self.synapse(maps.flatten(0, 1))
+        if self.norm is not None:
+            maps = self.norm(maps)
+        return maps.view(steps, batch, *maps.shape[1:])
+
+
+def spiking_conv(
+    neuron: NeuronFactory | None, inputs: int, outputs: int, kernel: int, stride: int = 1,
+    *, padding: int | None = None, groups: int = 1, bias: bool = False, norm: bool = True,
+) -> SpikingConv:  # fmt: skip
+    """Neuron (unless None) → one convolution → norm (unless told not to); padding keeps the size at stride 1."""
+    padding = kernel // 2 if padding is None else padding
+    return SpikingConv(
+        neuron() if neuron is not None else None,
+        nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=bias),
+        Norm(outputs) if norm else None,
+    )
+
+
+class SepConv(nn.Module):
+    """Separable spiking convolution with expansion 2: 1×1 → depthwise 7×7 → SepRepConv, a neuron before each."""
+
+    def __init__(self, channels: int, neuron: NeuronFactory) -> None:
+        super().__init__()
+        wide = 2 * channels
+        self.expand = spiking_conv(neuron, channels, wide, 1)
+        self.mix = spiking_conv(neuron, wide, wide, 7, groups=wide)
+        self.project = SpikingConv(neuron(), SepRepConv(wide, channels), Norm(channels))
+
+    def forward(self, maps: Tensor, memory: Memory | None = None) -> Tensor:
+        return self.project(self.mix(self.expand(maps, memory), memory), memory)  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """Two residual branches on the membrane map: a separable one, then one of two 3×3 synapses widened by ``ratio``.
+
+    Args:
+        channels: C, in and out.
+        ratio: hidden channels of the second branch over C.
+        rep: SNN-Block-2, its 3×3 synapses are RepConv; else SNN-Block-1, plain convolutions.
+        neuron: factory.
+    """
+
+    def __init__(self, channels: int, ratio: int, *, rep: bool, neuron: NeuronFactory) -> None:
+        super().__init__()
+        wide = ratio * channels
+        self.separable = SepConv(channels, neuron)
+        if rep:
+            self.widen = SpikingConv(neuron(), RepConv(channels, wide), Norm(wide))
+            self.narrow = SpikingConv(neuron(), RepConv(wide, channels), Norm(channels))
+        else:
+            self.widen = spiking_conv(neuron, channels, wide, 3)
+            self.narrow = spiking_conv(neuron, wide, channels, 3)
+
+    def forward(self, maps: Tensor, memory: Memory | None = None) -> Tensor:
+        maps = maps + self.separable(maps, memory)
+        return maps + self.narrow(self.widen(maps, memory), memory)  # type: ignore[no-any-return]
+
+
+class Chain(nn.Module):
+    """Layers one behind the other, all on the same memory."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, maps: Tensor, memory: Memory | None = None) -> Tensor:
+        for layer in self.layers:
+            maps = layer(maps, memory)
+        return maps
+
+
+class SpatialPyramid(nn.Module):
+    """SPPF: 1×1 to half the channels, three chained 5×5 max-pools on the real-valued map, all four joined by a 1×1."""
+
+    def __init__(self, channels: int, neuron: NeuronFactory) -> None:
+        super().__init__()
+        self.reduce = spiking_conv(neuron, channels, channels // 2, 1)
+        self.join = spiking_conv(neuron, 4 * (channels // 2), channels, 1)
+
+    def forward(self, maps: Tensor, memory: Memory | None = None) -> Tensor:
+        maps = self.reduce(maps, memory)
+        scales = [maps.flatten(0, 1)]
+        for _ in range(3):
+            scales.append(F.max_pool2d(scales[-1], 5, stride=1, padding=2))
+        joined = torch.cat(scales, dim=1)
+        return self.join(joined.view(*maps.shape[:2], *joined.shape[1:]), memory)  # type: ignore[no-any-return]

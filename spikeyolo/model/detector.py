@@ -1,0 +1,128 @@
+"""The detector: frames of all time steps in, raw predictions of all time steps out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spikeyolo.errors import ConfigError, RecordingError
+from spikeyolo.model.backbone import Backbone
+from spikeyolo.model.head import BINS, DetectHead, LevelOutput, cell_centres
+from spikeyolo.model.neck import Neck
+from spikeyolo.model.predictions import Predictions
+from spikeyolo.model.streaming import DetectorState, Memory
+
+STRIDES = (8, 16, 32)
+
+
+class Detector(nn.Module):
+    """SpikeYOLO (arXiv 2407.20708) of any size: backbone, neck and detect head on time-major frames.
+
+    Args:
+        num_classes: K.
+        in_channels: channels of a frame; 2 for OFF and ON counts.
+        depth: scales the blocks' repeats (d).
+        width: scales the channels (w).
+        p5_ratio: widening of the last block's second branch (2 in the sizes m and l).
+        neuron: builds one neuron, called once for each place where spikes arise.
+        temporal: ``per_step`` keeps every step's logits; ``mean`` gives every step their mean over time (published).
+        embedding: length of the unit vector that describes each cell for tracking; 0 for none.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: Annotated[int, Ge(1)],
+        in_channels: Annotated[int, Ge(1)] = 2,
+        depth: Annotated[float, Gt(0)],
+        width: Annotated[float, Gt(0)],
+        p5_ratio: Annotated[int, Ge(1)] = 1,
+        neuron: Callable[[], nn.Module],
+        temporal: Literal["per_step", "mean"] = "per_step",
+        embedding: Annotated[int, Ge(0)] = 0,
+    ) -> None:
+        if num_classes < 1 or in_channels < 1:
+            raise ConfigError(f"model needs at least one class and one channel, found {num_classes} and {in_channels}")
+        if not (depth > 0 and width > 0):
+            raise ConfigError(f"model.depth and model.width must be above 0, found {depth} and {width}")
+        if temporal not in ("per_step", "mean"):
+            raise ConfigError(f"model.temporal is {temporal!r}, expected per_step or mean")
+        super().__init__()
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.temporal = temporal
+        self.backbone = Backbone(in_channels=in_channels, depth=depth, width=width, neuron=neuron)  # type: ignore[arg-type]
+        self.neck = Neck(channels=self.backbone.channels, width=width, p5_ratio=p5_ratio, neuron=neuron)  # type: ignore[arg-type]
+        self.head = DetectHead(
+            channels=self.neck.channels, strides=STRIDES, num_classes=num_classes, embedding=embedding, neuron=neuron  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def forward(self, frames: Tensor) -> Predictions:
+        """All steps of a window from a fresh state.
+
+        Args:
+            frames: ``[T, B, C, H, W]`` uint8 counts or floating. Sizes that are no multiple of 32 are padded with
+                zeros at the right and bottom, so points and boxes stay in the pixels of the frame.
+
+        Raises:
+            ConfigError: T or B is 0, other channels than built for, or a side below 32 px.
+            RecordingError: a value is not finite.
+        """
+        return self._predictions(self._raw(frames, None))
+
+    def stream(self, frames: Tensor, state: DetectorState | None = None) -> tuple[Predictions, DetectorState]:
+        """The next steps ``[T, B, C, H, W]`` of a long recording; None starts afresh. Returns the state left behind."""
+        memory = Memory(state)
+        predictions = self._predictions(self._raw(frames, memory))
+        return predictions, memory.states()
+
+    def step(self, frame: Tensor, state: DetectorState | None = None) -> tuple[Predictions, DetectorState]:
+        """One time step ``[B, C, H, W]`` of a long recording: :meth:`stream` with T = 1."""
+        return self.stream(frame.unsqueeze(0), state)
+
+    def levels(self, frames: Tensor) -> list[Tensor]:
+        """Raw head maps ``[T, B, 64 + K, H/s, W/s]`` for the strides 8, 16 and 32, box logits first."""
+        return [torch.cat((level.box, level.classes), dim=2) for level in self._raw(frames, None)]
+
+    def _raw(self, frames: Tensor, memory: Memory | None) -> list[LevelOutput]:
+        maps = self._prepare(frames)
+        return self.head(self.neck(self.backbone(maps, memory), memory), memory)  # type: ignore[no-any-return]
+
+    def _prepare(self, frames: Tensor) -> Tensor:
+        if frames.dim() != 5 or frames.shape[0] == 0 or frames.shape[1] == 0:
+            raise ConfigError(f"frames are {list(frames.shape)}, expected [T, B, C, H, W] with T and B at least 1")
+        height, width = frames.shape[-2:]
+        if frames.shape[2] != self.in_channels:
+            raise ConfigError(f"frames have {frames.shape[2]} channels, the model was built for {self.in_channels}")
+        if min(height, width) < STRIDES[-1]:
+            raise ConfigError(f"frames are {width}x{height} px, expected at least {STRIDES[-1]} px on each side")
+        if frames.is_floating_point() and not torch.compiler.is_compiling() and not torch.isfinite(frames).all():
+            raise RecordingError("frames hold values that are not finite (NaN or infinity), expected event counts")
+        first = self.backbone.down1.synapse.weight
+        maps = frames.to(first.dtype)  # type: ignore[arg-type]
+        bottom, right = -height % STRIDES[-1], -width % STRIDES[-1]
+        return F.pad(maps, (0, right, 0, bottom)) if bottom or right else maps
+
+    def _predictions(self, levels: list[LevelOutput]) -> Predictions:
+        def flat(maps: list[Tensor]) -> Tensor:
+            joined = torch.cat([level.flatten(3).transpose(2, 3) for level in maps], dim=2)  # [T, B, A, channels]
+            return joined.mean(dim=0, keepdim=True).expand_as(joined) if self.temporal == "mean" else joined
+
+        box = flat([level.box for level in levels])
+        device = box.device
+        sizes = [level.box.shape[-2:] for level in levels]
+        points = [cell_centres(h, w, stride, device) for (h, w), stride in zip(sizes, STRIDES, strict=True)]
+        strides = [torch.full((len(p),), float(s), device=device) for p, s in zip(points, STRIDES, strict=True)]
+        embeddings = [level.embedding for level in levels if level.embedding is not None]
+        return Predictions(
+            box_logits=box.reshape(*box.shape[:-1], 4, BINS),
+            class_logits=flat([level.classes for level in levels]),
+            points=torch.cat(points),
+            strides=torch.cat(strides),
+            embedding=F.normalize(flat(embeddings), dim=-1) if embeddings else None,
+        )

@@ -1,0 +1,84 @@
+"""The detect head: distances to the box sides as distributions, class logits and, if wanted, embeddings."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spikeyolo.model.blocks import Chain, NeuronFactory, spiking_conv
+from spikeyolo.model.streaming import Memory
+
+BINS = 16  # bins of one distance, in units of the level's stride
+REFERENCE_PIXELS = 640  # frame side that the class bias starts from
+
+
+class LevelOutput(NamedTuple):
+    """Raw maps of one level: box ``[T, B, 4 · 16, H, W]``, classes ``[T, B, K, H, W]``, embedding or None."""
+
+    box: Tensor
+    classes: Tensor
+    embedding: Tensor | None
+
+
+class DetectHead(nn.Module):
+    """For each level a box branch and a class branch (and an embedding branch): two spiking 3×3, then a 1×1 with bias.
+
+    Args:
+        channels: of P3, P4, P5.
+        strides: of the same, px.
+        num_classes: K.
+        embedding: E, or 0 for no such branch.
+        neuron: factory.
+    """
+
+    def __init__(
+        self, *, channels: tuple[int, int, int], strides: tuple[int, int, int], num_classes: int, embedding: int,
+        neuron: NeuronFactory,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        box_width = max(16, channels[0] // 4, 4 * BINS)
+        class_width = max(channels[0], min(num_classes, 100))
+
+        def branch(inputs: int, hidden: int, outputs: int) -> Chain:
+            return Chain(
+                spiking_conv(neuron, inputs, hidden, 3),
+                spiking_conv(neuron, hidden, hidden, 3),
+                spiking_conv(neuron, hidden, outputs, 1, bias=True, norm=False),
+            )
+
+        self.box = nn.ModuleList(branch(c, box_width, 4 * BINS) for c in channels)
+        self.classes = nn.ModuleList(branch(c, class_width, num_classes) for c in channels)
+        self.embedding = nn.ModuleList(branch(c, max(channels[0], 64), embedding) for c in channels if embedding)
+        for stride, box, classes in zip(strides, self.box, self.classes, strict=True):
+            nn.init.constant_(_last_bias(box), 1.0)
+            nn.init.constant_(_last_bias(classes), math.log(5 / num_classes / (REFERENCE_PIXELS / stride) ** 2))
+
+    def forward(self, maps: tuple[Tensor, Tensor, Tensor], memory: Memory | None = None) -> list[LevelOutput]:
+        """P3, P4, P5 ``[T, B, C, H, W]`` → raw maps of each, every time step by itself."""
+        outputs = []
+        for index, level in enumerate(maps):
+            embedding = None
+            box, classes = self.box[index](level, memory), self.classes[index](level, memory)
+            if len(self.embedding):
+                embedding = F.normalize(self.embedding[index](level, memory), dim=2)
+            outputs.append(LevelOutput(box, classes, embedding))
+        return outputs
+
+
+def _last_bias(branch: nn.Module) -> Tensor:
+    bias: Tensor = branch.layers[-1].synapse.bias  # type: ignore[index, union-attr]
+    return bias
+
+
+def cell_centres(height: int, width: int, stride: int, device: torch.device) -> Tensor:
+    """Centres x, y of a level's cells in px, row by row: ``[H · W, 2]`` float32."""
+    y, x = torch.meshgrid(
+        torch.arange(height, dtype=torch.float32, device=device),
+        torch.arange(width, dtype=torch.float32, device=device),
+        indexing="ij",
+    )
+    return (torch.stack((x, y), dim=-1).view(-1, 2) + 0.5) * stride
