@@ -1,0 +1,297 @@
+"""Label files of Prophesee, eTraM and DSEC: columns found by name, checked, cleaned by named rules, counted."""
+
+from __future__ import annotations
+
+import logging
+import tokenize
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from spikeyolo.errors import LabelError
+from spikeyolo.events.types import Array, Boxes
+
+log = logging.getLogger(__name__)
+
+LabelClock = Literal["recording", "camera"]
+_REQUIRED = ("x", "y", "w", "h", "class_id")
+_TIMES = ("t", "ts")
+# All that numpy's parser of headers has been seen to raise.
+_NOT_NPY = (ValueError, EOFError, TypeError, SyntaxError, OverflowError, tokenize.TokenError, zipfile.BadZipFile)
+_CONFIDENCES = ("class_confidence", "confidence")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRules:
+    """How the boxes of a data set are cleaned; each rule that removes or changes a box is counted under its name.
+
+    Attributes:
+        class_map: id in the file → name in the class list, or None for a class that is not kept; without a map, ids
+            are positions in the class list.
+        clip_to_frame: cut boxes that reach over the frame's edge; otherwise such a box is an error.
+        drop_invalid_boxes: leave out boxes of no area, wholly outside the frame, or at times outside the recording;
+            otherwise such a box is an error.
+        skip_first_us: leave out boxes of the recording's first stretch, µs (Prophesee: 500,000).
+        min_diagonal_px: leave out boxes with a shorter diagonal (Prophesee: 30 for Gen1, 60 for 1 Mpx).
+        min_side_px: leave out boxes with a shorter side (Prophesee: 10 and 20).
+        max_width_fraction: leave out boxes wider than this share of the frame (labels of no object; training only).
+        time_tolerance_us: how far before the first or after the last event a label may lie, µs.
+        label_clock: whether label times count from the recording's start, or on the camera's clock.
+    """
+
+    class_map: Mapping[int, str | None] | None = None
+    clip_to_frame: bool = True
+    drop_invalid_boxes: bool = False
+    skip_first_us: int = 0
+    min_diagonal_px: float = 0.0
+    min_side_px: float = 0.0
+    max_width_fraction: float = 1.0
+    time_tolerance_us: int = 100_000
+    label_clock: LabelClock = "recording"
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Boxes of one label file, and how many of them each rule touched.
+
+    Attributes:
+        boxes: what is kept, ordered by time, clipped to the frame.
+        in_file: boxes in the file.
+        dropped: rule → boxes it left out, rules that left out none are absent.
+        clipped: boxes cut at the frame's edge.
+    """
+
+    boxes: Boxes
+    in_file: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    clipped: int = 0
+
+    def __iter__(self) -> Iterator[object]:
+        """Unpacks as ``boxes, counts``."""
+        yield self.boxes
+        yield self.counts
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Flat counts: in_file, kept, clipped_to_frame and one ``dropped_…`` a rule."""
+        dropped = {f"dropped_{rule}": count for rule, count in self.dropped.items()}
+        return {"in_file": self.in_file, "kept": len(self.boxes), "clipped_to_frame": self.clipped, **dropped}
+
+
+def read_boxes(
+    path: Path | str,
+    *,
+    classes: Sequence[str],
+    width: int,
+    height: int,
+    span_us: tuple[int, int] | None = None,
+    time_offset_us: int = 0,
+    rules: LabelRules | None = None,
+) -> Labels:
+    """Read, check and clean a ``.npy`` label file.
+
+    Args:
+        path: a structured array with fields ``t`` or ``ts`` (µs), ``x y w h`` (px, top-left), ``class_id``, and where
+            known ``track_id`` and ``class_confidence`` or ``confidence``, in any order and among others.
+        classes: names in the order of class ids.
+        width, height: the sensor, px.
+        span_us: time of the recording's first event, and of its last plus 1; None does not check label times.
+        time_offset_us: the recording's; taken off label times where the rules say they are on the camera's clock.
+        rules: of the data set; by default nothing is left out.
+
+    Raises:
+        LabelError: the file is no such array, or holds boxes that no rule provides for.
+    """
+    rules = rules or LabelRules()
+    rows = _read_rows(Path(path))
+    n = len(rows)
+    t = _times(rows, path)
+    if rules.label_clock == "camera":
+        t = t - time_offset_us
+    cleaning = _Cleaning(str(path), n, rules.drop_invalid_boxes)
+    if n and span_us is not None:
+        _check_span(cleaning, t, span_us, rules.time_tolerance_us)
+    class_id = _class_ids(cleaning, rows["class_id"], tuple(classes), rules.class_map)
+    xyxy = _corners(cleaning, rows, width, height)
+    inside = np.clip(xyxy, 0, np.array([width, height, width, height]))
+    clipped = (xyxy != inside).any(axis=1)
+    _check_clipping(cleaning, clipped, xyxy, rules.clip_to_frame, width, height)
+    sides = inside[:, 2:] - inside[:, :2]
+    start_us = span_us[0] if span_us is not None else 0
+    if rules.skip_first_us:
+        cleaning.drop("skip_first", t < start_us + rules.skip_first_us)
+    cleaning.drop("min_side", (sides < rules.min_side_px).any(axis=1))
+    cleaning.drop("min_diagonal", (sides**2).sum(axis=1) < rules.min_diagonal_px**2)
+    cleaning.drop("max_width", sides[:, 0] > rules.max_width_fraction * width)
+
+    kept = np.flatnonzero(cleaning.keep)
+    kept = kept[np.argsort(t[kept], kind="stable")]
+    boxes = Boxes(
+        t[kept],
+        inside[kept].astype(np.float32),
+        class_id[kept],
+        _optional(rows, ("track_id",), -1, np.dtype(np.int64))[kept],
+        _optional(rows, _CONFIDENCES, 1, np.dtype(np.float32))[kept],
+    )
+    labels = Labels(boxes, n, cleaning.dropped, int(np.count_nonzero(clipped & cleaning.keep)))
+    if cleaning.dropped or labels.clipped:
+        log.debug("%s: %s", path, labels.counts)
+    return labels
+
+
+class _Cleaning:
+    """Which boxes are still kept, and which rule left out the others; a box counts under the first rule it meets."""
+
+    def __init__(self, path: str, count: int, drop_invalid: bool) -> None:
+        self.path = path
+        self.keep = np.ones(count, np.bool_)
+        self.dropped: dict[str, int] = {}
+        self._drop_invalid = drop_invalid
+
+    def drop(self, rule: str, rows: Array) -> None:
+        rows = rows & self.keep
+        if rows.any():
+            self.dropped[rule] = int(np.count_nonzero(rows))
+            self.keep &= ~rows
+
+    def invalid(self, rule: str, rows: npt.NDArray[np.bool_], sentence: str) -> None:
+        """Leave out rows that should not be, if that is allowed; raise the sentence otherwise."""
+        if (rows & self.keep).any() and not self._drop_invalid:
+            raise LabelError(
+                f"{self.path}: {sentence}; mend the file, or set drop_invalid_boxes=true to leave them out"
+            )
+        self.drop(rule, rows)
+
+
+def _read_rows(path: Path) -> Array:
+    try:
+        # Mapped first: a header that promises more than the file holds then fails without allocating it.
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise LabelError(f"{path}: no such label file") from error
+    except OSError as error:
+        raise LabelError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except _NOT_NPY as error:
+        raise LabelError(f"{path}: not a complete .npy label file ({str(error).splitlines()[0]})") from error
+    if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype.names is None:
+        found = f"an array of {rows.dtype}, shape {rows.shape}" if isinstance(rows, np.ndarray) else "an archive"
+        raise LabelError(f"{path}: {found}; expected a list of boxes with the fields t, x, y, w, h, class_id")
+    names = rows.dtype.names
+    missing = [name for name in _REQUIRED if name not in names]
+    if not any(name in names for name in _TIMES):
+        missing.insert(0, "t")
+    if missing:
+        raise LabelError(
+            f"{path}: its boxes have no field {' and no '.join(missing)} (found {', '.join(names)}); "
+            "expected t (or ts), x, y, w, h and class_id"
+        )
+    for name in names:
+        if name in (*_REQUIRED, *_TIMES, *_CONFIDENCES, "track_id") and rows.dtype[name].kind not in "iuf":
+            raise LabelError(f"{path}: its field {name} is of type {rows.dtype[name]}; expected one number a box")
+    return np.array(rows)
+
+
+def _times(rows: Array, path: Path | str) -> npt.NDArray[np.int64]:
+    name = next(name for name in _TIMES if name in (rows.dtype.names or ()))
+    times = rows[name]
+    bad = ~np.isfinite(times) | (times < -(2.0**62)) | (times > 2.0**62)
+    if bad.any():
+        raise LabelError(f"{path}: {name} is {times[bad][0]} in {np.count_nonzero(bad)} boxes; expected µs")
+    return times.astype(np.int64)
+
+
+def _check_span(cleaning: _Cleaning, t: npt.NDArray[np.int64], span_us: tuple[int, int], tolerance_us: int) -> None:
+    first, end = span_us
+    outside = (t < first - tolerance_us) | (t >= end + tolerance_us)
+    if outside.all():
+        raise LabelError(
+            f"{cleaning.path}: labels of another recording: their times {t.min()} to {t.max()} µs lie outside the "
+            f"events' {first} to {end - 1} µs"
+        )
+    cleaning.invalid(
+        "outside_recording",
+        outside,
+        f"{np.count_nonzero(outside)} of {len(t)} label times lie outside the recording ({first} to {end - 1} µs; "
+        f"the first of them {t[outside][0] if outside.any() else 0} µs)",
+    )
+
+
+def _class_ids(
+    cleaning: _Cleaning, ids: Array, classes: tuple[str, ...], class_map: Mapping[int, str | None] | None
+) -> npt.NDArray[np.int64]:
+    if class_map is None:
+        known: dict[int, str | None] = dict(enumerate(classes))
+    else:
+        known = {int(key): name for key, name in class_map.items()}
+    unknown = sorted({name for name in known.values() if name is not None} - set(classes))
+    if unknown:
+        raise LabelError(
+            f"class_map names {', '.join(unknown)}; expected names of the class list ({', '.join(classes)})"
+        )
+    result = np.zeros(len(ids), np.int64)
+    for value in np.unique(ids):
+        rows = ids == value
+        if value not in known:
+            expected = ", ".join(f"{key} {name or '(not kept)'}" for key, name in sorted(known.items()))
+            raise LabelError(
+                f"{cleaning.path}: class id {value} in {np.count_nonzero(rows)} boxes is beyond the class list; "
+                f"expected one of {expected or 'none'}"
+            )
+        name = known[int(value)]
+        if name is None:
+            cleaning.drop("class_not_kept", rows)
+        else:
+            result[rows] = classes.index(name)
+    return result
+
+
+def _corners(cleaning: _Cleaning, rows: Array, width: int, height: int) -> npt.NDArray[np.float64]:
+    x, y, w, h = (rows[name].astype(np.float64) for name in ("x", "y", "w", "h"))
+    finite = np.isfinite(x) & np.isfinite(y) & np.isfinite(w) & np.isfinite(h)
+    flat = ~finite | (w <= 0) | (h <= 0)
+    cleaning.invalid(
+        "no_area",
+        flat,
+        f"{np.count_nonzero(flat & cleaning.keep)} boxes have no area ({_example(flat & cleaning.keep, rows)})",
+    )
+    outside = finite & ((x >= width) | (y >= height) | (x + w <= 0) | (y + h <= 0))
+    cleaning.invalid(
+        "outside_frame",
+        outside,
+        f"{np.count_nonzero(outside & cleaning.keep)} boxes lie wholly outside the frame of {width}x{height} px "
+        f"({_example(outside & cleaning.keep, rows)})",
+    )
+    return np.where(finite[:, None], np.stack([x, y, x + w, y + h], axis=1), 0.0)
+
+
+def _check_clipping(
+    cleaning: _Cleaning, clipped: npt.NDArray[np.bool_], xyxy: Array, allowed: bool, width: int, height: int
+) -> None:
+    rows = clipped & cleaning.keep
+    if rows.any() and not allowed:
+        i = int(np.flatnonzero(rows)[0])
+        raise LabelError(
+            f"{cleaning.path}: {np.count_nonzero(rows)} boxes reach over the edge of the frame of {width}x{height} px "
+            f"(the first from {xyxy[i, 0]:g}, {xyxy[i, 1]:g} to {xyxy[i, 2]:g}, {xyxy[i, 3]:g}); mend the file, or set "
+            "clip_to_frame=true"
+        )
+
+
+def _example(rows: npt.NDArray[np.bool_], boxes: Array) -> str:
+    if not rows.any():
+        return "none"
+    i = int(np.flatnonzero(rows)[0])
+    values = ", ".join(f"{name}={boxes[name][i]:g}" for name in ("x", "y", "w", "h"))
+    return f"the first is box {i}: {values}"
+
+
+def _optional(rows: Array, names: tuple[str, ...], default: int, dtype: np.dtype[np.generic]) -> Array:
+    for name in names:
+        if name in (rows.dtype.names or ()):
+            return rows[name].astype(dtype)
+    return np.full(len(rows), default, dtype)
