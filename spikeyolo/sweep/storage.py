@@ -1,0 +1,227 @@
+"""Where a study lives: Optuna's journal file by default, any RDB, Redis or gRPC storage by URL; and the lock that
+makes a budget shared by several controllers exact.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, TypeVar
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
+from sqlalchemy.exc import SQLAlchemyError
+
+from spikeyolo.errors import SweepError
+
+__all__ = ["open_storage", "patiently", "storage_address", "study_lock"]
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+STORAGE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError)
+
+
+class FileLock(BaseJournalFileLock):
+    """A lock the kernel lets go of when its holder dies: a killed process must not stall the others for Optuna's 30 s
+    of grace."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> bool:
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_descriptor": None}
+
+
+def storage_address(spec: object, folder: Path) -> str | dict[str, Any]:
+    """The storage asked for in a form that another process can open: a URL, a path, or a mapping with ``_target_``."""
+    if spec is None:
+        return str((folder / "study.journal").absolute())
+    if isinstance(spec, Mapping):
+        return {str(key): value for key, value in spec.items()}
+    text = str(spec)
+    if _is_journal(text):
+        return str(Path(_journal_path(text)).absolute())
+    scheme, separator, rest = text.partition("://")
+    if scheme in ("postgres", "postgresql"):
+        driver = "psycopg" if importlib.util.find_spec("psycopg") else "psycopg2"
+        return f"postgresql+{driver}{separator}{rest}"
+    return text
+
+
+def open_storage(address: str | Mapping[str, Any]) -> BaseStorage:
+    """Open the storage at an address of :func:`storage_address`.
+
+    Raises:
+        SweepError: it is down, cannot be written, is damaged, or its driver is not installed.
+    """
+    try:
+        if isinstance(address, Mapping):
+            from hydra.utils import instantiate
+
+            storage: BaseStorage = instantiate(dict(address))
+            return storage
+        scheme, _, rest = address.partition("://")
+        if _is_journal(address):
+            return _open_journal(Path(_journal_path(address)))
+        if scheme == "grpc":
+            host, _, port = rest.rstrip("/").partition(":")
+            proxy = optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
+            proxy.get_all_studies()
+            return proxy
+        if scheme in ("redis", "rediss"):
+            return JournalStorage(optuna.storages.journal.JournalRedisBackend(address))
+        return RDBStorage(address, engine_kwargs={"pool_pre_ping": True}, skip_compatibility_check=False)
+    except (*STORAGE_ERRORS, ImportError, ValueError, RuntimeError, *_grpc_errors()) as error:
+        raise SweepError(f"storage {_hide_password(str(address))} cannot be opened: {_brief(error)}") from error
+
+
+def _is_journal(text: str) -> bool:
+    return text.startswith("journal:") or ("://" not in text and text.endswith((".journal", ".log")))
+
+
+def _journal_path(text: str) -> str:
+    return text.removeprefix("journal:").removeprefix("//")
+
+
+def _open_journal(path: Path) -> JournalStorage:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.write-lock"))
+    lock.acquire()
+    try:
+        _mend_tail(path)
+        _check_lines(path)
+    finally:
+        lock.release()
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+
+
+def _mend_tail(path: Path) -> None:
+    """Cut a last line that a killed writer left half-written: the next append would make one wrong line of both."""
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("r+b") as file:
+        content = file.read()
+        kept = content.rfind(b"\n") + 1
+        if kept < len(content):
+            logger.warning("%s: cut a torn last line of %d bytes", path, len(content) - kept)
+            file.truncate(kept)
+
+
+def _check_lines(path: Path) -> None:
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                json.loads(line)
+            except ValueError as error:
+                raise SweepError(f"{path}: line {number} is damaged, expected one JSON record a line") from error
+
+
+def _grpc_errors() -> tuple[type[Exception], ...]:
+    if importlib.util.find_spec("grpc") is None:
+        return ()
+    import grpc
+
+    return (grpc.RpcError,)
+
+
+def _hide_password(text: str) -> str:
+    scheme, separator, rest = text.partition("://")
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}{separator}{user.partition(':')[0]}:…{at}{host}" if at and ":" in user else text
+
+
+def _brief(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def patiently(action: Callable[[], T], *, patience_s: float, what: str) -> T:
+    """Do something with the storage; while it is away, try again until ``patience_s`` seconds are over.
+
+    Raises:
+        SweepError: the storage stayed away.
+    """
+    deadline = time.monotonic() + patience_s
+    pause_s = 0.2
+    while True:
+        try:
+            return action()
+        except (*STORAGE_ERRORS, *_grpc_errors()) as error:
+            if time.monotonic() + pause_s > deadline:
+                raise SweepError(
+                    f"the storage went away while {what} and stayed away for {patience_s:.0f} s: {_brief(error)}; "
+                    "the same command resumes the sweep when it is back"
+                ) from error
+            logger.warning("the storage is away while %s (%s); trying again", what, _brief(error))
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, 5.0)
+
+
+def study_lock(storage: BaseStorage, study_name: str, folder: Path) -> AbstractContextManager[None]:
+    """A lock over one study for all controllers that share its storage.
+
+    PostgreSQL and MySQL lock in the server; SQLite and a journal lock a file beside them; others (gRPC, Redis) have
+    only the sweep folder's file, which serves one machine.
+    """
+    if isinstance(storage, RDBStorage):
+        dialect = storage.engine.dialect.name
+        if dialect == "postgresql":
+            return _sql_lock(storage, study_name, "SELECT pg_advisory_lock({})", "SELECT pg_advisory_unlock({})")
+        if dialect in ("mysql", "mariadb"):
+            return _sql_lock(storage, study_name, "SELECT GET_LOCK('{}', 60)", "SELECT RELEASE_LOCK('{}')")
+        database = storage.engine.url.database
+        if not database or database == ":memory:":
+            return nullcontext()
+        path = Path(database)
+        return _file_lock(path.with_name(f".{path.name}.budget-lock"))
+    if isinstance(storage, JournalStorage) and isinstance(storage._backend, JournalFileBackend):
+        path = Path(storage._backend._file_path)
+        return _file_lock(path.with_name(f".{path.name}.budget-lock"))
+    return _file_lock(folder / ".budget-lock")
+
+
+@contextmanager
+def _file_lock(path: Path) -> Iterator[None]:
+    lock = FileLock(path)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _sql_lock(storage: RDBStorage, study_name: str, take: str, leave: str) -> Iterator[None]:
+    from sqlalchemy import text
+
+    key = int.from_bytes(hashlib.sha256(study_name.encode()).digest()[:7], "big")
+    # A connection of its own: the server lets go of the lock when the connection dies with its process.
+    with storage.engine.connect() as connection:
+        connection.execute(text(take.format(key)))
+        try:
+            yield
+        finally:
+            connection.execute(text(leave.format(key)))
+            connection.commit()
