@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The first example of a test may compile a kernel: no deadline. Derandomised, so that CI says the same twice.
+settings.register_profile("spikeyolo", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("spikeyolo")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -89,7 +89,7 @@ class CyclicSchedule(Schedule):
     """One cycle: from the optimizer's learning rate up to ``max_lr`` and down again (arXiv 1708.07120).
 
     Args:
-        max_lr: the peak.
+        max_lr: the peak; None is three times the optimizer's learning rate.
         rise: share of the training until the peak.
         final_share: learning rate at the end, as a share of the optimizer's.
     """
@@ -97,7 +97,7 @@ class CyclicSchedule(Schedule):
     def __init__(
         self,
         *,
-        max_lr: Annotated[float, Gt(0)] = 0.003,
+        max_lr: Annotated[float, Gt(0)] | None = None,
         rise: Annotated[float, Interval(gt=0, lt=1)] = 0.3,
         final_share: Annotated[float, Interval(ge=0, le=1)] = 0.01,
         warmup_epochs: Annotated[float, Ge(0)] = 0.0,
@@ -109,9 +109,10 @@ class CyclicSchedule(Schedule):
         self.final_share = final_share
 
     def curve(self, progress: float, base_lr: float) -> float:
+        peak = 3.0 * base_lr if self.max_lr is None else self.max_lr
         if progress < self.rise:
             low, share = base_lr, 0.5 * (1.0 - math.cos(math.pi * progress / self.rise))
         else:
             low = base_lr * self.final_share
             share = 0.5 * (1.0 + math.cos(math.pi * (progress - self.rise) / (1.0 - self.rise)))
-        return low + (self.max_lr - low) * share
+        return low + (peak - low) * share

@@ -1,0 +1,77 @@
+"""Runs a detector over validation windows and judges what it finds at each window's end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, Interval
+from torch import nn
+
+from spikeyolo.events import Boxes, Detections
+from spikeyolo.metrics.detection import DetectionMetrics
+from spikeyolo.model.decode import Decoder
+from spikeyolo.windows.batch import Batch, Targets
+
+
+class DetectionEvaluator:
+    """Mean average precision of a detector.
+
+    The truth of a window is what its last slice shows: the boxes at the window's end.
+
+    Args:
+        classes: names, in the order of class ids.
+        confidence: detections below are left out.
+        iou: overlap above which the weaker of two detections of one class is removed.
+        max_detections: of one window.
+        steps: ``last`` takes the detections of the last time step; ``all`` pools those of every step.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: Sequence[str],
+        confidence: Annotated[float, Interval(ge=0, le=1)] = 0.001,
+        iou: Annotated[float, Interval(ge=0, le=1)] = 0.65,
+        max_detections: Annotated[int, Ge(1)] = 100,
+        steps: Literal["last", "all"] = "last",
+    ) -> None:
+        self.classes = tuple(classes)
+        self.decoder = Decoder(confidence=confidence, iou=iou, max_detections=max_detections, steps=steps)
+
+    def detections(
+        self, detector: nn.Module, batches: Iterable[Batch], *, device: torch.device
+    ) -> Iterator[tuple[Batch, list[Detections]]]:
+        """Each batch with what was found in each of its windows, in px of the encoded frame."""
+        training = detector.training
+        detector.eval()
+        try:
+            for batch in batches:
+                with torch.inference_mode():
+                    predictions = detector(batch.frames.to(device, non_blocking=True))
+                height, width = batch.frames.shape[-2:]
+                yield batch, self.decoder(predictions, width=width, height=height)
+        finally:
+            detector.train(training)
+
+    def evaluate(self, detector: nn.Module, batches: Iterable[Batch], *, device: torch.device) -> dict[str, float]:
+        """Flat figures: ``map50``, ``map``, ``ap50/<class>``, …"""
+        metrics = DetectionMetrics(classes=self.classes)
+        for batch, found in self.detections(detector, batches, device=device):
+            last = batch.frames.shape[0] - 1
+            for index, detections in enumerate(found):
+                metrics.add(detections, truth_at(batch.targets, batch_index=index, step=last))
+        return metrics.compute()
+
+
+def truth_at(targets: Targets, *, batch_index: int, step: int) -> Boxes:
+    """The boxes of one window at one time step, in px of the encoded frame; ``t`` holds the step."""
+    rows = ((targets.batch_index == batch_index) & (targets.time_step == step)).nonzero().squeeze(1).cpu()
+    return Boxes(
+        targets.time_step.cpu()[rows].numpy(),
+        targets.xyxy.cpu()[rows].numpy(),
+        targets.class_id.cpu()[rows].numpy(),
+        targets.track_id.cpu()[rows].numpy(),
+        torch.ones(len(rows)).numpy(),
+    )

@@ -1,0 +1,52 @@
+"""Ctrl-C (and a scheduler's SIGTERM) as a wish that training honours between two batches."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from types import FrameType, TracebackType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class StopRequested(Exception):  # noqa: N818 -- a wish, not an error
+    """Raised between two batches after the user asked to stop."""
+
+
+class StopWatch:
+    """Context in which the first SIGINT or SIGTERM is remembered, and a second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> StopWatch:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+    def watch(self, items: Iterable[T]) -> Iterator[T]:
+        """The same items, until a stop is asked for.
+
+        Raises:
+            StopRequested: before the next item.
+        """
+        for item in items:
+            if self.requested:
+                raise StopRequested
+            yield item

@@ -1,0 +1,75 @@
+"""Running means of the loss terms of an epoch, kept on the device, and a watch for the first one that is not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from spikeyolo.errors import TrainingError
+
+
+class LossMeter:
+    """Sums loss terms without making the host wait for the device.
+
+    Args:
+        device: where the terms live.
+        check_every: steps between looks at the values; a CPU's are looked at each step, which costs nothing there.
+    """
+
+    def __init__(self, device: torch.device, *, check_every: int = 50) -> None:
+        self.check_every = 1 if device.type == "cpu" else check_every
+        self.steps = 0
+        self._sums: dict[str, Tensor] = {}
+        self._first_bad: dict[str, Tensor] = {}
+        self._device = device
+
+    def add(self, terms: Mapping[str, Tensor], step: int) -> None:
+        """Add one step's terms (scalars); ``step`` is how messages number it.
+
+        Raises:
+            TrainingError: a term was not finite; names the first term and the step.
+        """
+        for name, value in terms.items():
+            if name not in self._sums:
+                self._sums[name] = torch.zeros((), dtype=torch.float64, device=self._device)
+                self._first_bad[name] = torch.full((), -1, dtype=torch.int64, device=self._device)
+            value = value.detach()
+            self._sums[name] += value
+            bad = self._first_bad[name]
+            self._first_bad[name] = torch.where((bad < 0) & ~torch.isfinite(value), step, bad)
+        self.steps += 1
+        if self.steps % self.check_every == 0:
+            self.check()
+
+    def check(self) -> None:
+        """Look at the values.
+
+        Raises:
+            TrainingError: a term was not finite.
+        """
+        bad = {name: int(step) for name, step in self._first_bad.items() if int(step) >= 0}
+        if bad:
+            first = min(bad, key=lambda name: bad[name])  # of terms equally early, the one computed first
+            raise TrainingError(
+                f"loss term '{first}' is not finite at step {bad[first]}; training stopped, the last good checkpoint "
+                "is kept (a smaller optimizer.lr or trainer.clip_gradient usually helps)"
+            )
+
+    def means(self) -> dict[str, float]:
+        """Mean of each term over the steps so far."""
+        return {name: float(value) / max(self.steps, 1) for name, value in self._sums.items()}
+
+    def state(self) -> dict[str, float]:
+        """For a checkpoint in mid-epoch."""
+        return {"steps": float(self.steps), **{f"sum/{name}": float(value) for name, value in self._sums.items()}}
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Go on from :meth:`state`."""
+        self.steps = int(state["steps"])
+        for key, value in state.items():
+            if key.startswith("sum/"):
+                name = key.removeprefix("sum/")
+                self._sums[name] = torch.tensor(value, dtype=torch.float64, device=self._device)
+                self._first_bad[name] = torch.full((), -1, dtype=torch.int64, device=self._device)

@@ -1,0 +1,141 @@
+"""Train a detector: ``python -m spikeyolo.train +experiment=highfreq``. Composes, builds, runs; returns mAP50."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from spikeyolo import entry
+
+if TYPE_CHECKING:
+    from spikeyolo.engine.trainer import Task, Trainer
+
+log = logging.getLogger("spikeyolo")
+
+
+def train(config: DictConfig) -> float:
+    """One run of a composed configuration; the validation figure named by ``trainer.select_by``, of the best epoch."""
+    from spikeyolo.errors import SpikeyoloError
+
+    try:
+        return run(config)
+    except SpikeyoloError as error:
+        log.error("%s", error)
+        entry.end_with_sentence(error, debug=config.debug)
+        raise
+
+
+def run(config: DictConfig) -> float:
+    """The run itself; errors are raised as they are."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    from spikeyolo import schema
+
+    schema.check(config)
+    import torch
+
+    from spikeyolo.engine.trainer import Pruned, Stopped, Task
+    from spikeyolo.report.console import Console
+    from spikeyolo.report.environment import run_tags
+    from spikeyolo.sweep.trial import TrialPruned, current_trial
+
+    runtime = HydraConfig.get()
+    folder = Path(runtime.runtime.output_dir)
+    overrides = list(runtime.overrides.task)
+    torch.manual_seed(config.seed)
+
+    console = Console()
+    trainer = instantiate(config.trainer)
+    data = instantiate(config.data)
+    augmentation = instantiate(config.augment)
+    detector = instantiate(config.model, num_classes=len(data.classes), in_channels=data.encoder.channels)
+    trial = current_trial()
+    logger = instantiate(config.logger)
+    logger.start(
+        folder=folder,
+        params=flatten(OmegaConf.to_container(config, resolve=True)),
+        tags={**run_tags(device=str(trainer.device)), "overrides": " ".join(overrides)},
+        parent_run_id=None if trial is None else trial.parent_run_id,
+    )
+    status = "FAILED"
+    try:
+        pinned = trainer.device.type == "cuda"
+        with console.stages("making recordings") as progress:
+            task = Task(
+                detector=detector,
+                loss=instantiate(config.loss),
+                optimizer=instantiate(config.optimizer),
+                schedule=instantiate(config.scheduler),
+                train=data.train_loader(
+                    augmentation=augmentation, seed=config.seed, pin_memory=pinned, progress=progress
+                ),
+                val=data.val_loader(pin_memory=pinned, progress=progress),
+                evaluator=instantiate(config.evaluator, classes=data.classes),
+                logger=logger,
+                console=console,
+                folder=folder,
+                description={
+                    "classes": list(data.classes),
+                    "in_channels": data.encoder.channels,
+                    "model": OmegaConf.to_container(config.model, resolve=True),
+                    "seed": config.seed,
+                },
+                pruner=trial,
+            )
+        figures = trainer.fit(task)
+        finish(task, trainer, figures)
+        status = "FINISHED"
+        return float(figures.get(f"val/{trainer.select_by}", float("nan")))
+    except Stopped as stop:
+        status = "KILLED"
+        again = " ".join([*overrides, f"trainer.resume={stop.checkpoint}"])
+        log.warning("%s; go on with: python -m spikeyolo.train %s", stop, again)
+        sys.exit(130)
+    except Pruned as pruned:
+        status = "KILLED"
+        raise TrialPruned(str(pruned)) from pruned
+    finally:
+        logger.finish(status)
+
+
+def finish(task: Task, trainer: Trainer, figures: dict[str, float]) -> None:
+    """Draw what the best checkpoint sees, and hand the run's files to the logger."""
+    from spikeyolo.engine import checkpoint
+    from spikeyolo.report.pictures import picture_of_predictions
+
+    best = task.folder / "checkpoints" / "best"
+    checkpoint.load_weights(best, task.detector)
+    picture = picture_of_predictions(task, device=trainer.device)
+    for path, folder in (
+        (task.folder / ".hydra" / "config.yaml", "config"),
+        (task.folder / "metrics.csv", None),
+        (task.folder / "metrics.json", None),
+        (picture, "figures"),
+        (best, "checkpoints"),
+        (task.folder / "checkpoints" / "last", "checkpoints"),
+    ):
+        task.logger.log_artifact(path, folder)
+    for name in ("val/map50", "val/map", "seconds_per_epoch", "data_wait_share"):
+        if name in figures:
+            log.info("%s %.4f", name, figures[name])
+    log.info("run folder: %s", task.folder)
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested configuration as ``a.b.c → value``."""
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+if __name__ == "__main__":
+    entry.run(train, "train")
