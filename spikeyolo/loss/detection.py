@@ -46,7 +46,7 @@ class DetectionLoss:
 
     - box: ``Σ q (1 − CIoU) / Σ q``; dfl: ``Σ q · DFL / Σ q`` (arXiv 2006.04388), both over positive cells;
     - class: ``Σ w · |y − p|^gamma · BCE(p, y) / N`` over all cells and classes, the quality focal loss of the same
-      paper with ``w = alpha · y + (1 − alpha)(1 − y)``; with ``classification="bce"`` both factors are 1.
+      paper with ``w = y + (1 − y)(1 − alpha) / alpha``; with ``classification="bce"`` both factors are 1.
 
     The wanted probability ``y`` of class k at a positive cell is ``q · ((1 − label_smoothing) · [k is the box's class]
     + label_smoothing / K)``, and 0 everywhere else: smoothing spreads an object's score over the classes, and never
@@ -58,7 +58,8 @@ class DetectionLoss:
     Args:
         box_weight, class_weight, dfl_weight: factors of the three terms.
         classification: focal or plain binary cross-entropy.
-        focal_alpha: weight of the wanted class against the background's ``1 - focal_alpha``.
+        focal_alpha: what is wanted weighs ``focal_alpha`` to the background's ``1 - focal_alpha``. Only the ratio
+            counts (what is wanted weighs 1), so that a small value does not also slow the class branch down.
         focal_gamma: how strongly cells that are nearly right are played down; 0 does not.
         label_smoothing: share of a score that is spread over all classes.
         normalisation: what N counts.
@@ -162,8 +163,8 @@ class DetectionLoss:
         if self.classification == "focal":
             # the floor keeps the gradient of a power below one finite where a cell is exactly right
             miss = (class_logits.sigmoid() - wanted).abs().clamp_min(1e-6)
-            balance = (1 - self.focal_alpha) + (2 * self.focal_alpha - 1) * wanted
-            loss = balance * miss.pow(self.focal_gamma) * loss
+            background = (1 - self.focal_alpha) / self.focal_alpha
+            loss = (background + (1 - background) * wanted) * miss.pow(self.focal_gamma) * loss
         return (loss.sum((1, 2)) * supervised).sum()
 
     def _box_terms(
