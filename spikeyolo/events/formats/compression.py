@@ -93,7 +93,7 @@ def _unpack_block(data: Bytes, content: Bytes, filled: Any) -> Any:
     """Decode a block behind the ``filled`` bytes it may refer to; the new fill, or -1 where it makes no sense."""
     at, size, room = 0, len(data), len(content)
     while at < size:
-        token = np.int64(data[at])
+        token: Any = np.int64(data[at])
         at += 1
         literals = token >> 4
         if literals == 15:

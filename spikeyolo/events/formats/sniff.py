@@ -6,15 +6,18 @@ import logging
 from pathlib import Path
 
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.formats import aedat4, dat, evt, hdf5
+from spikeyolo.events.formats import aedat4, dat, evt, hdf5, saccade
 from spikeyolo.events.formats.header import TextHeader
 from spikeyolo.events.formats.reader import CheckedReader, EventReader
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = {".dat": "dat", ".raw": "evt", ".h5": "hdf5", ".hdf5": "hdf5", ".aedat4": "aedat4"}
+SUFFIXES = {".dat": "dat", ".raw": "evt", ".h5": "hdf5", ".hdf5": "hdf5", ".aedat4": "aedat4", ".bin": "saccade"}
+DAT_KEYWORDS = {"data", "date", "version", "width", "height"}
 MAX_SIDE = 4096
-EXPECTED = "expected Prophesee DAT or RAW (EVT 2.0, 2.1, 3.0), HDF5 (eTraM, Gen1, DSEC, Prophesee) or AEDAT4"
+EXPECTED = (
+    "expected Prophesee DAT or RAW (EVT 2.0, 2.1, 3.0), HDF5 (eTraM, Gen1, DSEC, Prophesee), AEDAT4 or N-MNIST .bin"
+)
 
 
 def open_recording(path: Path | str, *, strict: bool = False, size: tuple[int, int] | None = None) -> EventReader:
@@ -32,6 +35,8 @@ def open_recording(path: Path | str, *, strict: bool = False, size: tuple[int, i
     head = _head(path)
     header = TextHeader.read(path) if head.startswith(b"%") else None
     family = _family(head, header)
+    if family is None and path.suffix.lower() == ".bin":
+        family = "saccade"  # no mark in the content: the name is all there is
     if family is None:
         raise RecordingError(f"{path}: starts with {head[:16]!r}, which is no known events file; {EXPECTED}")
     claimed = SUFFIXES.get(path.suffix.lower())
@@ -57,6 +62,8 @@ def _open(
         return dat.DatReader(path, header, strict=strict, size=size)
     if family == "hdf5":
         return hdf5.open_hdf5(path, strict=strict, size=size)
+    if family == "saccade":
+        return saccade.SaccadeReader(path, strict=strict, size=size)
     return aedat4.Aedat4Reader(path, strict=strict)
 
 
@@ -81,8 +88,10 @@ def _head(path: Path) -> bytes:
 
 
 def _family(head: bytes, header: TextHeader | None) -> str | None:
-    if header is not None and header.values:
-        return "evt" if header.format_name else "dat"
+    if header is not None and header.format_name:
+        return "evt"
+    if header is not None and DAT_KEYWORDS & header.values.keys():
+        return "dat"
     if head.startswith(hdf5.SIGNATURE):
         return "hdf5"
     if head.startswith(aedat4.SIGNATURE):
