@@ -53,7 +53,7 @@ class DetectionLoss:
     promises one to the background. With one class it changes nothing.
 
     N is ``Σ q`` (``normalisation="scores"``) or the number of positive cells (``"positives"``), but at least the
-    number of supervised steps, so that a batch with few or no boxes does not weigh more than others.
+    number of supervised steps, so that a batch with few boxes or none costs no more a step than its cells do.
 
     Args:
         box_weight, class_weight, dfl_weight: factors of the three terms.
