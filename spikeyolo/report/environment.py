@@ -1,0 +1,76 @@
+"""Where a run took place: commit, machine, device and versions, as tags of the run."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("spikeyolo", "torch", "norse", "numpy", "numba", "zarr")
+
+
+def run_tags(*, device: str) -> dict[str, str]:
+    """Tags that tell runs apart beyond their parameters.
+
+    Args:
+        device: ``cpu``, ``cuda`` or ``cuda:N``; its name is looked up.
+    """
+    commit, dirty = git_state(Path(__file__).resolve().parent)
+    tags = {
+        "device": device,
+        "device_name": device_name(device),
+        "hostname": platform.node(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "command": " ".join(shlex.quote(word) for word in sys.argv),
+        **{f"version.{name}": version(name) for name in PACKAGES},
+    }
+    if commit:
+        # The second is MLflow's own name, under which its pages show the commit.
+        tags |= {"git_commit": commit, "git_dirty": str(dirty).lower(), "mlflow.source.git.commit": commit}
+    return tags
+
+
+def git_state(folder: Path) -> tuple[str | None, bool]:
+    """The commit checked out around a folder, and whether tracked files differ from it; (None, False) outside git."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        # A package installed inside somebody else's repository must not borrow that repository's commit.
+        if not _git(folder, "ls-files", "."):
+            return None, False
+        return commit, bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None, False
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    result = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+    )
+    return result.stdout.strip()
+
+
+def device_name(device: str) -> str:
+    """The model of a device, such as ``NVIDIA H100`` or the processor's name."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(torch.device(device))
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def version(package: str) -> str:
+    """The version of an installed package, or ``not installed``."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,171 @@
+"""The tracking server: whether it answers, and how records reach one of its runs.
+
+MLflow's own client waits minutes for a server that is gone (seven tries of two minutes each, and ten for a database);
+here a cheap question comes first, and the client is told to give up soon.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import ssl
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from spikeyolo.errors import LoggerError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# MLflow's limits, the same on every back end.
+METRICS_PER_BATCH = 1000
+PARAMS_PER_BATCH = 100
+PARAM_LENGTH = 6000
+TAG_LENGTH = 8000
+NAME_LENGTH = 250
+
+PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433, "http": 80, "https": 443}
+# A reply may take its time over a large file; metrics are small, and the next epoch tries again.
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+
+
+def reach(uri: str, *, timeout_s: float) -> None:
+    """Return if something answers at a tracking URI; folders and SQLite files always do.
+
+    Raises:
+        LoggerError: nothing answers within the time, or a proxy says that its server is gone.
+    """
+    parts = urlsplit(uri)
+    kind = parts.scheme.split("+")[0]
+    if kind not in PORTS or not parts.hostname:
+        return
+    try:
+        place = (parts.hostname, parts.port or PORTS[kind])
+        if kind not in ("http", "https"):
+            socket.create_connection(place, timeout=timeout_s).close()
+            return
+        # Only whether it lives is asked here, without a secret: the client checks certificates afterwards.
+        trusting = ssl.create_default_context()
+        trusting.check_hostname = False
+        trusting.verify_mode = ssl.CERT_NONE
+        host = f"[{place[0]}]" if ":" in place[0] else place[0]
+        address = f"{kind}://{host}:{place[1]}{parts.path.rstrip('/')}/health"
+        urllib.request.urlopen(address, timeout=timeout_s, context=trusting).close()
+    except urllib.error.HTTPError as error:
+        if error.code >= 500:
+            raise LoggerError(f"{without_secret(uri)}: the tracking server answers with error {error.code}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise LoggerError(
+            f"{without_secret(uri)}: the tracking server cannot be reached ({reason}); "
+            "start it, mend logger.tracking_uri, or train with logger=none"
+        ) from error
+
+
+def without_secret(uri: str) -> str:
+    """The URI as it may be shown: without a password."""
+    return re.sub(r"//[^/@]*@", "//", uri)
+
+
+def name_for_mlflow(name: str) -> str:
+    """A name that every back end of MLflow takes: letters, digits and ``_-. /``."""
+    return re.sub(r"[^\w\-./ ]", "_", name, flags=re.ASCII)[:NAME_LENGTH]
+
+
+def shortened(value: Any, length: int) -> str:
+    """A value as text of at most ``length`` characters."""
+    text = str(value)
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+@contextmanager
+def patience() -> Iterator[None]:
+    """Let MLflow's client, which reads its limits from the environment at each call, give up soon."""
+    before = {name: os.environ.get(name) for name in PATIENCE}
+    os.environ.update({name: value for name, value in PATIENCE.items() if before[name] is None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+
+
+@contextmanager
+def one_line_errors(uri: str) -> Iterator[None]:
+    """Turn whatever MLflow, its drivers and its artifact stores raise into one line."""
+    from mlflow.exceptions import MlflowException
+
+    failures: list[type[BaseException]] = [MlflowException, OSError, ImportError]
+    # Object stores raise errors of their own; their modules are loaded only where such a store is in use.
+    for module, name in (
+        ("botocore.exceptions", "BotoCoreError"),
+        ("botocore.exceptions", "ClientError"),
+        ("boto3.exceptions", "Boto3Error"),
+        ("google.api_core.exceptions", "GoogleAPIError"),
+        ("azure.core.exceptions", "AzureError"),
+        ("sqlalchemy.exc", "SQLAlchemyError"),
+    ):
+        if module in sys.modules:
+            failures.append(getattr(sys.modules[module], name))
+    try:
+        yield
+    except tuple(failures) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise LoggerError(f"{without_secret(uri)}: MLflow says: {shortened(first, 300)}") from error
+
+
+class TrackedRun:
+    """One run on a tracking server, and the records it can be sent.
+
+    A record is a mapping that JSON can hold, of one of the kinds
+
+    - ``metrics``: ``metrics`` (name to number), ``step``, ``timestamp_ms``;
+    - ``artifact``: ``path`` of a file or folder, ``folder`` to put it into (or null);
+    - ``finish``: ``status``, ``timestamp_ms``.
+    """
+
+    def __init__(self, client: MlflowClient, *, tracking_uri: str, run_id: str) -> None:
+        self.client = client
+        self.tracking_uri = tracking_uri
+        self.run_id = run_id
+
+    def send(self, record: Mapping[str, Any], *, timeout_s: float) -> None:
+        """Send one record.
+
+        Raises:
+            LoggerError: the server does not answer within the time, or refuses.
+        """
+        reach(self.tracking_uri, timeout_s=timeout_s)
+        with patience(), one_line_errors(self.tracking_uri):
+            if record["kind"] == "metrics":
+                self._send_metrics(record)
+            elif record["kind"] == "artifact":
+                self._send_artifact(Path(record["path"]), record["folder"])
+            else:
+                self.client.set_terminated(self.run_id, record["status"], record["timestamp_ms"])
+
+    def _send_metrics(self, record: Mapping[str, Any]) -> None:
+        from mlflow.entities import Metric
+
+        rows = [
+            Metric(name_for_mlflow(name), float(value), record["timestamp_ms"], record["step"])
+            for name, value in record["metrics"].items()
+        ]
+        for start in range(0, len(rows), METRICS_PER_BATCH):
+            self.client.log_batch(self.run_id, metrics=rows[start : start + METRICS_PER_BATCH])
+
+    def _send_artifact(self, path: Path, folder: str | None) -> None:
+        if path.is_dir():
+            # As a file goes into the folder under its own name, so does a folder.
+            inside = f"{folder}/{path.name}" if folder else path.name
+            self.client.log_artifacts(self.run_id, str(path), inside)
+        else:
+            self.client.log_artifact(self.run_id, str(path), folder)

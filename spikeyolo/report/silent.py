@@ -1,0 +1,35 @@
+"""The logger that keeps nothing: the run's folder alone has the numbers (``logger=none``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spikeyolo.report.mlflow import Status
+
+
+class SilentLogger:
+    """Takes what :class:`spikeyolo.report.mlflow.MlflowLogger` takes, and does nothing."""
+
+    run_id: str | None = None
+    tracking_uri: str | None = None
+
+    def start(
+        self,
+        *,
+        folder: Path,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        parent_run_id: str | None = None,
+    ) -> None:
+        """Nothing is opened."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Nothing is recorded."""
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Nothing is kept."""
+
+    def finish(self, status: Status = "FINISHED") -> None:
+        """Nothing is closed."""

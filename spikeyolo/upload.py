@@ -1,0 +1,55 @@
+"""Send what runs could not, once their tracking server is back: ``python -m spikeyolo.upload FOLDER…``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from spikeyolo.errors import SpikeyoloError
+from spikeyolo.report.mlflow import open_client, send_pending
+from spikeyolo.report.pending import PendingRecords
+from spikeyolo.report.server import TrackedRun, reach, without_secret
+
+
+def upload(folder: Path, *, tracking_uri: str | None = None) -> int:
+    """Send what waits in a run's folder; returns the number of records sent.
+
+    Args:
+        folder: the run's folder.
+        tracking_uri: where to, if the server has moved.
+
+    Raises:
+        LoggerError: nothing waits there, or the server cannot be reached or refuses.
+    """
+    pending = PendingRecords(folder)
+    server, run_id, _ = pending.read()
+    server = tracking_uri or server
+    reach(server, timeout_s=5.0)
+    run = TrackedRun(open_client(server), tracking_uri=server, run_id=run_id)
+    sent = send_pending(run, pending, timeout_s=5.0)
+    print(f"{folder}: {sent} records sent to run {run_id} at {without_secret(server)}")
+    return sent
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from a command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m spikeyolo.upload",
+        description="Send the metrics and files of runs whose tracking server had gone away.",
+    )
+    parser.add_argument("folder", nargs="+", type=Path, help="a run's folder, which holds mlflow_pending.jsonl")
+    parser.add_argument("--tracking-uri", help="the server, if it has moved since")
+    options = parser.parse_args(arguments)
+    try:
+        for folder in options.folder:
+            upload(folder, tracking_uri=options.tracking_uri)
+    except SpikeyoloError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
