@@ -8,10 +8,11 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Interval
 
 from spikeyolo.errors import LabelError
 from spikeyolo.events.types import Array, Boxes
@@ -47,11 +48,11 @@ class LabelRules:
     class_map: Mapping[int, str | None] | None = None
     clip_to_frame: bool = True
     drop_invalid_boxes: bool = False
-    skip_first_us: int = 0
-    min_diagonal_px: float = 0.0
-    min_side_px: float = 0.0
-    max_width_fraction: float = 1.0
-    time_tolerance_us: int = 100_000
+    skip_first_us: Annotated[int, Ge(0)] = 0
+    min_diagonal_px: Annotated[float, Ge(0)] = 0.0
+    min_side_px: Annotated[float, Ge(0)] = 0.0
+    max_width_fraction: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    time_tolerance_us: Annotated[int, Ge(0)] = 100_000
     label_clock: LabelClock = "recording"
 
 
@@ -124,10 +125,10 @@ def read_boxes(
     sides = inside[:, 2:] - inside[:, :2]
     start_us = span_us[0] if span_us is not None else 0
     if rules.skip_first_us:
-        cleaning.drop("skip_first", t < start_us + rules.skip_first_us)
-    cleaning.drop("min_side", (sides < rules.min_side_px).any(axis=1))
-    cleaning.drop("min_diagonal", (sides**2).sum(axis=1) < rules.min_diagonal_px**2)
-    cleaning.drop("max_width", sides[:, 0] > rules.max_width_fraction * width)
+        cleaning.drop("skip_first", np.asarray(t < start_us + rules.skip_first_us))
+    cleaning.drop("min_side", np.less(sides.min(axis=1), rules.min_side_px))
+    cleaning.drop("min_diagonal", np.less(np.hypot(sides[:, 0], sides[:, 1]), rules.min_diagonal_px))
+    cleaning.drop("max_width", np.greater(sides[:, 0], rules.max_width_fraction * width))
 
     kept = np.flatnonzero(cleaning.keep)
     kept = kept[np.argsort(t[kept], kind="stable")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import secrets
@@ -271,3 +272,9 @@ class RecordingWriter:
                 f"{self.path}: the disk is full after {self._written} events; nothing of this recording was kept"
             )
         return RecordingError(f"{self.path}: cannot be written ({error.strerror or error})")
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove what killed processes left while writing this recording; call it only while no other may write it."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.partial-*"):
+        shutil.rmtree(left, ignore_errors=True)

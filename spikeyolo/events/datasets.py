@@ -1,0 +1,349 @@
+"""Where the recordings, labels, splits and classes of known data sets are; a new data set is one small class here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge
+
+from spikeyolo.errors import ConfigError, RecordingError
+from spikeyolo.events.labels import LabelRules
+
+log = logging.getLogger(__name__)
+
+Role = Literal["train", "val"]
+SUFFIXES = (".aedat4", ".bin", ".dat", ".h5", ".hdf5", ".raw")
+
+ETRAM_CLASSES = ("pedestrian", "car", "bicycle", "bus", "motorbike", "truck", "tram", "wheelchair")
+# The grouping of the eTraM paper's baselines, by id in the file.
+ETRAM_GROUPS: dict[int, str | None] = {
+    0: "pedestrian",
+    1: "vehicle",
+    2: "micro_mobility",
+    3: "vehicle",
+    4: "micro_mobility",
+    5: "vehicle",
+    6: "vehicle",
+    7: "micro_mobility",
+}
+GEN1_CLASSES = ("car", "pedestrian")
+MPX1_CLASSES = ("pedestrian", "two_wheeler", "car")
+# Of the seven classes of the file, trucks, buses, traffic signs and lights are not part of the benchmark.
+MPX1_MAP: dict[int, str | None] = {
+    0: "pedestrian",
+    1: "two_wheeler",
+    2: "car",
+    3: None,
+    4: None,
+    5: None,
+    6: None,
+}
+DSEC_CLASSES = ("pedestrian", "rider", "car", "bus", "truck", "bicycle", "motorcycle", "train")
+DSEC_VAL_SEQUENCES = tuple(f"zurich_city_{number}_a" for number in range(16, 22))
+
+# Evaluation filters of Prophesee's automotive toolbox, and its labels' clean-up in training.
+GEN1_VAL = LabelRules(drop_invalid_boxes=True, skip_first_us=500_000, min_diagonal_px=30.0, min_side_px=10.0)
+GEN1_TRAIN = LabelRules(drop_invalid_boxes=True, min_diagonal_px=30.0, min_side_px=10.0, max_width_fraction=0.9)
+MPX1_VAL = LabelRules(
+    class_map=MPX1_MAP, drop_invalid_boxes=True, skip_first_us=500_000, min_diagonal_px=60.0, min_side_px=20.0
+)
+MPX1_TRAIN = LabelRules(
+    class_map=MPX1_MAP, drop_invalid_boxes=True, min_diagonal_px=60.0, min_side_px=20.0, max_width_fraction=0.9
+)
+DSEC_RULES = LabelRules(drop_invalid_boxes=True, label_clock="camera")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One recording of a split, as its lab keeps it.
+
+    Attributes:
+        events: the file.
+        labels: its label file; None where it has none.
+        name: unique within the split.
+        split: the split's name.
+        start_us, end_us: the part of the recording that belongs to the split, µs; None for its start and end.
+        rules: how its labels are cleaned.
+    """
+
+    events: Path
+    labels: Path | None
+    name: str
+    split: str
+    start_us: int | None = None
+    end_us: int | None = None
+    rules: LabelRules = field(default_factory=LabelRules)
+
+
+class SplitFolders:
+    """Base of data sets that keep each split in folders of its own, labels beside the events.
+
+    Args:
+        root: the folder that holds the splits' folders.
+        classes: names, in the order of class ids.
+        train_split, val_split: which folders train and which validate.
+        train_labels, val_labels: label rules of each; None takes the data set's own.
+
+    Raises:
+        ConfigError: a class map names a class that is not in the class list.
+    """
+
+    folders: ClassVar[tuple[str, ...]] = ("{split}",)
+    suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
+    default_train: ClassVar[LabelRules] = LabelRules()
+    default_val: ClassVar[LabelRules] = LabelRules()
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        classes: Sequence[str],
+        train_split: str = "train",
+        val_split: str = "val",
+        train_labels: LabelRules | None = None,
+        val_labels: LabelRules | None = None,
+    ) -> None:
+        self.root = Path(root)
+        self.classes = tuple(classes)
+        self.splits: dict[Role, str] = {"train": train_split, "val": val_split}
+        self.rules: dict[Role, LabelRules] = {
+            "train": train_labels or self.default_train,
+            "val": val_labels or self.default_val,
+        }
+        for role, rules in self.rules.items():
+            check_class_map(rules, self.classes, f"{role}_labels")
+
+    def sources(self, role: Role) -> list[Source]:
+        """The recordings of a role, in order of their names.
+
+        Raises:
+            RecordingError: there is no such folder, no recording in it, or two recordings of one name.
+        """
+        split = self.splits[role]
+        patterns = [pattern.format(split=split) for pattern in self.folders]
+        if not self.root.is_dir():
+            raise RecordingError(f"{self.root}: no such folder; expected one that holds {' or '.join(patterns)}")
+        folders = sorted(
+            {folder for pattern in patterns for folder in self.root.glob(pattern) if folder.is_dir()},
+        )
+        found = [
+            Source(file, self._labels(file), self._name(folder, file), split, rules=self.rules[role])
+            for folder in folders
+            for file in find_recordings(folder, self.suffixes)
+        ]
+        if not found:
+            where = f"none in {', '.join(folder.name for folder in folders)}" if folders else "no such folder"
+            raise RecordingError(
+                f"{self.root}: no recordings of split {split!r} ({where}); expected files "
+                f"*{{{','.join(self.suffixes)}}} in {' or '.join(patterns)}"
+            )
+        return checked(found)
+
+    def _labels(self, events: Path) -> Path | None:
+        return labels_beside(events)
+
+    def _name(self, folder: Path, events: Path) -> str:
+        return events.relative_to(self.root).with_suffix("").as_posix()
+
+
+class Etram(SplitFolders):
+    """eTraM (Verma et al., CVPR 2024): ``train_h5_1/NAME.h5`` beside ``NAME_bbox.npy``, in numbered folders a split."""
+
+    folders = ("{split}", "{split}_h5_*")
+    suffixes = (".h5", ".hdf5")
+
+
+class Gen1(SplitFolders):
+    """Prophesee Gen1 automotive (de Tournemire et al., 2020): ``NAME_td.dat`` beside ``NAME_bbox.npy``."""
+
+    folders = ("{split}", "{split}_*", "detection_dataset_duration_60s_ratio_1.0/{split}")
+    suffixes = (".dat", ".h5", ".hdf5")
+    default_train = GEN1_TRAIN
+    default_val = GEN1_VAL
+
+
+class Mpx1(SplitFolders):
+    """Prophesee 1 megapixel automotive (Perot et al., NeurIPS 2020): ``NAME_td.dat`` beside ``NAME_bbox.npy``."""
+
+    folders = ("{split}", "{split}_*")
+    suffixes = (".dat", ".h5", ".hdf5")
+    default_train = MPX1_TRAIN
+    default_val = MPX1_VAL
+
+
+class RecordingFolders(SplitFolders):
+    """Recordings of any known format in ``train/`` and ``val/`` below one folder."""
+
+
+class DsecDetection(SplitFolders):
+    """DSEC-Detection (Gehrig and Scaramuzza, Nature 2024): ``train/SEQUENCE/events/left/events.h5``.
+
+    Args:
+        val_sequences: sequences of the train folder that make the split ``val``; the published ones by default.
+    """
+
+    default_train = DSEC_RULES
+    default_val = DSEC_RULES
+    _EVENTS: ClassVar[str] = "events/left/events.h5"
+    _LABELS: ClassVar[str] = "object_detections/left/tracks.npy"
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        classes: Sequence[str],
+        train_split: str = "train",
+        val_split: str = "val",
+        val_sequences: Sequence[str] = DSEC_VAL_SEQUENCES,
+        train_labels: LabelRules | None = None,
+        val_labels: LabelRules | None = None,
+    ) -> None:
+        super().__init__(
+            root=root,
+            classes=classes,
+            train_split=train_split,
+            val_split=val_split,
+            train_labels=train_labels,
+            val_labels=val_labels,
+        )
+        self.val_sequences = tuple(val_sequences)
+
+    def sources(self, role: Role) -> list[Source]:
+        """The recordings of a role, in order of their names.
+
+        Raises:
+            RecordingError: there is no such folder, or no sequence of this role in it.
+        """
+        split = self.splits[role]
+        folder = self.root / ("train" if split == "val" else split)
+        sequences = sorted(path.parents[2] for path in folder.glob(f"*/{self._EVENTS}"))
+        if split in ("train", "val"):
+            sequences = [path for path in sequences if (path.name in self.val_sequences) == (split == "val")]
+        if not sequences:
+            raise RecordingError(
+                f"{folder}: no sequences of split {split!r}; expected {folder.name}/SEQUENCE/{self._EVENTS}"
+            )
+        return checked(
+            [
+                Source(
+                    path / self._EVENTS,
+                    path / self._LABELS if (path / self._LABELS).is_file() else None,
+                    f"{split}/{path.name}",
+                    split,
+                    rules=self.rules[role],
+                )
+                for path in sequences
+            ]
+        )
+
+
+class SingleRecording:
+    """One recording, or a folder of them: the first part of each trains, the rest validates.
+
+    Args:
+        events: the file, or a folder of files.
+        classes: names, in the order of class ids.
+        train_until_us: where training ends and validation begins, µs from the recording's start.
+        labels: the label file; None looks for ``NAME_bbox.npy`` beside each file.
+        train_labels, val_labels: label rules of each part.
+
+    Raises:
+        ConfigError: a label file is named for a folder, or a class map names a class that is not in the class list.
+    """
+
+    def __init__(
+        self,
+        *,
+        events: str,
+        classes: Sequence[str],
+        train_until_us: Annotated[int, Ge(1)],
+        labels: str | None = None,
+        train_labels: LabelRules | None = None,
+        val_labels: LabelRules | None = None,
+    ) -> None:
+        self.events = Path(events)
+        self.classes = tuple(classes)
+        self.train_until_us = train_until_us
+        self.labels = None if labels is None else Path(labels)
+        self.rules: dict[Role, LabelRules] = {"train": train_labels or LabelRules(), "val": val_labels or LabelRules()}
+        for role, rules in self.rules.items():
+            check_class_map(rules, self.classes, f"{role}_labels")
+        if self.labels is not None and self.events.is_dir():
+            raise ConfigError(f"labels: found {labels} for the folder {events}; expected labels beside each recording")
+
+    def sources(self, role: Role) -> list[Source]:
+        """The recordings; each is named in both roles, with the part that belongs to the role.
+
+        Raises:
+            RecordingError: there is no such file, or no recording in the folder.
+        """
+        if self.events.is_dir():
+            files = find_recordings(self.events, SUFFIXES)
+            expected = f"files *{{{','.join(SUFFIXES)}}}"
+            if not files:
+                raise RecordingError(f"{self.events}: a folder without recordings; expected {expected}")
+        elif self.events.is_file():
+            files = [self.events]
+        else:
+            raise RecordingError(f"{self.events}: no such recording; expected an events file, or a folder of them")
+        start, end = (None, self.train_until_us) if role == "train" else (self.train_until_us, None)
+        return checked(
+            [
+                Source(file, self.labels or labels_beside(file), file.stem, role, start, end, self.rules[role])
+                for file in files
+            ]
+        )
+
+
+def find_recordings(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    """Files with one of these suffixes in the folder and those below it, in order."""
+    wanted = tuple(suffixes)
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in wanted and path.is_file())
+
+
+def labels_beside(events: Path) -> Path | None:
+    """``NAME_bbox.npy`` beside ``NAME.h5`` or ``NAME_td.dat``, where there is one."""
+    for stem in (events.stem, events.stem.removesuffix("_td")):
+        labels = events.with_name(f"{stem}_bbox.npy")
+        if labels.is_file():
+            return labels
+    return None
+
+
+def checked(sources: list[Source]) -> list[Source]:
+    """The sources, if their names differ and the missing labels have been said.
+
+    Raises:
+        RecordingError: two have the same name.
+    """
+    seen: dict[str, Path] = {}
+    for source in sources:
+        if source.name in seen:
+            raise RecordingError(
+                f"{source.events} and {seen[source.name]} are two recordings of the name {source.name!r} in split "
+                f"{source.split!r}; expected one: rename or remove the other"
+            )
+        seen[source.name] = source.events
+    unlabelled = [source for source in sources if source.labels is None]
+    if unlabelled:
+        log.warning(
+            "%s: %d of %d recordings have no label file beside them (the first: %s)",
+            sources[0].split,
+            len(unlabelled),
+            len(sources),
+            unlabelled[0].events,
+        )
+    return sources
+
+
+def check_class_map(rules: LabelRules, classes: tuple[str, ...], key: str) -> None:
+    """Raise ConfigError where a class map names a class that is not in the class list."""
+    unknown = sorted({name for name in (rules.class_map or {}).values() if name is not None} - set(classes))
+    if unknown:
+        raise ConfigError(
+            f"{key}.class_map: found {', '.join(unknown)}; expected names of classes ({', '.join(classes)}), or null"
+        )

@@ -1,0 +1,143 @@
+"""Data sets' layouts: which files belong to which split, under which name, with which rules."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from spikeyolo.errors import ConfigError, RecordingError
+from spikeyolo.events.datasets import (
+    DSEC_CLASSES,
+    ETRAM_CLASSES,
+    ETRAM_GROUPS,
+    GEN1_CLASSES,
+    MPX1_CLASSES,
+    DsecDetection,
+    Etram,
+    Gen1,
+    Mpx1,
+    RecordingFolders,
+    SingleRecording,
+)
+from spikeyolo.events.labels import LabelRules
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_etram_finds_its_numbered_folders_and_the_labels_beside_each_recording(tmp_path: Path) -> None:
+    touch(tmp_path, "train_h5_2/b.h5", "train_h5_2/b_bbox.npy", "train_h5_1/a_td.h5", "train_h5_1/a_bbox.npy")
+    touch(tmp_path, "train_h5_1/notes.txt", "val_h5_1/a.h5", "val_h5_1/a_bbox.npy", "training/x.h5")
+    data = Etram(root=str(tmp_path), classes=ETRAM_CLASSES)
+    train, val = data.sources("train"), data.sources("val")
+    assert [source.name for source in train] == ["train_h5_1/a_td", "train_h5_2/b"]
+    assert [source.labels and source.labels.name for source in train] == ["a_bbox.npy", "b_bbox.npy"]
+    assert [(source.name, source.split) for source in val] == [("val_h5_1/a", "val")]
+
+
+def test_etram_validates_on_the_split_that_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "train_h5_1/a.h5", "test_h5_1/z.h5")
+    data = Etram(root=str(tmp_path), classes=["car"], val_split="test")
+    assert [source.name for source in data.sources("val")] == ["test_h5_1/z"]
+
+
+def test_recordings_without_labels_are_kept_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "train/a.h5", "train/b.h5", "train/b_bbox.npy")
+    with caplog.at_level(logging.WARNING):
+        sources = Etram(root=str(tmp_path), classes=["car"]).sources("train")
+    assert [source.labels is None for source in sources] == [True, False]
+    assert "1 of 2 recordings have no label file" in caplog.text
+
+
+def test_a_missing_folder_and_a_folder_without_recordings_are_named(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match=r"nowhere: no such folder; expected one that holds train or train_h5_\*"):
+        Etram(root=str(tmp_path / "nowhere"), classes=["car"]).sources("train")
+    touch(tmp_path, "train_h5_1/readme.txt")
+    with pytest.raises(RecordingError, match=r"no recordings of split 'train' \(none in train_h5_1\); expected files"):
+        Etram(root=str(tmp_path), classes=["car"]).sources("train")
+    with pytest.raises(RecordingError, match=r"no recordings of split 'val' \(no such folder\)"):
+        Etram(root=str(tmp_path), classes=["car"]).sources("val")
+
+
+def test_two_recordings_of_one_name_are_both_named(tmp_path: Path) -> None:
+    touch(tmp_path, "train_h5_1/a.h5", "train_h5_1/a.hdf5")
+    with pytest.raises(RecordingError, match=r"a\.hdf5 and .*a\.h5 are two recordings of the name 'train_h5_1/a'"):
+        Etram(root=str(tmp_path), classes=["car"]).sources("train")
+    touch(tmp_path, "val_h5_1/a.h5", "val_h5_2/a.h5")
+    assert len(Etram(root=str(tmp_path), classes=["car"]).sources("val")) == 2
+
+
+def test_the_three_groups_of_etram_cover_its_eight_classes() -> None:
+    assert sorted(ETRAM_GROUPS) == list(range(len(ETRAM_CLASSES)))
+    rules = LabelRules(class_map=ETRAM_GROUPS)
+    data = Etram(root=".", classes=["pedestrian", "vehicle", "micro_mobility"], train_labels=rules, val_labels=rules)
+    assert data.rules["train"].class_map == ETRAM_GROUPS
+
+
+def test_a_class_map_with_an_unknown_name_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigError, match=r"train_labels.class_map: found lorry; expected names of classes \(car\)"):
+        Etram(root=".", classes=["car"], train_labels=LabelRules(class_map={0: "lorry"}))
+
+
+def test_gen1_and_mpx1_bring_prophesees_filters(tmp_path: Path) -> None:
+    touch(tmp_path, "train_a/17-03_td.dat", "train_a/17-03_bbox.npy", "val_filelist_00/m_td.dat")
+    gen1 = Gen1(root=str(tmp_path), classes=GEN1_CLASSES)
+    (source,) = gen1.sources("train")
+    assert source.labels == tmp_path / "train_a" / "17-03_bbox.npy"
+    val = gen1.rules["val"]
+    assert (val.skip_first_us, val.min_diagonal_px, val.min_side_px, val.max_width_fraction) == (500_000, 30, 10, 1)
+    mpx1 = Mpx1(root=str(tmp_path), classes=MPX1_CLASSES)
+    assert [source.name for source in mpx1.sources("val")] == ["val_filelist_00/m_td"]
+    val = mpx1.rules["val"]
+    assert (val.skip_first_us, val.min_diagonal_px, val.min_side_px) == (500_000, 60, 20)
+    assert mpx1.rules["train"].max_width_fraction == 0.9
+    assert sum(name is not None for name in (val.class_map or {}).values()) == 3
+
+
+def test_dsec_splits_its_train_folder_by_sequence(tmp_path: Path) -> None:
+    for name in ("zurich_city_00_a", "zurich_city_16_a"):
+        touch(tmp_path, f"train/{name}/events/left/events.h5", f"train/{name}/object_detections/left/tracks.npy")
+    touch(tmp_path, "test/thun_01_a/events/left/events.h5")
+    data = DsecDetection(root=str(tmp_path), classes=DSEC_CLASSES)
+    (train,), (val,) = data.sources("train"), data.sources("val")
+    assert (train.name, val.name) == ("train/zurich_city_00_a", "val/zurich_city_16_a")
+    assert train.labels is not None
+    assert train.rules.label_clock == "camera"
+    test = DsecDetection(root=str(tmp_path), classes=DSEC_CLASSES, val_split="test").sources("val")
+    assert [source.name for source in test] == ["test/thun_01_a"]
+    with pytest.raises(RecordingError, match="no sequences of split 'val'"):
+        DsecDetection(root=str(tmp_path), classes=DSEC_CLASSES, val_sequences=[]).sources("val")
+
+
+def test_one_recording_is_cut_in_two_parts(tmp_path: Path) -> None:
+    touch(tmp_path, "a.aedat4", "a_bbox.npy")
+    data = SingleRecording(events=str(tmp_path / "a.aedat4"), classes=["car"], train_until_us=1_600_000)
+    (train,), (val,) = data.sources("train"), data.sources("val")
+    assert (train.start_us, train.end_us, val.start_us, val.end_us) == (None, 1_600_000, 1_600_000, None)
+    assert train.labels == val.labels == tmp_path / "a_bbox.npy"
+
+
+def test_a_folder_of_recordings_is_cut_one_by_one(tmp_path: Path) -> None:
+    touch(tmp_path, "a.raw", "b.dat", "b_bbox.npy")
+    data = SingleRecording(events=str(tmp_path), classes=["car"], train_until_us=5)
+    assert [source.name for source in data.sources("val")] == ["a", "b"]
+    with pytest.raises(ConfigError, match="expected labels beside each recording"):
+        SingleRecording(events=str(tmp_path), classes=["car"], train_until_us=5, labels="x.npy")
+
+
+def test_a_missing_recording_and_an_empty_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="no such recording"):
+        SingleRecording(events=str(tmp_path / "a.raw"), classes=["car"], train_until_us=5).sources("train")
+    with pytest.raises(RecordingError, match="a folder without recordings"):
+        SingleRecording(events=str(tmp_path), classes=["car"], train_until_us=5).sources("train")
+
+
+def test_folders_of_splits_may_hold_any_format(tmp_path: Path) -> None:
+    touch(tmp_path, "train/a.raw", "train/deep/b.aedat4", "val/c.dat")
+    data = RecordingFolders(root=str(tmp_path), classes=["car"])
+    assert [source.name for source in data.sources("train")] == ["train/a", "train/deep/b"]
