@@ -22,6 +22,7 @@ from spikeyolo.events.types import Events
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 DSEC_SIZE = (640, 480)
+CHUNK_LIMIT = 1 << 28
 # What h5py raises where the file's own structure is damaged.
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
@@ -58,14 +59,15 @@ class ColumnReader(CheckedReader):
         super().__init__(path, "hdf5-dsec" if dsec else "hdf5-columns", 0, 0, time_offset_us=offset or 0, strict=strict)
         found = _find_size(file, ("", "events")) or size or (DSEC_SIZE if dsec else None)
         self.width, self.height = found or self.guess_size()
-        self._columns = [file["events"][name] for name in "txyp"]
-        lengths = {name: column.shape for name, column in zip("txyp", self._columns)}
+        datasets = {name: file["events"][name] for name in "txyp"}
+        lengths = {name: dataset.shape for name, dataset in datasets.items()}
         if len(set(lengths.values())) > 1 or len(lengths["t"]) != 1:
             raise RecordingError(f"{path}: columns differ in shape ({lengths}); expected one row an event")
-        for name, column in zip("txyp", self._columns):
-            if column.dtype.kind not in "iub":
-                raise RecordingError(f"{path}: events/{name} has type {column.dtype}; expected integers")
-        self._columns = []
+        for name, dataset in datasets.items():
+            if dataset.dtype.kind not in "iub":
+                raise RecordingError(f"{path}: events/{name} has type {dataset.dtype}; expected integers")
+            _require_stored(path, dataset)
+            _require_filters(path, dataset)
 
     def _decode(self, max_events: int) -> Iterator[Events]:
         with _reopened(self.path) as file:
@@ -83,6 +85,7 @@ class RecordReader(CheckedReader):
         names = dataset.dtype.names or ()
         if len(dataset.shape) != 1 or not set("xypt") <= set(names):
             raise RecordingError(f"{path}: CD/events has type {dataset.dtype}; expected records of x, y, p and t")
+        _require_stored(path, dataset)
         self._ecf = _require_filters(path, dataset)
         self.width, self.height = _find_size(file, ("", "CD", "CD/events")) or size or self.guess_size()
 
@@ -165,17 +168,34 @@ def _checked_columns(reader: CheckedReader, t: Any, x: Any, y: Any, p: Any) -> E
     return columns(t, x, y, polarity, reader.width, reader.height)
 
 
+def _require_stored(path: Path, dataset: Any) -> None:
+    """Refuse rows that the file claims and does not hold, which would be read as zeros without end."""
+    chunk_rows = dataset.chunks[0] if dataset.chunks else 0
+    if chunk_rows * dataset.dtype.itemsize > CHUNK_LIMIT:
+        raise RecordingError(
+            f"{path}: {dataset.name} has chunks of {chunk_rows} rows; expected under {CHUNK_LIMIT} bytes"
+        )
+    if chunk_rows:
+        held = dataset.id.get_num_chunks() * chunk_rows
+    else:
+        held = dataset.id.get_storage_size() // dataset.dtype.itemsize
+    if held < len(dataset):
+        raise RecordingError(
+            f"{path}: {dataset.name} claims {len(dataset)} rows and holds {held}; expected a whole file"
+        )
+
+
 def _require_filters(path: Path, dataset: Any) -> bool:
     """Whether the chunks are ECF's; any other filter that HDF5 lacks is named."""
     create = dataset.id.get_create_plist()
     codes = [create.get_filter(i)[0] for i in range(create.get_nfilters())]
-    if codes == [ECF_FILTER] and dataset.dtype.itemsize == 16:
+    if codes == [ECF_FILTER] and dataset.dtype.names:
         return True
     missing = [code for code in codes if not h5py.h5z.filter_avail(code)]
     if missing:
         raise RecordingError(
-            f"{path}: CD/events is written with HDF5 filters {missing}, which are not installed; expected a filter of "
-            "hdf5plugin or ECF alone (put the codec's plugin in a folder and name that in HDF5_PLUGIN_PATH)"
+            f"{path}: {dataset.name} is packed with HDF5 filters {missing}, which are not here; expected ECF alone or "
+            "a filter of hdf5plugin (for another, put its plugin in a folder and name that in HDF5_PLUGIN_PATH)"
         )
     return False
 
