@@ -1,4 +1,4 @@
-"""Reading rows of the stored ``events`` array: decoded chunks, checked against their checksums and kept for a while.
+"""Reading rows of a recording's long arrays: decoded chunks, checked against their checksums and kept for a while.
 
 zarr spends 2 to 3 ms on each read, more than decoding takes. On a local disk the chunks of a shard are therefore read
 here, after the Zarr v3 specification (``sharding_indexed``: an index of offset and size at the shard's end); a store
@@ -11,7 +11,7 @@ import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,11 +20,9 @@ import numpy as np
 from numcodecs import blosc
 
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.packing import Packed
 from spikeyolo.events.types import Array
 
-FILL = (1 << 64) - 1  # never an event, so that an absent chunk is seen
-_ABSENT = (1 << 64) - 1
+_ABSENT = (1 << 64) - 1  # offset of a chunk that was never written, after the specification
 _CHECKSUM_BYTES = 4
 
 
@@ -65,28 +63,32 @@ class ChunkCache:
 
 
 class ChunkSource(Protocol):
-    """The chunks of one stored array of packed events."""
+    """The chunks of one stored array of 64-bit integers."""
 
     chunk_rows: int
 
-    def read(self, chunk: int) -> Packed:
+    def read(self, chunk: int) -> Array:
         """Decode one whole chunk; RecordingError where it is damaged."""
 
 
 class LocalChunks:
     """Chunks in shard files on a local disk, encoded as blosc then crc32c."""
 
-    def __init__(self, recording: Path, *, chunk_rows: int, chunks_per_shard: int, cache: ChunkCache) -> None:
+    def __init__(
+        self, recording: Path, name: str, dtype: str, *, chunk_rows: int, chunks_per_shard: int, cache: ChunkCache
+    ) -> None:
         self.chunk_rows = chunk_rows
         self._recording = recording
+        self._name = name
+        self._dtype = np.dtype(dtype).newbyteorder("<")
         self._chunks_per_shard = chunks_per_shard
         self._cache = cache
 
     @classmethod
-    def open(cls, recording: Path, cache: ChunkCache) -> LocalChunks | None:
-        """The reader of this recording's chunks, or None where they are encoded in another way."""
+    def open(cls, recording: Path, name: str, cache: ChunkCache) -> LocalChunks | None:
+        """The reader of this array's chunks, or None where they are encoded in another way."""
         try:
-            metadata: dict[str, Any] = json.loads((recording / "events" / "zarr.json").read_bytes())
+            metadata: dict[str, Any] = json.loads((recording / name / "zarr.json").read_bytes())
             (sharding,) = metadata["codecs"]
             configuration = sharding["configuration"]
             (shard_rows,) = metadata["chunk_grid"]["configuration"]["chunk_shape"]
@@ -95,18 +97,24 @@ class LocalChunks:
             index_names = [codec["name"] for codec in configuration["index_codecs"]]
             endian = configuration["codecs"][0]["configuration"]["endian"]
             index_at = configuration.get("index_location", "end")
+            dtype = metadata["data_type"]
         except OSError as error:
-            raise RecordingError(f"{recording}: its events cannot be read ({error}); convert it anew") from error
+            raise RecordingError(
+                f"{recording}: its array {name!r} cannot be read ({error}); convert it anew"
+            ) from error
         except (KeyError, ValueError, TypeError):
             return None
         layout = (sharding["name"], names, index_names, endian, index_at)
-        if layout != ("sharding_indexed", ["bytes", "blosc", "crc32c"], ["bytes", "crc32c"], "little", "end"):
+        known = ("sharding_indexed", ["bytes", "blosc", "crc32c"], ["bytes", "crc32c"], "little", "end")
+        if layout != known or dtype not in ("uint64", "int64"):
             return None
-        return cls(recording, chunk_rows=chunk_rows, chunks_per_shard=shard_rows // chunk_rows, cache=cache)
+        return cls(
+            recording, name, dtype, chunk_rows=chunk_rows, chunks_per_shard=shard_rows // chunk_rows, cache=cache
+        )
 
-    def read(self, chunk: int) -> Packed:
+    def read(self, chunk: int) -> Array:
         shard, place = divmod(chunk, self._chunks_per_shard)
-        file = self._recording / "events" / "c" / str(shard)
+        file = self._recording / self._name / "c" / str(shard)
         try:
             descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
@@ -125,7 +133,7 @@ class LocalChunks:
         body = _verified(encoded)
         if body is None:
             raise self._damaged(chunk, "its checksum does not match its bytes")
-        rows = np.empty(self.chunk_rows, np.uint64)
+        rows = np.empty(self.chunk_rows, self._dtype)
         decoded_bytes = int.from_bytes(body[4:8], "little")  # blosc's header
         if decoded_bytes != rows.nbytes:
             raise self._damaged(chunk, f"it decodes to {decoded_bytes} bytes, not {rows.nbytes}")
@@ -137,7 +145,7 @@ class LocalChunks:
         return rows
 
     def _index(self, descriptor: int, shard: int, chunk: int) -> Array:
-        key = (str(self._recording), "index", shard)
+        key = (str(self._recording), self._name, "shard", shard)
         cached = self._cache.get(key)
         if cached is not None:
             return cached
@@ -152,34 +160,77 @@ class LocalChunks:
         return index
 
     def _damaged(self, chunk: int, why: str) -> RecordingError:
-        return damaged(str(self._recording), chunk, self.chunk_rows, why)
+        return damaged(str(self._recording), self._name, chunk, self.chunk_rows, why)
 
 
 class ZarrChunks:
     """Chunks read through zarr: any store (S3 too), any codecs."""
 
-    def __init__(self, name: str, array: Any) -> None:
+    def __init__(self, recording: str, name: str, array: Any) -> None:
         self.chunk_rows = int(array.chunks[0])
+        self._recording = recording
         self._name = name
         self._array = array
 
-    def read(self, chunk: int) -> Packed:
+    def read(self, chunk: int) -> Array:
         start = chunk * self.chunk_rows
         try:
-            rows: Packed = np.asarray(self._array[start : start + self.chunk_rows], np.uint64)
+            rows = np.asarray(self._array[start : start + self.chunk_rows])
         except (ValueError, RuntimeError, OSError) as error:
-            raise damaged(self._name, chunk, self.chunk_rows, str(error)) from error
-        if not len(rows) or rows[0] == FILL:
-            raise damaged(self._name, chunk, self.chunk_rows, "it is absent")
+            raise self._damaged(chunk, str(error)) from error
+        if not len(rows) or rows[0] == rows.dtype.type(self._array.fill_value):
+            raise self._damaged(chunk, "it is absent")
         rows.flags.writeable = False
         return rows
 
+    def _damaged(self, chunk: int, why: str) -> RecordingError:
+        return damaged(self._recording, self._name, chunk, self.chunk_rows, why)
 
-def damaged(recording: str, chunk: int, chunk_rows: int, why: str) -> RecordingError:
+
+class ChunkedRows:
+    """Rows of one stored array by number, out of cached chunks."""
+
+    def __init__(self, source: ChunkSource, key: Hashable, cache: ChunkCache) -> None:
+        self._source = source
+        self._key = key
+        self._cache = cache
+
+    def __getitem__(self, row: int) -> int:
+        chunk, place = divmod(row, self._source.chunk_rows)
+        return int(self._chunk(chunk)[place])
+
+    def read(self, low: int, high: int) -> Array:
+        """Rows ``low`` to ``high - 1``, read-only; without a copy where they lie in one chunk."""
+        size = self._source.chunk_rows
+        first, last = low // size, (high - 1) // size
+        if first == last:
+            return self._chunk(first)[low - first * size : high - first * size]
+        parts = [self._chunk(chunk) for chunk in range(first, last + 1)]
+        parts[0], parts[-1] = parts[0][low - first * size :], parts[-1][: high - last * size]
+        rows = np.concatenate(parts)
+        rows.flags.writeable = False
+        return rows
+
+    def decode(self, num_rows: int) -> Iterator[Array]:
+        """All rows in order, a chunk at a time, past the cache."""
+        size = self._source.chunk_rows
+        for start in range(0, num_rows, size):
+            yield self._source.read(start // size)[: num_rows - start]
+
+    def _chunk(self, chunk: int) -> Array:
+        key = (self._key, chunk)
+        rows = self._cache.get(key)
+        if rows is None:
+            rows = self._source.read(chunk)
+            self._cache.put(key, rows)
+        return rows
+
+
+def damaged(recording: str, name: str, chunk: int, chunk_rows: int, why: str) -> RecordingError:
     """The one sentence for a chunk that is not as it was written."""
     first = chunk * chunk_rows
     return RecordingError(
-        f"{recording}: chunk {chunk} (events {first} to {first + chunk_rows - 1}) is damaged: {why}; "
+        f"{recording}: chunk {chunk} of {name} (rows {first} to {first + chunk_rows - 1}) is damaged: {why}; "
         "convert the recording anew"
     )
 

@@ -3,7 +3,7 @@
     NAME.zarr/
       zarr.json         attributes: format, version, sensor, time offset, classes, source and its sha256, digest, …
       events            uint64, one packed event; chunks of 16 Ki in shards of 4 Mi, blosc (zstd 3, bitshuffle), crc32c
-      ms_to_idx         int64, index of the first event at or after each millisecond from ``index_start_ms`` on
+      ms_to_idx         int64, first event at or after each millisecond from ``index_start_ms`` on, likewise
       labels/           t, xyxy, class_id, track_id, confidence (absent where the recording is not labelled)
 
 Attributes are written last: without them a group is not a recording.
@@ -12,17 +12,15 @@ Attributes are written last: without them a group is not a recording.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import zarr
 
 from spikeyolo.errors import RecordingError
 from spikeyolo.events.attributes import read_attributes
-from spikeyolo.events.chunks import ChunkCache, ChunkSource, LocalChunks, ZarrChunks
+from spikeyolo.events.chunks import ChunkCache, ChunkedRows, ChunkSource, LocalChunks, ZarrChunks
 from spikeyolo.events.decoded import mapped_copy
 from spikeyolo.events.label_columns import read_boxes
 from spikeyolo.events.location import is_remote, normalise, zarr_store
@@ -71,7 +69,7 @@ class Recording:
         self.cache: Cache = cache
         self._chunks = chunks if chunks is not None else ChunkCache(max_bytes=4 << 20)
         self._boxes = boxes
-        self._source: ChunkSource | None = None
+        self._arrays: dict[str, ChunkedRows] = {}
         self._decoded: Packed | None = None
 
     @classmethod
@@ -103,7 +101,7 @@ class Recording:
         return Recording(self.path, attributes, cache=self.cache, chunks=self._chunks, boxes=boxes)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_source": None, "_decoded": None}
+        return {**self.__dict__, "_arrays": {}, "_decoded": None}
 
     def __repr__(self) -> str:
         return (
@@ -131,9 +129,7 @@ class Recording:
         start_us, end_us = max(start_us, self.start_us), min(end_us, self.end_us)
         if end_us <= start_us:
             return np.empty(0, np.uint64)
-        index, base = self._index(), self._index_start_ms
-        low = int(index[start_us // 1000 - base])
-        high = int(index[min(-(-end_us // 1000) - base, len(index) - 1)])
+        low, high = self._index_ms(start_us // 1000), self._index_ms(-(-end_us // 1000))
         rows = self.rows(low, high)
         first = 0 if start_us % 1000 == 0 else int(np.searchsorted(rows, np.uint64(start_us << TIME_SHIFT)))
         last = len(rows) if end_us % 1000 == 0 else int(np.searchsorted(rows, np.uint64(end_us << TIME_SHIFT)))
@@ -153,11 +149,10 @@ class Recording:
             return 0
         if time_us >= self.end_us:
             return self.num_events
-        index, base = self._index(), self._index_start_ms
-        low = int(index[time_us // 1000 - base])
+        low = self._index_ms(time_us // 1000)
         if time_us % 1000 == 0:
             return low
-        high = int(index[time_us // 1000 - base + 1])
+        high = self._index_ms(time_us // 1000 + 1)
         return low + int(np.searchsorted(self.rows(low, high), np.uint64(time_us << TIME_SHIFT)))
 
     def rows(self, low: int, high: int) -> Packed:
@@ -171,7 +166,7 @@ class Recording:
             return np.empty(0, np.uint64)
         if self.cache != "none":
             return self._all()[low:high]
-        return self._read(low, high)
+        return self._stored("events").read(low, high)
 
     def verify(self) -> None:
         """Read everything once.
@@ -180,63 +175,39 @@ class Recording:
             RecordingError: a chunk, the order of events, the labels or the digest is not as it was written.
         """
         digest = hashlib.sha256()
-        step = 1 << 20
-        for low in range(0, self.num_events, step):
-            digest.update(self._read(low, min(low + step, self.num_events)).tobytes())
+        for rows in self._stored("events").decode(self.num_events):
+            digest.update(rows.data)
         if digest.hexdigest() != self.attributes["digest"]:
             raise RecordingError(f"{self.path}: its events do not match their digest; convert the recording anew")
-        self._index()
+        index = np.concatenate(list(self._stored("ms_to_idx").decode(self._last_ms - self._first_ms + 1)))
+        if index[0] != 0 or index[-1] != self.num_events or np.any(np.diff(index) < 0):
+            raise RecordingError(f"{self.path}: ms_to_idx does not fit its events; convert the recording anew")
         if self.labelled:
             read_boxes(self.path, int(self.attributes["num_boxes"]))
 
-    def _read(self, low: int, high: int) -> Packed:
-        source = self._events()
-        size = source.chunk_rows
-        first, last = low // size, (high - 1) // size
-        if first == last:
-            return self._chunk(source, first)[low - first * size : high - first * size]
-        out = np.empty(high - low, np.uint64)
-        for chunk in range(first, last + 1):
-            start = chunk * size
-            begin, end = max(low, start), min(high, start + size)
-            out[begin - low : end - low] = self._chunk(source, chunk)[begin - start : end - start]
-        out.flags.writeable = False
-        return out
-
-    def _chunk(self, source: ChunkSource, chunk: int) -> Packed:
-        key = (str(self.path), chunk)
-        rows = self._chunks.get(key)
-        if rows is None:
-            rows = source.read(chunk)
-            self._chunks.put(key, rows)
-        return rows
-
-    def _events(self) -> ChunkSource:
-        if self._source is None:
-            local = None if is_remote(self.path) else LocalChunks.open(Path(self.path), self._chunks)
-            self._source = local or ZarrChunks(str(self.path), self._array("events"))
-        return self._source
-
-    def _index(self) -> npt.NDArray[np.int64]:
-        key = (str(self.path), "ms_to_idx")
-        index = self._chunks.get(key)
-        if index is None:
-            try:
-                index = np.asarray(self._array("ms_to_idx")[:], np.int64)
-            except (ValueError, RuntimeError, OSError) as error:
-                raise RecordingError(
-                    f"{self.path}: ms_to_idx is damaged ({error}); convert the recording anew"
-                ) from error
-            if len(index) < self.end_us // 1000 - self._index_start_ms or np.any(index < 0):
-                raise RecordingError(f"{self.path}: ms_to_idx is damaged; convert the recording anew")
-            self._chunks.put(key, index)
-        return index
-
     @property
-    def _index_start_ms(self) -> int:
+    def _first_ms(self) -> int:
         return int(self.attributes["index_start_ms"])
 
-    def _array(self, name: str) -> Any:
+    @property
+    def _last_ms(self) -> int:
+        return (self.end_us - 1) // 1000 + 1
+
+    def _index_ms(self, ms: int) -> int:
+        """Index of the first event at or after a millisecond."""
+        return self._stored("ms_to_idx")[min(ms, self._last_ms) - self._first_ms]
+
+    def _stored(self, name: str) -> ChunkedRows:
+        if name not in self._arrays:
+            source: ChunkSource | None = None
+            if not is_remote(self.path):
+                source = LocalChunks.open(Path(self.path), name, self._chunks)
+            if source is None:
+                source = ZarrChunks(str(self.path), name, self._zarr_array(name))
+            self._arrays[name] = ChunkedRows(source, (str(self.path), name), self._chunks)
+        return self._arrays[name]
+
+    def _zarr_array(self, name: str) -> Any:
         try:
             return zarr.open_array(zarr_store(self.path, read_only=True), path=name, mode="r")
         except (OSError, ValueError, KeyError) as error:
@@ -246,18 +217,14 @@ class Recording:
         """All events decoded: in memory, or in a file beside them that is mapped into memory."""
         if self._decoded is not None:
             return self._decoded
+        parts = self._stored("events").decode(self.num_events)
         if self.cache == "ram":
             self._decoded = np.empty(self.num_events, np.uint64)
             start = 0
-            for part in self._decode():
+            for part in parts:
                 self._decoded[start : start + len(part)] = part
                 start += len(part)
             self._decoded.flags.writeable = False
         else:
-            self._decoded = mapped_copy(self.path, self.attributes["digest"], self.num_events, self._decode())
+            self._decoded = mapped_copy(self.path, self.attributes["digest"], self.num_events, parts)
         return self._decoded
-
-    def _decode(self) -> Iterator[Packed]:
-        source = self._events()
-        for start in range(0, self.num_events, source.chunk_rows):
-            yield source.read(start // source.chunk_rows)[: self.num_events - start]

@@ -8,27 +8,27 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec, Crc32cCodec
 
 from spikeyolo.errors import RecordingError
 from spikeyolo.events.attributes import FORMAT, FORMAT_VERSION
-from spikeyolo.events.chunks import FILL
 from spikeyolo.events.label_columns import write_boxes
 from spikeyolo.events.location import is_remote, normalise, zarr_store
-from spikeyolo.events.packing import Packed, pack
+from spikeyolo.events.packing import pack
+from spikeyolo.events.sharded import ShardedColumn
 from spikeyolo.events.types import Array, Boxes, Events
 
 # 16 Ki events decode in about 0.1 ms: small windows waste little of a chunk, and no byte an event is lost to it.
 CHUNK_EVENTS = 1 << 14
 SHARD_EVENTS = 1 << 22
-MAX_SPAN_MS = 24 * 3600 * 1000  # bounds ms_to_idx, which is kept in memory
+CHUNK_MS = 1 << 13
+SHARD_MS = 1 << 20
 
 
 class RecordingWriter:
@@ -45,6 +45,7 @@ class RecordingWriter:
         source: what it was made from.
         source_sha256: of that file.
         time_offset_us: what was taken off the camera's clock, µs.
+        notes: whatever else should be kept in its attributes, as JSON.
         replace: write over a recording that is already there.
 
     Raises:
@@ -61,6 +62,7 @@ class RecordingWriter:
         source: str = "",
         source_sha256: str = "",
         time_offset_us: int = 0,
+        notes: Mapping[str, Any] | None = None,
         replace: bool = False,
     ) -> None:
         self.path = normalise(path)
@@ -74,18 +76,16 @@ class RecordingWriter:
             "classes": [str(name) for name in classes],
             "source": source,
             "source_sha256": source_sha256,
+            "notes": dict(notes or {}),
         }
         self._replace = replace
         self._boxes: Boxes | None = None
         self._digest = hashlib.sha256()
-        self._pending: list[Packed] = []
-        self._pending_events = 0
-        self._written = 0
         self._start_us = -1
         self._last_us = 0
-        self._index_parts: list[Array] = []
         self._next_ms = 0
         self._open = True
+        self._stored_events = 0
         if is_remote(self.path):
             self._target: Path | str = self.path
         else:
@@ -96,17 +96,16 @@ class RecordingWriter:
             if isinstance(self._target, Path):
                 self._target.parent.mkdir(parents=True, exist_ok=True)
             self._group = zarr.create_group(zarr_store(self._target, read_only=False), overwrite=replace)
-            self._events = self._group.create_array(
+            self._events = ShardedColumn(
+                self._group,
                 "events",
-                shape=(0,),
                 dtype="uint64",
-                chunks=(CHUNK_EVENTS,),
-                shards=(SHARD_EVENTS,),
-                compressors=[
-                    BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle", typesize=8),
-                    Crc32cCodec(),
-                ],
-                fill_value=FILL,
+                chunk_rows=CHUNK_EVENTS,
+                shard_rows=SHARD_EVENTS,
+                written=self._hash,
+            )
+            self._index = ShardedColumn(
+                self._group, "ms_to_idx", dtype="int64", chunk_rows=CHUNK_MS, shard_rows=SHARD_MS
             )
         except OSError as error:
             self._discard()
@@ -140,13 +139,13 @@ class RecordingWriter:
             packed = pack(events, source=self._name, previous_us=self._last_us)
             self._index_times(events)
             self._last_us = int(events.t[-1])
-            self._pending.append(packed)
-            self._pending_events += len(packed)
-            if self._pending_events >= SHARD_EVENTS:
-                self._write(whole_shards=True)
+            self._events.append(packed)
         except RecordingError:
             self._discard()
             raise
+        except OSError as error:
+            self._discard()
+            raise self._failed(error) from error
 
     def set_boxes(self, boxes: Boxes) -> None:
         """Set the labels of the recording; it counts as labelled even if there are none."""
@@ -164,55 +163,43 @@ class RecordingWriter:
         try:
             if self._start_us < 0:
                 raise RecordingError(f"{self._name}: no events; expected at least one")
-            self._write(whole_shards=False)
             self._seal()
         except RecordingError:
             self._discard()
             raise
+        except OSError as error:
+            self._discard()
+            raise self._failed(error) from error
         self._open = False
 
     @property
     def _name(self) -> str:
         return str(self._attributes["source"] or self.path)
 
+    def _hash(self, rows: Array) -> None:
+        self._digest.update(rows.data)
+        self._stored_events += len(rows)
+
     def _index_times(self, events: Events) -> None:
-        """Index of the first event at or after every millisecond that these events reach."""
+        """Add the index of the first event at or after every millisecond that these events reach."""
         t = events.t
         if self._start_us < 0:
             self._start_us = int(t[0])
             self._next_ms = self._start_us // 1000
         last_ms = int(t[-1]) // 1000
-        if last_ms - self._start_us // 1000 > MAX_SPAN_MS:
-            raise RecordingError(
-                f"{self._name}: its times span more than 24 hours ({self._start_us} to {int(t[-1])} µs); "
-                "expected a shorter recording: split it, or mend its times"
-            )
-        edges = np.arange(self._next_ms, last_ms + 1, dtype=np.int64)
-        before = self._written + self._pending_events
-        self._index_parts.append(before + np.searchsorted(t, edges * 1000).astype(np.int64))
+        before = len(self._events)
+        for first in range(self._next_ms, last_ms + 1, SHARD_MS):  # a recording may pause for days
+            edges = np.arange(first, min(first + SHARD_MS, last_ms + 1), dtype=np.int64) * 1000
+            self._index.append(before + np.searchsorted(t, edges).astype(np.int64))
         self._next_ms = last_ms + 1
 
-    def _write(self, *, whole_shards: bool) -> None:
-        rows = (
-            self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending or [np.empty(0, np.uint64)])
-        )
-        size = len(rows) - len(rows) % SHARD_EVENTS if whole_shards else len(rows)
-        try:
-            for start in range(0, size, SHARD_EVENTS):
-                part = rows[start : min(start + SHARD_EVENTS, size)]
-                self._events.resize((self._written + len(part),))
-                self._events[self._written :] = part
-                self._digest.update(part.data)
-                self._written += len(part)
-        except OSError as error:
-            raise self._failed(error) from error
-        rest = rows[size:].copy()
-        self._pending = [rest] if len(rest) else []
-        self._pending_events = len(rest)
-
     def _seal(self) -> None:
-        num_events = self._written
-        index = np.concatenate([*self._index_parts, np.array([num_events], np.int64)])
+        self._events.flush()
+        num_events = self._events.stored_rows
+        self._index.append(np.array([num_events], np.int64))
+        self._index.flush()
+        if self._boxes is not None:
+            write_boxes(self._group, self._boxes)
         self._attributes.update(
             num_events=num_events,
             start_us=self._start_us,
@@ -222,23 +209,9 @@ class RecordingWriter:
             labelled=self._boxes is not None,
             num_boxes=0 if self._boxes is None else len(self._boxes),
         )
-        try:
-            array = self._group.create_array(
-                "ms_to_idx",
-                shape=index.shape,
-                dtype="int64",
-                chunks=(min(len(index), 1 << 20),),
-                compressors=[BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle", typesize=8), Crc32cCodec()],
-                fill_value=-1,
-            )
-            array[:] = index
-            if self._boxes is not None:
-                write_boxes(self._group, self._boxes)
-            self._group.update_attributes(self._attributes)
-            if isinstance(self._target, Path):
-                self._rename(self._target, Path(self.path))
-        except OSError as error:
-            raise self._failed(error) from error
+        self._group.update_attributes(self._attributes)
+        if isinstance(self._target, Path):
+            self._rename(self._target, Path(self.path))
 
     def _rename(self, written: Path, place: Path) -> None:
         self._check_free()
@@ -262,14 +235,13 @@ class RecordingWriter:
 
     def _discard(self) -> None:
         self._open = False
-        self._pending, self._index_parts = [], []
         if isinstance(self._target, Path):
             shutil.rmtree(self._target, ignore_errors=True)
 
     def _failed(self, error: OSError) -> RecordingError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return RecordingError(
-                f"{self.path}: the disk is full after {self._written} events; nothing of this recording was kept"
+                f"{self.path}: the disk is full after {self._stored_events} events; nothing of this recording was kept"
             )
         return RecordingError(f"{self.path}: cannot be written ({error.strerror or error})")
 
