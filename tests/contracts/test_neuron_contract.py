@@ -35,8 +35,7 @@ def _currents(dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
 
 
 def _tensors(state: Any) -> Iterator[Tensor]:
-    for part in state:
-        yield part
+    yield from state
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
