@@ -52,13 +52,18 @@ def complete_iou(first: Tensor, second: Tensor) -> Tensor:
 def _intersection_and_union(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     upper_left = torch.maximum(first[..., :2], second[..., :2])
     lower_right = torch.minimum(first[..., 2:], second[..., 2:])
-    shared = (lower_right - upper_left).clamp_min(0).prod(-1)
+    shared = _product((lower_right - upper_left).clamp_min(0))
     union = _area(first) + _area(second) - shared
     return shared / union.clamp_min(_TINY), union
 
 
 def _area(box: Tensor) -> Tensor:
-    return (box[..., 2:] - box[..., :2]).clamp_min(0).prod(-1)
+    return _product((box[..., 2:] - box[..., :2]).clamp_min(0))
+
+
+def _product(size: Tensor) -> Tensor:
+    """Width times height; ``prod`` would make a GPU wait in its backward."""
+    return size[..., 0] * size[..., 1]
 
 
 def _enclosing(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
