@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spikeyolo.errors import SpikeyoloError
-from spikeyolo.report.mlflow import open_client, send_pending
+from spikeyolo.report.mlflow import send_pending
 from spikeyolo.report.pending import PendingRecords
-from spikeyolo.report.server import TrackedRun, reach, without_secret
 
 
 def upload(folder: Path, *, tracking_uri: str | None = None) -> int:
@@ -23,13 +22,8 @@ def upload(folder: Path, *, tracking_uri: str | None = None) -> int:
     Raises:
         LoggerError: nothing waits there, or the server cannot be reached or refuses.
     """
-    pending = PendingRecords(folder)
-    server, run_id, _ = pending.read()
-    server = tracking_uri or server
-    reach(server, timeout_s=5.0)
-    run = TrackedRun(open_client(server), tracking_uri=server, run_id=run_id)
-    sent = send_pending(run, pending, timeout_s=5.0)
-    print(f"{folder}: {sent} records sent to run {run_id} at {without_secret(server)}")
+    sent = send_pending(PendingRecords(folder), tracking_uri=tracking_uri, timeout_s=5.0)
+    print(f"{folder}: {sent} records sent")
     return sent
 
 

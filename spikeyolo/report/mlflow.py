@@ -168,15 +168,23 @@ class MlflowLogger:
             raise RuntimeError("MlflowLogger: start() comes before anything is logged")
         try:
             if self._pending:
-                send_pending(self._run, self._pending, timeout_s=self._retry_timeout_s)
+                send_pending(self._pending, run=self._run, timeout_s=self._retry_timeout_s)
                 log.info("The tracking server is back; what had waited is uploaded")
                 self._away = False
             self._run.send(record, timeout_s=self._retry_timeout_s)
         except LoggerError as error:
-            self._pending.append(record, tracking_uri=self._run.tracking_uri, run_id=self._run.run_id)
             if not self._away:
                 log.warning("%s; training goes on, metrics wait in %s", error, self._pending.path)
             self._away = True
+            self._keep({**record, "tracking_uri": self._run.tracking_uri, "run_id": self._run.run_id})
+
+    def _keep(self, record: dict[str, Any]) -> None:
+        assert self._pending is not None
+        try:
+            self._pending.append(record)
+        except OSError as error:
+            # metrics.csv has the numbers too: a full disk must not end the training from here.
+            log.warning("%s: cannot be written (%s)", self._pending.path, error.strerror)
 
     def _experiment(self, client: MlflowClient, uri: str) -> str:
         from mlflow.exceptions import MlflowException
@@ -214,17 +222,30 @@ class MlflowLogger:
             client.log_batch(self._run.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
 
-def send_pending(run: TrackedRun, pending: PendingRecords, *, timeout_s: float) -> int:
+def send_pending(
+    pending: PendingRecords, *, run: TrackedRun | None = None, tracking_uri: str | None = None, timeout_s: float
+) -> int:
     """Upload what waits, oldest first, and forget what arrived; returns how many records did.
 
+    Args:
+        run: a run that is open already.
+        tracking_uri: where to, if the server has moved.
+        timeout_s: how long the server may take to answer.
+
     Raises:
-        LoggerError: the server went away again or refuses; what did not arrive still waits.
+        LoggerError: the server is away or refuses; what did not arrive still waits.
     """
-    _, _, records = pending.read()
+    records = pending.read()
+    runs = {(run.tracking_uri, run.run_id): run} if run else {}
     sent = 0
     try:
         for record in records:
-            run.send(record, timeout_s=timeout_s)
+            place = (tracking_uri or record["tracking_uri"], record["run_id"])
+            if place not in runs:
+                reach(place[0], timeout_s=timeout_s)
+                with patience(), one_line_errors(place[0]):
+                    runs[place] = TrackedRun(open_client(place[0]), tracking_uri=place[0], run_id=place[1])
+            runs[place].send(record, timeout_s=timeout_s)
             sent += 1
     finally:
         if sent:
