@@ -24,6 +24,7 @@ from spikeyolo.events.types import Array
 
 _ABSENT = (1 << 64) - 1  # offset of a chunk that was never written, after the specification
 _CHECKSUM_BYTES = 4
+_RESIDUE = 0x48674BC7  # crc32c of any bytes followed by their own crc32c
 
 
 class ChunkCache:
@@ -78,8 +79,9 @@ class LocalChunks:
         self, recording: Path, name: str, dtype: str, *, chunk_rows: int, chunks_per_shard: int, cache: ChunkCache
     ) -> None:
         self.chunk_rows = chunk_rows
-        self._recording = recording
+        self._key = str(recording)
         self._name = name
+        self._shards = os.path.join(recording, name, "c", "")
         self._dtype = np.dtype(dtype).newbyteorder("<")
         self._chunks_per_shard = chunks_per_shard
         self._cache = cache
@@ -114,11 +116,11 @@ class LocalChunks:
 
     def read(self, chunk: int) -> Array:
         shard, place = divmod(chunk, self._chunks_per_shard)
-        file = self._recording / self._name / "c" / str(shard)
+        file = f"{self._shards}{shard}"
         try:
             descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
-            raise self._damaged(chunk, f"{file.name} of its shards cannot be read ({error.strerror})") from error
+            raise self._damaged(chunk, f"shard {shard} cannot be read ({error.strerror})") from error
         try:
             offset, size = self._index(descriptor, shard, chunk)[place]
             if offset == _ABSENT:
@@ -145,7 +147,7 @@ class LocalChunks:
         return rows
 
     def _index(self, descriptor: int, shard: int, chunk: int) -> Array:
-        key = (str(self._recording), self._name, "shard", shard)
+        key = (self._key, self._name, "shard", shard)
         cached = self._cache.get(key)
         if cached is not None:
             return cached
@@ -160,7 +162,7 @@ class LocalChunks:
         return index
 
     def _damaged(self, chunk: int, why: str) -> RecordingError:
-        return damaged(str(self._recording), self._name, chunk, self.chunk_rows, why)
+        return damaged(self._key, self._name, chunk, self.chunk_rows, why)
 
 
 class ZarrChunks:
@@ -242,7 +244,6 @@ def _read_at(descriptor: int, offset: int, size: int) -> bytes:
     return os.read(descriptor, size)
 
 
-def _verified(encoded: bytes) -> bytes | None:
+def _verified(encoded: bytes) -> memoryview | None:
     """The bytes before a trailing crc32c, or None where it does not match."""
-    body = encoded[:-_CHECKSUM_BYTES]
-    return body if google_crc32c.value(body) == int.from_bytes(encoded[-_CHECKSUM_BYTES:], "little") else None
+    return memoryview(encoded)[:-_CHECKSUM_BYTES] if google_crc32c.value(encoded) == _RESIDUE else None
