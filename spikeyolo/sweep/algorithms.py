@@ -52,7 +52,7 @@ def build_sampler(config: object, *, space: SearchSpace, objectives: int, seed: 
     if isinstance(config, BaseSampler):
         return config
     cls, arguments = _target(config or {"_target_": "optuna.samplers.TPESampler"}, BaseSampler, "sampler")
-    parameters = inspect.signature(cls.__init__).parameters
+    parameters = inspect.signature(cls).parameters
     if "seed" in parameters:
         seed = arguments.get("seed") if arguments.get("seed") is not None else seed
         arguments["seed"] = None if seed is None else int(seed) + drawn
@@ -156,14 +156,14 @@ def _target(config: object, base: type, role: str) -> tuple[type, dict[str, Any]
 
 
 def _construct(cls: type, arguments: dict[str, Any], role: str) -> Any:
-    parameters = inspect.signature(cls.__init__).parameters
+    parameters = inspect.signature(cls).parameters
     accepted: dict[str, Any] = {}
     for key, value in arguments.items():
         name = key if key in parameters else RENAMED_ARGUMENTS.get(key, key)
         if name in RETIRED:
             logger.debug("%s: argument %s is retired in Optuna %s and left out", role, key, optuna.__version__)
         elif name not in parameters:
-            known = ", ".join(p for p in parameters if p not in ("self", "args", "kwargs") and p not in RETIRED)
+            known = ", ".join(p for p in parameters if p not in ("args", "kwargs") and p not in RETIRED)
             raise SweepError(f"{role}: {cls.__name__} takes no {key!r}; it takes {known or 'no arguments'}")
         elif value is not None or parameters[name].default is not inspect.Parameter.empty:
             if value is not None:

@@ -1,4 +1,4 @@
-"""Constraints on what a trial recorded: ``energy_mj: "<= 5"``. A trial that breaks one counts, but is never the best."""
+"""Constraints on what a trial recorded: ``energy_mj: "<= 5"``. Who breaks one is never the best."""
 
 from __future__ import annotations
 

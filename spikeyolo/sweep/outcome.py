@@ -61,3 +61,4 @@ class Ended:
     outcome: Outcome
     metrics: dict[str, float] = field(default_factory=dict)
     run_id: str | None = None  # of MLflow
+    logged: bool = False  # whether the trial itself wrote its state there

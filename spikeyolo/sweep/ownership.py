@@ -60,7 +60,7 @@ class Ownership:
         beat = study_attributes.get(CONTROLLER + owner)
         if beat == ENDED:
             return False
-        machine, pid, started, _ = (owner.split("|") + ["", "", ""])[:4]
+        machine, pid, started, _ = [*owner.split("|"), "", "", ""][:4]
         if machine == self.machine:
             return _start_time(int(pid)) == started
         now = time.monotonic()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib
 import importlib.util
 import json
 import logging
@@ -18,7 +19,8 @@ from typing import Any, TypeVar
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
 from sqlalchemy.exc import SQLAlchemyError
 
 from spikeyolo.errors import SweepError
@@ -27,7 +29,7 @@ __all__ = ["open_storage", "patiently", "storage_address", "study_lock"]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-STORAGE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError)
+STORAGE_ERRORS: tuple[type[Exception], ...] = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError)
 
 
 class FileLock(BaseJournalFileLock):
@@ -75,6 +77,7 @@ def open_storage(address: str | Mapping[str, Any]) -> BaseStorage:
     Raises:
         SweepError: it is down, cannot be written, is damaged, or its driver is not installed.
     """
+    expected: tuple[type[Exception], ...] = (ImportError, ValueError, RuntimeError, *storage_errors())
     try:
         if isinstance(address, Mapping):
             from hydra.utils import instantiate
@@ -92,7 +95,7 @@ def open_storage(address: str | Mapping[str, Any]) -> BaseStorage:
         if scheme in ("redis", "rediss"):
             return JournalStorage(optuna.storages.journal.JournalRedisBackend(address))
         return RDBStorage(address, engine_kwargs={"pool_pre_ping": True}, skip_compatibility_check=False)
-    except (*STORAGE_ERRORS, ImportError, ValueError, RuntimeError, *_grpc_errors()) as error:
+    except expected as error:
         raise SweepError(f"storage {_hide_password(str(address))} cannot be opened: {_brief(error)}") from error
 
 
@@ -139,12 +142,12 @@ def _check_lines(path: Path) -> None:
                 raise SweepError(f"{path}: line {number} is damaged, expected one JSON record a line") from error
 
 
-def _grpc_errors() -> tuple[type[Exception], ...]:
+def storage_errors() -> tuple[type[Exception], ...]:
+    """What a storage that is down raises."""
     if importlib.util.find_spec("grpc") is None:
-        return ()
-    import grpc
-
-    return (grpc.RpcError,)
+        return STORAGE_ERRORS
+    rpc_error: type[Exception] = importlib.import_module("grpc").RpcError
+    return (*STORAGE_ERRORS, rpc_error)
 
 
 def _hide_password(text: str) -> str:
@@ -168,7 +171,7 @@ def patiently(action: Callable[[], T], *, patience_s: float, what: str) -> T:
     while True:
         try:
             return action()
-        except (*STORAGE_ERRORS, *_grpc_errors()) as error:
+        except storage_errors() as error:
             if time.monotonic() + pause_s > deadline:
                 raise SweepError(
                     f"the storage went away while {what} and stayed away for {patience_s:.0f} s: {_brief(error)}; "

@@ -6,13 +6,13 @@ later trial. Trials that were interrupted wait, and run again under their own nu
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import optuna
 from optuna.distributions import check_distribution_compatibility, distribution_to_json, json_to_distribution
@@ -32,6 +32,7 @@ from spikeyolo.sweep.storage import patiently, study_lock
 __all__ = ["Counts", "SweepStudy"]
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 SPACE = "sweep:space"
 RETRY_OF = "sweep:retry_of"
 ATTEMPT = "sweep:attempt"
@@ -39,6 +40,7 @@ ERROR = "sweep:error"
 FOLDER = "sweep:folder"
 RUN_ID = "sweep:mlflow_run_id"
 METRICS = "sweep:metrics"
+PARENT_RUN = "sweep:mlflow_parent_run_id"
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,12 @@ class SweepStudy:
 
     @staticmethod
     def open(
-        *, storage: BaseStorage, name: str, directions: Sequence[str], sampler: BaseSampler, pruner: BasePruner
+        *,
+        storage: BaseStorage,
+        name: str,
+        directions: Sequence[Literal["minimize", "maximize"]],
+        sampler: BaseSampler,
+        pruner: BasePruner,
     ) -> optuna.Study:
         """Create the study or load the one of this name.
 
@@ -140,6 +147,31 @@ class SweepStudy:
         if now != stored:
             self._persist(lambda: self.study.set_user_attr(SPACE, now), "writing the space")
         return sorted(changes)
+
+    def enqueue(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """Line up starting points that the study does not have yet, as far as the budget goes."""
+
+        def locked() -> None:
+            with study_lock(self._raw_storage, self.study.study_name, self._folder):
+                counts = self.counts()
+                room = self.n_trials - counts.finished - counts.running - counts.waiting
+                for point in points[: max(0, room)]:
+                    self.study.enqueue_trial(dict(point), skip_if_exists=True)
+
+        if points:
+            self._persist(locked, "lining up starting points")
+
+    def share_run(self, begin: Callable[[str | None], str]) -> None:
+        """Let ``begin`` make the sweep's MLflow run, or go on with the one another controller made."""
+
+        def locked() -> None:
+            with study_lock(self._raw_storage, self.study.study_name, self._folder):
+                known = self.study.user_attrs.get(PARENT_RUN)
+                run_id = begin(known)
+                if run_id != known:
+                    self.study.set_user_attr(PARENT_RUN, run_id)
+
+        self._persist(locked, "sharing the MLflow run")
 
     def claim(self) -> Trial | None:
         """The next trial to run, signed by this controller, or None where the budget is spent."""
@@ -201,7 +233,16 @@ class SweepStudy:
     def note(self, trial: Trial, attributes: Mapping[str, Any]) -> None:
         """Write attributes of a trial (its folder, its MLflow run, its error)."""
         for key, value in attributes.items():
-            self._persist(lambda k=key, v=value: trial.set_user_attr(k, v), "noting a trial")
+            self._persist(partial(trial.set_user_attr, key, value), "noting a trial")
+
+    def report(self, trial: Trial, value: float, step: int) -> None:
+        """Store an intermediate value; of a step that was reported before (a resumed trial), the first stays."""
+        if step not in self._storage.get_trial(trial._trial_id).intermediate_values:
+            self._persist(partial(trial.report, value, step), "reporting")
+
+    def should_prune(self, trial: Trial) -> bool:
+        """Whether the pruner gives the trial up."""
+        return self._persist(trial.should_prune, "asking the pruner")
 
     def finish(self, trial: Trial, outcome: Outcome, metrics: Mapping[str, float]) -> Outcome:
         """Tell the study how a trial ended; returns the outcome as it counts (a number that is none fails)."""
@@ -249,7 +290,7 @@ class SweepStudy:
                 return Failed(f"constraints.{constraint.metric}: the trial recorded no such metric (it has {known})")
         for constraint in self.constraints:
             violation = constraint.violation(metrics[constraint.metric])
-            self._persist(lambda c=constraint, v=violation: trial.set_constraint(c.metric, v), "writing a constraint")
+            self._persist(partial(trial.set_constraint, constraint.metric, violation), "writing a constraint")
         return outcome
 
     def _tell(self, trial: Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
@@ -264,7 +305,7 @@ class SweepStudy:
 
         self._persist(tell, f"telling trial {trial.number}")
 
-    def _persist(self, action: Any, what: str) -> Any:
+    def _persist(self, action: Callable[[], T], what: str) -> T:
         return patiently(action, patience_s=self.patience_s, what=what)
 
     def trials(self) -> list[FrozenTrial]:
@@ -274,7 +315,7 @@ class SweepStudy:
     def counts(self, trials: Sequence[FrozenTrial] | None = None) -> Counts:
         trials = self.trials() if trials is None else trials
         retried = {t.user_attrs[RETRY_OF] for t in trials if RETRY_OF in t.user_attrs}
-        found = {state: 0 for state in TrialState}
+        found = dict.fromkeys(TrialState, 0)
         for trial in trials:
             found[trial.state] += trial.number not in retried
         return Counts(
@@ -287,7 +328,7 @@ class SweepStudy:
         )
 
     def best(self) -> FrozenTrial | None:
-        """The best finished trial that meets the constraints, or None; of several objectives, the first of the front."""
+        """The best trial that meets the constraints, or None; of several objectives, the first of the front."""
         front = self.front()
         return front[0] if front else None
 

@@ -1,0 +1,134 @@
+"""From a trial to the overrides of its job: the space, its conditions, and the user's own function where there is one;
+and the check, before the first trial, that the configuration knows every key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import Trial
+
+from spikeyolo.errors import SweepError
+from spikeyolo.sweep.conditions import text_of
+from spikeyolo.sweep.space import Parameter, SearchSpace
+from spikeyolo.sweep.starts import config_text
+
+if TYPE_CHECKING:
+    from hydra.core.config_loader import ConfigLoader
+    from omegaconf import DictConfig
+
+__all__ = ["Drawing", "check_keys", "compose"]
+
+
+class Drawing:
+    """Suggests a trial's parameters and returns all overrides of its job.
+
+    Args:
+        config: the composed configuration, for conditions on what is not searched.
+        custom: dotted path of ``function(config, trial)``, as the official plugin's ``custom_search_space``: what it
+            suggests becomes overrides too; what is fixed it finds in ``trial.user_attrs``.
+    """
+
+    def __init__(self, space: SearchSpace, config: DictConfig, custom: str | None = None) -> None:
+        self.space = space
+        self.config = config
+        self._function = _find(custom) if custom else None
+
+    def __call__(self, trial: Trial) -> list[str]:
+        try:
+            overrides = self.space.suggest(trial, self._lookup)
+            return [*self.space.fixed, *overrides, *self._custom(trial)]
+        except (ValueError, ImportError, NotImplementedError) as error:
+            name = type(trial.study.sampler).__name__
+            raise SweepError(f"the sampler {name} cannot do this space: {str(error).splitlines()[0]}") from error
+
+    def _custom(self, trial: Trial) -> list[str]:
+        if self._function is None:
+            return []
+        for override in self.space.fixed:
+            key, _, value = override.partition("=")
+            trial.set_user_attr(key, value)
+        self._function(self.config, trial)
+        more = {k: v for k, v in trial.params.items() if k not in self.space.names}
+        fixed = {override.partition("=")[0] for override in self.space.fixed}
+        if more.keys() & fixed:
+            raise SweepError(f"custom_search_space suggests what is fixed: {', '.join(sorted(more.keys() & fixed))}")
+        return self.space.overrides(more)
+
+    def _lookup(self, key: str) -> str | None:
+        value = config_text(self.config, key)
+        return None if value is None else text_of(value)
+
+
+def _find(path: str) -> Any:
+    from hydra.utils import get_method
+
+    try:
+        return get_method(path)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise SweepError(f"custom_search_space: {path} is not there: {str(error).splitlines()[0]}") from error
+
+
+def compose(loader: ConfigLoader, config: DictConfig, overrides: list[str]) -> DictConfig:
+    """Compose the configuration of one job.
+
+    Raises:
+        SweepError: an override does not fit the configuration.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return loader.load_sweep_config(config, overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise SweepError(" ".join(str(error).strip().split("\n")[:2])) from error
+
+
+def check_keys(space: SearchSpace, loader: ConfigLoader, config: DictConfig) -> None:
+    """Compose the configuration once with a first value of every parameter.
+
+    Raises:
+        SweepError: a parameter's key is unknown, or its value does not fit; names the parameter.
+    """
+    plain = [p for p in space.parameters if not p.conditions]
+    base = [*space.fixed, *(p.override(_first(p.distribution)) for p in plain)]
+    try:
+        compose(loader, config, base)
+    except SweepError as error:
+        for parameter in plain:
+            _check_one(parameter, list(space.fixed), loader, config)
+        raise error
+    known = {p.key: p for p in space.parameters}
+    for parameter in space.parameters:
+        context = _context(parameter, known)
+        if parameter.conditions and context is not None:
+            _check_one(parameter, [*base, *context], loader, config)
+
+
+def _check_one(parameter: Parameter, base: list[str], loader: ConfigLoader, config: DictConfig) -> None:
+    try:
+        compose(loader, config, [*base, parameter.override(_first(parameter.distribution))])
+    except SweepError as error:
+        raise SweepError(f"hydra.sweeper.params.{parameter.name}: {error}") from error
+
+
+def _context(parameter: Parameter, known: dict[str, Parameter]) -> list[str] | None:
+    """Overrides under which a conditional parameter exists; None where only what is fixed decides."""
+    overrides: list[str] = []
+    for condition in parameter.conditions:
+        if condition.negated or condition.key not in known:
+            return None
+        outer = known[condition.key]
+        inner = _context(outer, known)
+        if inner is None:
+            return None
+        overrides += [*inner, f"{outer.name}={condition.values[0]}"]
+    return overrides
+
+
+def _first(distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[0]
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return distribution.low

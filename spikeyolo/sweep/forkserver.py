@@ -1,0 +1,190 @@
+"""A warm process that has imported the application (and torch, without starting CUDA) and forks one worker a trial.
+
+The controller starts it with :func:`serve`, sends the application once, then one order a trial with the socket that the
+worker will talk over. When the controller dies, its end of the line closes, and all workers are killed.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import ctypes
+import importlib
+import json
+import os
+import pickle
+import select
+import signal
+import socket
+import struct
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["receive", "send", "serve"]
+
+HEADER = struct.Struct("!I")
+PR_SET_PDEATHSIG = 1
+
+
+def send(line: socket.socket, message: object, descriptors: tuple[int, ...] = ()) -> None:
+    """Send one pickled message, with open files, over a stream socket."""
+    body = pickle.dumps(message)
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+    sent = line.sendmsg([HEADER.pack(len(body))], ancillary)
+    line.sendall(HEADER.pack(len(body))[sent:] + body)
+
+
+def receive(line: socket.socket) -> tuple[Any, list[int]]:
+    """Receive one message and its open files.
+
+    Raises:
+        EOFError: the other end is gone.
+    """
+    descriptors: list[int] = []
+    size = struct.calcsize("i")
+    head, ancillary, _, _ = line.recvmsg(HEADER.size, socket.CMSG_LEN(4 * size))
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            received = array.array("i")
+            received.frombytes(data[: len(data) - len(data) % size])
+            descriptors += list(received)
+    if not head:
+        raise EOFError
+    head += _exactly(line, HEADER.size - len(head))
+    return pickle.loads(_exactly(line, HEADER.unpack(head)[0])), descriptors
+
+
+def _exactly(line: socket.socket, size: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < size:
+        part = line.recv(size - len(parts))
+        if not part:
+            raise EOFError
+        parts += part
+    return bytes(parts)
+
+
+def serve(descriptor: int) -> None:
+    """Import what the controller names, then fork a worker for every order until the controller is gone.
+
+    Orders are ``("trial", number, environment, payload)`` with one open file, and ``("signal", pid, signal)``.
+    Answers are ``("ready",)``, ``("broken", trace)``, ``("forked", number, pid)`` and ``("exited", number, status)``.
+    """
+    line = socket.socket(fileno=descriptor)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    wake_read, wake_write = os.pipe()
+    watched: list[Any] = [line, wake_read]
+    os.set_blocking(wake_write, False)
+    signal.set_wakeup_fd(wake_write)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    workers: dict[int, int] = {}  # process → trial
+    try:
+        run = _prepare(line)
+        while True:
+            ready, _, _ = select.select(watched, [], [])
+            if wake_read in ready:
+                os.read(wake_read, 4096)
+                _reap(line, workers)
+            if line not in ready:
+                continue
+            order, descriptors = receive(line)
+            if order[0] == "signal":
+                _, pid, number = order
+                if pid in workers:
+                    with contextlib.suppress(ProcessLookupError):
+                        # Only a kill goes to the whole group: data loaders have no use for an interrupt.
+                        (os.killpg if number == signal.SIGKILL else os.kill)(pid, number)
+                continue
+            _, trial, environment, payload = order
+            server = os.getpid()
+            pid = os.fork()
+            if pid == 0:
+                line.close()
+                os.close(wake_read)
+                os.close(wake_write)
+                _become_worker(server, descriptors[0], environment, payload, run)
+            os.close(descriptors[0])
+            workers[pid] = trial
+            send(line, ("forked", trial, pid))
+    except (EOFError, OSError):
+        pass
+    finally:
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+
+
+def _prepare(line: socket.socket) -> Callable[[int, Any], None]:
+    """Import the application's main module and the modules named; returns what runs a trial."""
+    (preparation, modules, application), _ = receive(line)
+    try:
+        from multiprocessing import spawn
+
+        # What multiprocessing does for its own workers: sys.path, argv, and the main module as __mp_main__.
+        spawn.prepare(preparation)
+        for name in modules:
+            importlib.import_module(name)
+        from spikeyolo.sweep.job import load_application
+
+        run = load_application(application)
+    except BaseException:
+        send(line, ("broken", traceback.format_exc()))
+        raise EOFError from None
+    send(line, ("ready",))
+    return run
+
+
+def _reap(line: socket.socket, workers: dict[int, int]) -> None:
+    for pid in list(workers):
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            # Whatever the trial left running (data loaders) goes with it.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+            send(line, ("exited", workers.pop(pid), status))
+
+
+def _become_worker(
+    server: int, descriptor: int, environment: dict[str, str], payload: Any, run: Callable[[int, Any], None]
+) -> None:
+    """Turn the fork into a worker of its own session, run the trial, and leave without the server's clean-up."""
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.setsid()
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != server:  # it died before the death signal was arranged
+            os._exit(1)
+        os.environ.update(environment)
+        run(descriptor, payload)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        _leave(code)
+
+
+def _leave(code: int) -> None:
+    """What a normal exit of the interpreter does, in this process only."""
+    import atexit
+    from multiprocessing import util
+
+    with contextlib.suppress(Exception):
+        util._exit_function()  # type: ignore[attr-defined]
+    with contextlib.suppress(Exception):
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    sys.path[:] = json.loads(sys.argv[2])
+    serve(int(sys.argv[1]))

@@ -1,0 +1,225 @@
+"""The loop of a sweep: ask, start, listen, tell, until the budget is spent; a free worker never waits for a batch."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from optuna.terminator import BaseTerminator
+from optuna.trial import Trial
+
+from spikeyolo.errors import SweepError
+from spikeyolo.sweep.console import SweepConsole
+from spikeyolo.sweep.job import Order
+from spikeyolo.sweep.outcome import Completed, Ended, Failed, Interrupted, Outcome, Pruned, Report, Started
+from spikeyolo.sweep.pool import Event, PruneAsked
+from spikeyolo.sweep.study import FOLDER, RUN_ID, SweepStudy
+from spikeyolo.sweep.tracking import SweepRun
+
+__all__ = ["Executor", "Limits", "SweepLoop"]
+
+POLL_S = 0.25
+OTHERS_S = 2.0  # between looks at what other controllers do
+
+
+class Executor(Protocol):
+    """What runs trials: the local pool, or a Hydra launcher."""
+
+    @property
+    def free(self) -> int: ...
+
+    @property
+    def running(self) -> Sequence[int]: ...
+
+    @property
+    def capacity(self) -> int: ...
+
+    def start(self, order: Order) -> None: ...
+
+    def poll(self, timeout_s: float) -> list[Event]: ...
+
+    def answer(self, number: int, prune: bool) -> None: ...
+
+    def interrupt(self, grace_s: float) -> list[Event]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a sweep stops before its budget is spent."""
+
+    timeout_s: float | None = None
+    max_failure_rate: float = 0.0
+    grace_s: float = 10.0  # for running trials to stop cleanly
+
+
+class SweepLoop:
+    """Runs trials of a study on an executor.
+
+    Args:
+        draw: suggests a trial's parameters; returns all overrides of its job.
+        tracking: the parent run in MLflow, or None.
+        keep_pruned: whether pruned trials keep their checkpoints.
+    """
+
+    def __init__(
+        self,
+        *,
+        study: SweepStudy,
+        executor: Executor,
+        draw: Callable[[Trial], list[str]],
+        console: SweepConsole,
+        limits: Limits,
+        terminator: BaseTerminator | None = None,
+        tracking: SweepRun | None = None,
+        keep_pruned: bool = False,
+    ) -> None:
+        self.study = study
+        self.executor = executor
+        self._draw = draw
+        self._console = console
+        self._limits = limits
+        self._terminator = terminator
+        self._tracking = tracking
+        self._keep_pruned = keep_pruned
+        self._trials: dict[int, Trial] = {}
+        self._folders: dict[int, str] = {}
+        self._failed: list[tuple[int, str]] = []
+        self._begun = time.monotonic()
+        self._stop_reason = ""
+        self._look_again = 0.0  # when to ask for a trial again after the budget seemed spent
+        self._prunes = len(study.study.directions) == 1
+
+    def run(self) -> None:
+        """Run until the budget is spent, the time is over or the terminator says so.
+
+        Raises:
+            SweepError: too many trials failed, or the storage went away.
+            KeyboardInterrupt: stopped from outside; running trials have been put back.
+        """
+        announced = False
+        try:
+            while True:
+                self.study.beat()
+                self._fill()
+                if not self.executor.running:
+                    if self._stop_reason or not self._others_run():
+                        break
+                    if not announced:
+                        self._console.say("the budget is taken; waiting for the trials of other controllers")
+                        announced = True
+                    time.sleep(OTHERS_S)
+                    continue
+                for event in self.executor.poll(POLL_S):
+                    self._handle(event)
+                self._check_failures()
+        except BaseException as error:
+            self._stop(put_back=not isinstance(error, SweepError) or "storage" not in str(error))
+            raise
+        if self._stop_reason:
+            self._console.say(self._stop_reason)
+
+    def _others_run(self) -> bool:
+        self.study.recover()
+        counts = self.study.counts()
+        return counts.running > 0 or (counts.waiting > 0 and counts.running + counts.finished < self.study.n_trials)
+
+    def _fill(self) -> None:
+        if self._limits.timeout_s is not None and time.monotonic() - self._begun > self._limits.timeout_s:
+            self._stop_reason = f"the time limit of {self._limits.timeout_s:g} s is reached"
+        while self.executor.free and not self._stop_reason and time.monotonic() >= self._look_again:
+            trial = self.study.claim()
+            if trial is None:
+                # Only the end of a trial can free a place: of ours at once, of others' we learn by looking.
+                self._look_again = time.monotonic() + OTHERS_S
+                return
+            self._trials[trial.number] = trial
+            overrides = self._draw(trial)
+            order = Order(
+                number=trial.number,
+                overrides=tuple(overrides),
+                params=dict(trial.params),
+                trial_id=trial._trial_id,
+                owner=self.study.ownership.owner,
+                tracking=self._tracking.for_trials if self._tracking else {},
+            )
+            self._console.begun(trial.number, order.params)
+            self.executor.start(order)
+            self._show()
+
+    def _handle(self, event: Event) -> None:
+        trial = self._trials.get(event.number)
+        if trial is None:
+            return
+        if isinstance(event, Started):
+            self._folders[event.number] = event.folder
+            self.study.note(trial, {FOLDER: event.folder})
+        elif isinstance(event, Report):
+            self._console.reported(event.number, event.value, event.step)
+            if self._prunes:
+                self.study.report(trial, event.value, event.step)
+        elif isinstance(event, PruneAsked):
+            self.executor.answer(event.number, self._prunes and self.study.should_prune(trial))
+        else:
+            self._end(trial, event)
+            self._look_again = 0.0
+
+    def _end(self, trial: Trial, event: Ended) -> None:
+        outcome: Outcome = event.outcome
+        folder = self._folders.get(trial.number, "")
+        retried = isinstance(outcome, Failed) and outcome.crashed and self.study.retry(trial)
+        if event.run_id is not None:
+            self.study.note(trial, {RUN_ID: event.run_id})
+        outcome = self.study.finish(trial, outcome, event.metrics)
+        del self._trials[trial.number]
+        if self._tracking is not None and event.run_id is not None and not event.logged:
+            self._tracking.close_trial(event.run_id, _state(outcome))
+        if isinstance(outcome, Failed) and not retried:
+            self._failed.append((trial.number, outcome.message))
+        if isinstance(outcome, Pruned) and folder and not self._keep_pruned:
+            shutil.rmtree(Path(folder) / "checkpoints", ignore_errors=True)
+        self._show()
+        self._console.ended(trial.number, outcome, folder, retried)
+        if self.study.exhausted and not self._stop_reason:
+            self._stop_reason = "the sampler has tried every combination"
+        if (
+            isinstance(outcome, Completed)
+            and self._terminator is not None
+            and not self._stop_reason
+            and self._terminator.should_terminate(self.study.study)
+        ):
+            self._stop_reason = "the terminator sees no room for improvement"
+
+    def _check_failures(self) -> None:
+        if self._failed and len(self._failed) > self._limits.max_failure_rate * self.study.n_trials:
+            number, message = self._failed[-1]
+            raise SweepError(
+                f"{len(self._failed)} of {self.study.n_trials} trials failed, more than max_failure_rate="
+                f"{self._limits.max_failure_rate:g} allows; the last, trial {number}: {message}"
+            )
+
+    def _show(self) -> None:
+        best = self.study.best()
+        shown = None if best is None else (best.number, list(best.values), dict(best.params))
+        self._console.update(self.study.counts(), shown)
+
+    def _stop(self, *, put_back: bool) -> None:
+        """Stop what runs and put it back; where the storage is away there is nothing to tell."""
+        for event in self.executor.interrupt(self._limits.grace_s):
+            if put_back:
+                self._handle(event)
+        if put_back:
+            # Those that never got as far as a process.
+            for trial in list(self._trials.values()):
+                self.study.finish(trial, Interrupted(), {})
+            self._trials.clear()
+
+
+def _state(outcome: Outcome) -> str:
+    names: Mapping[str, str] = {"Completed": "COMPLETE", "Pruned": "PRUNED", "Interrupted": "INTERRUPTED"}
+    return names.get(type(outcome).__name__, "FAIL")

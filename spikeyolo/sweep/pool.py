@@ -1,0 +1,330 @@
+"""A pool of workers on this machine: one process a trial, one device a worker, a free worker gets the next trial at
+once. Talks to the warm server for starts and exits, and to every trial over a socket of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing import spawn
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import IO, Any
+
+from spikeyolo.errors import SweepError
+from spikeyolo.sweep.forkserver import receive, send
+from spikeyolo.sweep.job import CONSOLE, DETAIL_LINES, Order
+from spikeyolo.sweep.outcome import Completed, Ended, Failed, Interrupted, Outcome, Pruned, Report, Started
+
+__all__ = ["LocalPool", "PruneAsked"]
+
+START_LIMIT_S = 300.0
+
+
+@dataclass(frozen=True)
+class PruneAsked:
+    """A trial waits for :meth:`LocalPool.answer`."""
+
+    number: int
+
+
+@dataclass
+class Worker:
+    """A running trial."""
+
+    slot: int
+    connection: Connection | None
+    pid: int | None = None
+    folder: str = ""
+    outcome: Outcome | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    reports: dict[int, float] = field(default_factory=dict)
+    run_id: str | None = None
+    logged: bool = False
+
+
+Event = Started | Report | PruneAsked | Ended
+
+
+class LocalPool:
+    """Workers of this machine.
+
+    Args:
+        slots: the environment of each worker (its device).
+        application: from :func:`spikeyolo.sweep.job.pack_application`.
+        preload: modules the warm server imports.
+        log: where the server and trials without a folder yet write.
+    """
+
+    def __init__(
+        self,
+        *,
+        slots: Sequence[Mapping[str, str]],
+        application: Mapping[str, Any],
+        preload: Sequence[str],
+        log: Path,
+    ) -> None:
+        self.slots = [dict(slot) for slot in slots]
+        self._application = dict(application)
+        self._preload = list(preload)
+        self._log = log
+        self._workers: dict[int, Worker] = {}
+        self._server: subprocess.Popen[bytes] | None = None
+        self._line: socket.socket | None = None
+        self._stopping = False
+
+    @property
+    def running(self) -> tuple[int, ...]:
+        return tuple(self._workers)
+
+    @property
+    def free(self) -> int:
+        return len(self.slots) - len(self._workers)
+
+    @property
+    def capacity(self) -> int:
+        return len(self.slots)
+
+    def warm_up(self) -> None:
+        """Start the server, without waiting for its imports."""
+        if self._server is not None:
+            return
+        here, there = socket.socketpair()
+        # Threads are counted when libraries load, so before the fork; the share is the same for all workers.
+        environment = {**os.environ, **{k: v for k, v in self.slots[0].items() if k != "CUDA_VISIBLE_DEVICES"}}
+        command = [sys.executable, "-c", _BOOT, json.dumps([p or os.getcwd() for p in sys.path]), str(there.fileno())]
+        with self._open_log() as log:
+            self._server = subprocess.Popen(
+                command,
+                env=environment,
+                pass_fds=[there.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C on the terminal is the controller's to handle
+            )
+        there.close()
+        self._line = here
+        preparation = {k: v for k, v in spawn.get_preparation_data("trial").items() if k != "authkey"}
+        send(here, (preparation, self._preload, self._application))
+
+    def _open_log(self) -> IO[bytes]:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        return self._log.open("ab")
+
+    def _wait_for_server(self) -> None:
+        self.warm_up()
+        assert self._line is not None
+        if not wait([self._line], START_LIMIT_S):
+            raise SweepError(f"the workers' server did not start within {START_LIMIT_S:.0f} s; see {self._log}")
+        try:
+            answer, _ = receive(self._line)
+        except (EOFError, OSError) as error:
+            self.close()
+            raise SweepError(f"the workers' server died while importing the application; see {self._log}") from error
+        if answer[0] == "broken":
+            self.close()
+            last = answer[1].strip().splitlines()[-1]
+            raise SweepError(f"the application cannot be imported by its workers: {last}; the trace is in {self._log}")
+        self._ready = True
+
+    _ready = False
+
+    def start(self, order: Order) -> None:
+        """Start a trial on a free worker.
+
+        Raises:
+            SweepError: the application cannot be imported, or no worker is free.
+        """
+        if not self.free:
+            raise SweepError("no worker is free")
+        if not self._ready:
+            self._wait_for_server()
+        used = {worker.slot for worker in self._workers.values()}
+        slot = next(i for i in range(len(self.slots)) if i not in used)
+        here, there = socket.socketpair()
+        worker = Worker(slot=slot, connection=Connection(here.detach()))
+        self._workers[order.number] = worker
+        try:
+            assert self._line is not None
+            send(self._line, ("trial", order.number, self.slots[slot], order), (there.fileno(),))
+        except OSError:
+            pass  # a server that died is seen by the next poll, which ends this trial as crashed
+        there.close()
+
+    def poll(self, timeout_s: float) -> list[Event]:
+        """What happened within ``timeout_s`` seconds; returns as soon as something did."""
+        if self._line is None:
+            return []
+        connections = {w.connection: n for n, w in self._workers.items() if w.connection is not None}
+        events: list[Event] = []
+        ready = wait([*connections, self._line], timeout_s)
+        for connection in ready:
+            if isinstance(connection, Connection):
+                events += self._read(connections[connection])
+        if self._line in ready:
+            events += self._read_server()
+        return events
+
+    def _read(self, number: int) -> list[Event]:
+        """Read the messages a trial has sent so far."""
+        worker = self._workers[number]
+        events: list[Event] = []
+        try:
+            while worker.connection is not None and worker.connection.poll():
+                message = worker.connection.recv()
+                kind = message[0]
+                if kind == "started":
+                    worker.folder = message[1]
+                    events.append(Started(number, message[1]))
+                elif kind == "report":
+                    worker.reports.setdefault(message[2], message[1])
+                    events.append(Report(number, message[1], message[2]))
+                elif kind == "prune?":
+                    events.append(PruneAsked(number))
+                elif kind == "record":
+                    worker.metrics.update(message[1])
+                elif kind == "run":
+                    worker.run_id = message[1]
+                elif kind == "summary?":
+                    worker.connection.send((worker.run_id, worker.metrics, worker.reports))
+                elif kind == "logged":
+                    worker.run_id, worker.logged = message[1], True
+                elif kind == "completed":
+                    worker.outcome = Completed(message[1])
+                elif kind == "pruned":
+                    worker.outcome = Pruned()
+                elif kind == "interrupted":
+                    worker.outcome = Interrupted()
+                elif kind == "failed":
+                    worker.outcome = Failed(message[1], message[2])
+        except (EOFError, OSError):
+            assert worker.connection is not None
+            worker.connection.close()
+            worker.connection = None
+        return events
+
+    def _read_server(self) -> list[Event]:
+        assert self._line is not None
+        try:
+            answer, _ = receive(self._line)
+        except (EOFError, OSError):
+            return self._lose_server()
+        if answer[0] == "forked":
+            _, number, pid = answer
+            if number in self._workers:
+                self._workers[number].pid = pid
+            return []
+        _, number, status = answer
+        return self._end(number, status) if number in self._workers else []
+
+    def _end(self, number: int, status: int | None) -> list[Event]:
+        events = self._read(number)
+        worker = self._workers.pop(number)
+        if worker.connection is not None:
+            worker.connection.close()
+        outcome = worker.outcome
+        if outcome is None:
+            outcome = Interrupted() if self._stopping else Failed(_cause(status), self._tail(worker), crashed=True)
+        if self._stopping and isinstance(outcome, Failed):
+            outcome = Interrupted()  # what a trial raises on its way out is not its own failure
+        if isinstance(outcome, Failed) and not outcome.details:
+            outcome = Failed(outcome.message, self._tail(worker), outcome.crashed)
+        return [*events, Ended(number, outcome, worker.metrics, worker.run_id, worker.logged)]
+
+    def _lose_server(self) -> list[Event]:
+        """The server is gone, and its workers with it; the next start makes a new one."""
+        events = [event for number in list(self._workers) for event in self._end(number, None)]
+        self.close()
+        return events
+
+    def _tail(self, worker: Worker) -> str:
+        path = Path(worker.folder, CONSOLE) if worker.folder else self._log
+        try:
+            lines = path.read_text(errors="replace").strip().splitlines()
+        except OSError:
+            return ""
+        return "\n".join(lines[-DETAIL_LINES:])
+
+    def answer(self, number: int, prune: bool) -> None:
+        """Answer a trial that asked whether to give up."""
+        worker = self._workers.get(number)
+        if worker is not None and worker.connection is not None:
+            # One that died while asking needs no answer; its exit follows.
+            with contextlib.suppress(OSError):
+                worker.connection.send(prune)
+
+    def pid_of(self, number: int) -> int | None:
+        worker = self._workers.get(number)
+        return None if worker is None else worker.pid
+
+    def interrupt(self, grace_s: float) -> list[Event]:
+        """Interrupt all trials, give them ``grace_s`` seconds to stop cleanly, then kill; returns how they ended."""
+        self._stopping = True
+        events: list[Event] = []
+        self._signal(signal.SIGINT)
+        deadline = time.monotonic() + grace_s
+        while self._workers and time.monotonic() < deadline:
+            events += self._polled_while_stopping(deadline - time.monotonic())
+        self._signal(signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while self._workers and time.monotonic() < deadline:
+            events += self._polled_while_stopping(1.0)
+        self._stopping = False
+        return events
+
+    def _polled_while_stopping(self, timeout_s: float) -> list[Event]:
+        events = self.poll(max(0.0, timeout_s))
+        for event in events:
+            if isinstance(event, PruneAsked):
+                self.answer(event.number, False)
+        return [event for event in events if not isinstance(event, PruneAsked)]
+
+    def _signal(self, number: signal.Signals) -> None:
+        for worker in self._workers.values():
+            if worker.pid is not None and self._line is not None:
+                try:
+                    send(self._line, ("signal", worker.pid, number))
+                except OSError:
+                    return
+
+    def close(self) -> None:
+        """Kill what still runs and end the server."""
+        self._ready = False
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+        if self._server is not None:
+            try:
+                self._server.wait(10)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                self._server.wait()
+            self._server = None
+
+
+_BOOT = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+descriptor = int(sys.argv[2])
+from spikeyolo.sweep.forkserver import serve
+serve(descriptor)
+"""
+
+
+def _cause(status: int | None) -> str:
+    if status is None:
+        return "the workers' server died and took the trial with it"
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        hint = " (out of memory?)" if number == signal.SIGKILL else ""
+        return f"the trial's process was killed by {signal.Signals(number).name}{hint}"
+    return f"the trial's process ended with exit code {os.WEXITSTATUS(status)} and no result"

@@ -1,0 +1,114 @@
+"""Starting points of a sweep: the configuration's own values, given ones, or the best of another study."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikeyolo.errors import SweepError
+from spikeyolo.sweep.space import Parameter, SearchSpace
+from spikeyolo.sweep.storage import open_storage, storage_address
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+__all__ = ["config_text", "starting_points"]
+
+logger = logging.getLogger(__name__)
+
+
+def starting_points(
+    config: object, *, space: SearchSpace, composed: DictConfig, folder: Path, directions: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Read ``enqueue``: a list of ``defaults``, of mappings key → value, or of ``{best_of: storage, top: n}``.
+
+    Values outside the space are left to the sampler, with a warning.
+
+    Raises:
+        SweepError: an entry is none of these, or the other study cannot be read.
+    """
+    entries = [config] if isinstance(config, str | Mapping) else config
+    if entries is None:
+        return []
+    if not isinstance(entries, Sequence):
+        raise SweepError(f"enqueue: found {config!r}, expected a list")
+    points: list[dict[str, Any]] = []
+    for entry in entries:
+        if entry == "defaults":
+            texts = {p.name: config_text(composed, p.key) for p in space.parameters}
+            points.append(_within(space, {k: v for k, v in texts.items() if v is not None}, "enqueue: defaults"))
+        elif isinstance(entry, Mapping) and "best_of" in entry:
+            points += [_within(space, best, "enqueue: best_of") for best in _best_of(entry, folder, directions)]
+        elif isinstance(entry, Mapping):
+            named = {p.key: p.name for p in space.parameters}
+            for key in entry:
+                if str(key).lstrip("+") not in named:
+                    raise SweepError(f"enqueue: {key} is no parameter; the space has {', '.join(named)}")
+            points.append(_within(space, {named[str(k).lstrip("+")]: v for k, v in entry.items()}, "enqueue"))
+        else:
+            raise SweepError(f"enqueue: found {entry!r}, expected defaults, a mapping, or {{best_of: STORAGE}}")
+    return [point for point in points if point]
+
+
+def config_text(composed: DictConfig, key: str) -> Any:
+    """The value of a key in the composed configuration: of a group, the option chosen; None where there is none."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    choices = composed.hydra.runtime.choices
+    if key in choices:
+        return choices[key]
+    try:
+        return OmegaConf.select(composed, key)
+    except OmegaConfBaseException:  # an interpolation that only a job can resolve
+        return None
+
+
+def _best_of(entry: Mapping[str, Any], folder: Path, directions: Sequence[str]) -> list[dict[str, Any]]:
+    import optuna
+
+    storage = open_storage(storage_address(entry["best_of"], folder))
+    names = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
+    name = entry.get("study_name") or (names[0] if len(names) == 1 else None)
+    if name is None or name not in names:
+        raise SweepError(f"enqueue: {entry['best_of']} holds the studies {', '.join(names) or 'none'}; name one")
+    study = optuna.load_study(study_name=name, storage=storage)
+    finished = [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
+    sign = -1.0 if directions[0] == "maximize" else 1.0
+    finished.sort(key=lambda t: sign * t.values[0])
+    return [dict(t.params) for t in finished[: int(entry.get("top", 1))]]
+
+
+def _within(space: SearchSpace, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    point: dict[str, Any] = {}
+    for parameter in space.parameters:
+        if parameter.name not in values:
+            continue
+        fitted = _fit(parameter, values[parameter.name])
+        if fitted is None:
+            logger.warning(
+                "%s: %s=%s is outside the space and left to the sampler",
+                where,
+                parameter.name,
+                values[parameter.name],
+            )
+        else:
+            point[parameter.name] = fitted[0]
+    return point
+
+
+def _fit(parameter: Parameter, value: Any) -> tuple[Any] | None:
+    """The value as the distribution holds it, or None where it does not."""
+    from optuna.distributions import CategoricalDistribution
+
+    distribution = parameter.distribution
+    if isinstance(distribution, CategoricalDistribution):
+        for choice in distribution.choices:
+            if choice == value or parameter.text(choice).strip("'\"") == str(value):
+                return (choice,)
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return (value,) if distribution._contains(distribution.to_internal_repr(value)) else None

@@ -1,0 +1,325 @@
+"""The Hydra sweeper: reads ``hydra.sweeper``, opens the study, runs the loop, writes the results.
+
+``hydra_plugins/spikeyolo_sweeper`` is its door. Hydra imports this file at every start, so what is heavy (Optuna, the
+storage drivers) is imported when a sweep begins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.plugins.sweeper import Sweeper
+
+from spikeyolo.errors import SweepError
+
+if TYPE_CHECKING:
+    from hydra.types import HydraContext, TaskFunction
+    from omegaconf import DictConfig
+
+    from spikeyolo.sweep.loop import Executor
+    from spikeyolo.sweep.pool import LocalPool
+    from spikeyolo.sweep.space import SearchSpace
+    from spikeyolo.sweep.study import SweepStudy
+    from spikeyolo.sweep.tracking import SweepRun
+
+__all__ = ["OptunaSweeper"]
+
+logger = logging.getLogger("spikeyolo.sweep")
+BASIC_LAUNCHER = "BasicLauncher"
+
+
+class OptunaSweeper(Sweeper):
+    """Optuna 5 as a Hydra sweeper; the keys are described where they are declared, in the plugin's configuration.
+
+    The arguments arrive as configuration, so that a mistake is told in one line when the sweep begins.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+        self.config: DictConfig | None = None
+        self.hydra_context: HydraContext | None = None
+        self.task_function: TaskFunction | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the sweep; a mistake of the user's ends the process with one line and exit code 2, Ctrl-C with 130."""
+        try:
+            return self.run(arguments)
+        except SweepError as error:
+            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                raise
+            sys.stderr.write(f"sweep: {error}\n")
+            raise SystemExit(2) from error
+        except KeyboardInterrupt:
+            sys.stderr.write("sweep: stopped; running trials are put back, the same command resumes\n")
+            raise SystemExit(130) from None
+
+    def run(self, arguments: Sequence[str]) -> Any:
+        """The sweep itself.
+
+        Raises:
+            SweepError: the space, the storage, the devices or the trials contradict what is configured.
+            KeyboardInterrupt: stopped by Ctrl-C or SIGTERM.
+        """
+        from hydra.core.utils import configure_log
+
+        from spikeyolo.sweep.settings import Settings
+
+        assert self.config is not None
+        assert self.hydra_context is not None
+        assert self.task_function is not None
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        settings = Settings.read(self.settings, self.config)
+        folder = _sweep_folder(self.config)
+        with _stopped_by_sigterm():
+            pool = self._local_pool(settings, folder)
+            try:
+                return self._run(arguments, settings, folder, pool)
+            finally:
+                if pool is not None:
+                    pool.close()
+
+    def _local_pool(self, settings: Any, folder: Path) -> LocalPool | None:
+        """The pool of this machine, warming up while the rest is prepared; None where a launcher runs the trials."""
+        from spikeyolo.sweep.devices import plan_workers
+        from spikeyolo.sweep.job import pack_application
+        from spikeyolo.sweep.pool import LocalPool
+
+        assert self.config is not None
+        assert self.hydra_context is not None
+        assert self.task_function is not None
+        if not str(self.config.hydra.launcher._target_).endswith(BASIC_LAUNCHER):
+            return None
+        slots = plan_workers(
+            devices=settings.devices, workers=settings.workers, n_jobs=settings.n_jobs, threads=settings.threads
+        )
+        pool = LocalPool(
+            slots=slots,
+            application=pack_application(self.hydra_context, self.task_function, self.config),
+            preload=[*settings.preload, *(["mlflow"] if settings.mlflow else [])],
+            log=folder / "workers.log",
+        )
+        pool.warm_up()
+        return pool
+
+    def _run(self, arguments: Sequence[str], settings: Any, folder: Path, pool: LocalPool | None) -> Any:
+        import optuna
+
+        from spikeyolo.sweep.algorithms import build_pruner, build_sampler, build_terminator
+        from spikeyolo.sweep.console import SweepConsole
+        from spikeyolo.sweep.constraints import parse_constraints
+        from spikeyolo.sweep.drawing import Drawing, check_keys
+        from spikeyolo.sweep.loop import Limits, SweepLoop
+        from spikeyolo.sweep.results import best_line
+        from spikeyolo.sweep.space import read_space
+        from spikeyolo.sweep.starts import starting_points
+        from spikeyolo.sweep.storage import open_storage, patiently, storage_address
+        from spikeyolo.sweep.study import SweepStudy
+
+        assert self.config is not None
+        assert self.hydra_context is not None
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        config, loader = self.config, self.hydra_context.config_loader
+        space = read_space(settings.params, list(arguments), settings.when, loader)
+        check_keys(space, loader, config)
+        terminator = build_terminator(settings.terminator)
+        constraints = parse_constraints(settings.constraints)
+        pruner = build_pruner(settings.pruner, objectives=len(settings.directions))
+        address = storage_address(settings.storage, folder)
+        storage = open_storage(address)
+
+        def begin() -> tuple[optuna.Study, int]:
+            study = SweepStudy.open(
+                storage=storage,
+                name=settings.study_name,
+                directions=settings.directions,
+                sampler=optuna.samplers.RandomSampler(),
+                pruner=pruner,
+            )
+            return study, len(study.get_trials(deepcopy=False))
+
+        opened, drawn = patiently(begin, patience_s=0.0, what="opening the study")
+        opened.sampler = build_sampler(
+            settings.sampler, space=space, objectives=len(settings.directions), seed=settings.seed, drawn=drawn
+        )
+        study = SweepStudy(
+            study=opened,
+            storage=storage,
+            folder=folder,
+            n_trials=settings.budget(space, opened.sampler),
+            retries=settings.retries,
+            constraints=constraints,
+            patience_s=settings.storage_patience,
+        )
+        for change in study.check_space(space):
+            logger.warning("study %s goes on with another space: %s", settings.study_name, change)
+        study.recover()
+        counts = study.counts()
+        if counts.finished:
+            logger.info(
+                "resuming study %s: %d of %d trials are done", settings.study_name, counts.finished, study.n_trials
+            )
+        study.enqueue(
+            starting_points(
+                settings.enqueue, space=space, composed=config, folder=folder, directions=settings.directions
+            )
+        )
+        tracking = self._open_tracking(settings, study, space)
+        executor: Executor
+        if pool is not None:
+            executor = pool
+        else:
+            from spikeyolo.sweep.launched import LaunchedExecutor
+
+            assert self.task_function is not None
+            executor = LaunchedExecutor(
+                hydra_context=self.hydra_context,
+                task_function=self.task_function,
+                config=config,
+                n_jobs=settings.n_jobs,
+                address=address,
+                study_name=settings.study_name,
+                pruner=settings.pruner,
+            )
+        console = SweepConsole(
+            n_trials=study.n_trials, capacity=executor.capacity, line=lambda params: best_line(space, params)
+        )
+        loop = SweepLoop(
+            study=study,
+            executor=executor,
+            draw=Drawing(space, config, settings.custom_search_space),
+            console=console,
+            limits=Limits(
+                timeout_s=settings.timeout, max_failure_rate=settings.max_failure_rate, grace_s=settings.grace
+            ),
+            terminator=terminator,
+            tracking=tracking,
+            keep_pruned=settings.pruned_checkpoints == "keep",
+        )
+        status = "KILLED"
+        console.open()
+        try:
+            loop.run()
+            status = "FINISHED"
+        except SweepError:
+            status = "FAILED"
+            raise
+        finally:
+            console.close()
+            executor.close()
+            self._conclude(settings, study, space, folder, tracking, status)
+        best = study.best()
+        return None if best is None else list(best.values)
+
+    def _open_tracking(self, settings: Any, study: SweepStudy, space: SearchSpace) -> SweepRun | None:
+        if not settings.mlflow:
+            return None
+        from spikeyolo.sweep.space import describe
+        from spikeyolo.sweep.tracking import SweepRun
+
+        try:
+            tracking = SweepRun(**{"run_name": f"sweep {settings.study_name}", **settings.mlflow})
+        except TypeError as error:
+            raise SweepError(f"mlflow: {error}; it takes tracking_uri, experiment_name and run_name") from error
+        study.share_run(
+            lambda known: tracking.open(
+                known,
+                tags={"sweep.study": settings.study_name, "sweep.directions": ",".join(settings.directions)},
+                params={p.name: describe(p.distribution) for p in space.parameters},
+            )
+        )
+        return tracking
+
+    def _conclude(
+        self,
+        settings: Any,
+        study: SweepStudy,
+        space: SearchSpace,
+        folder: Path,
+        tracking: SweepRun | None,
+        status: str,
+    ) -> None:
+        """Write what is known, also after a stop; a storage that is away must not hide why the sweep stopped."""
+        from spikeyolo.sweep.drawing import compose
+        from spikeyolo.sweep.results import best_line, write_best_config, write_figures, write_results
+        from spikeyolo.sweep.storage import storage_errors
+        from spikeyolo.sweep.study import RUN_ID
+
+        assert self.config is not None
+        assert self.hydra_context is not None
+        expected: tuple[type[Exception], ...] = (SweepError, *storage_errors())
+        try:
+            study.patience_s = min(study.patience_s, 5.0)
+            study.leave()
+            write_results(study, space, folder)
+            front = study.front()
+            if front:
+                best = front[0]
+                overrides = [*space.fixed, *space.overrides(best.params)]
+                write_best_config(compose(self.hydra_context.config_loader, self.config, overrides), folder)
+                if len(settings.directions) == 1:
+                    logger.info("best value: %g (trial %d)", best.value, best.number)
+                    logger.info("best parameters: %s", best_line(space, best.params))
+                else:
+                    logger.info("Pareto front: %d trials", len(front))
+            if settings.figures and status == "FINISHED":
+                write_figures(study.study, folder)
+            if tracking is not None:
+                tracking.close(
+                    metrics={f"best_{i}" if i else "best_value": v for i, v in enumerate(front[0].values)}
+                    if front
+                    else {},
+                    tags={"sweep.best": best_line(space, front[0].params)} if front else {},
+                    best=[t.user_attrs[RUN_ID] for t in front if RUN_ID in t.user_attrs],
+                    folder=folder,
+                    status=status,
+                )
+            logger.info("results: %s", folder)
+        except expected as error:
+            if status == "FINISHED":
+                raise
+            logger.warning("the results could not be written: %s", error)
+
+
+def _sweep_folder(config: DictConfig) -> Path:
+    """Make the sweep's folder and keep its configuration there, as Hydra's own sweeper does.
+
+    Raises:
+        SweepError: the folder cannot be written.
+    """
+    from omegaconf import OmegaConf
+
+    folder = Path(str(config.hydra.sweep.dir))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(config, folder / "multirun.yaml")
+    except OSError as error:
+        raise SweepError(f"hydra.sweep.dir {folder} cannot be written: {error.strerror or error}") from error
+    return folder.absolute()
+
+
+@contextlib.contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM (a node's time limit, a container's stop) stop the sweep as Ctrl-C does."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
