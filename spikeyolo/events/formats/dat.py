@@ -42,14 +42,14 @@ class DatReader(WordReader):
         self.width, self.height = found or self.guess_size()
 
     def _state(self) -> State:
-        return np.zeros(3, np.int64)  # dropped, last time word, time added by wraps
+        return np.zeros(4, np.int64)  # dropped, suspicion, last time word, µs added by wraps
 
-    def _kernel(self, words: Any, at: int, columns: Any, limit: int, state: State) -> tuple[int, int]:
-        end = min(len(words), at + limit)
+    def _kernel(self, words: Any, columns: Any, limit: int, state: State) -> tuple[int, int]:
+        taken = min(len(words), limit)
         x_bits, y_bits = self._bits
         t, x, y, p = columns
-        decode_dat(words[at:end], x_bits, y_bits, t, x, y, p, state)
-        return end, end - at
+        decode_dat(words[:taken], x_bits, y_bits, t, x, y, p, self.width, self.height, state)
+        return taken, taken
 
 
 def _event_kind(path: Path, offset: int) -> tuple[int, int] | None:
@@ -60,21 +60,44 @@ def _event_kind(path: Path, offset: int) -> tuple[int, int] | None:
 
 
 @njit(nogil=True, cache=True)
-def decode_dat(words: Any, x_bits: int, y_bits: int, t: Any, x: Any, y: Any, p: Any, state: State) -> None:
+def decode_dat(
+    words: Any, x_bits: int, y_bits: int, t: Any, x: Any, y: Any, p: Any, width: int, height: int, state: State
+) -> None:
     """One event a word, ``uint64`` little-endian: time in the low half."""
-    last, added = state[1], state[2]
-    x_mask = (np.int64(1) << x_bits) - 1
-    y_mask = (np.int64(1) << y_bits) - 1
-    half = np.int64(1) << 31
+    added = state[3]
+    x_mask, y_mask = np.uint32((1 << x_bits) - 1), np.uint32((1 << y_bits) - 1)
+    y_shift, p_shift = np.uint32(x_bits), np.uint32(x_bits + y_bits)
+    outside: Any = 0
+    backwards: Any = 0
+    # Two plain loops, so that both become vector instructions; a wrap is looked for only where time steps back.
     for i in range(len(words)):
-        word = np.int64(words[i])
-        time = word & 0xFFFFFFFF
-        if last - time > half:
+        address = np.uint32(words[i] >> np.uint64(32))
+        column, line = address & x_mask, address >> y_shift & y_mask
+        t[i] = added + np.int64(words[i] & np.uint64(0xFFFFFFFF))
+        x[i] = column
+        y[i] = line
+        p[i] = address >> p_shift & np.uint32(1)
+        outside += (column >= width) | (line >= height)
+    for i in range(1, len(words)):
+        backwards += t[i] < t[i - 1]
+    if backwards or t[0] < added + state[2]:
+        _add_wraps(t, len(words), state)
+        state[1] = 1
+    else:
+        state[2] = t[len(words) - 1] - added
+    state[1] |= outside > 0
+
+
+@njit(nogil=True, cache=True)
+def _add_wraps(t: Any, rows: int, state: State) -> None:
+    """A step back of more than half the range is the 32-bit counter starting anew."""
+    last, before = state[2], state[3]
+    added = before
+    half = np.int64(1) << 31
+    for i in range(rows):
+        word = t[i] - before
+        if last - word > half:
             added += np.int64(1) << 32
-        last = time
-        address = word >> 32
-        t[i] = added + time
-        x[i] = address & x_mask
-        y[i] = address >> x_bits & y_mask
-        p[i] = address >> (x_bits + y_bits) & 1
-    state[1], state[2] = last, added
+        last = word
+        t[i] = added + word
+    state[2], state[3] = last, added

@@ -48,9 +48,9 @@ class Evt2Reader(_RawReader):
     def _state(self) -> State:
         return evt2.initial_state()
 
-    def _kernel(self, words: Any, at: int, columns: Any, limit: int, state: State) -> tuple[int, int]:
+    def _kernel(self, words: Any, columns: Any, limit: int, state: State) -> tuple[int, int]:
         t, x, y, p = columns
-        return evt2.decode_evt2(words, at, t, x, y, p, limit, state)
+        return evt2.decode_evt2(words, t, x, y, p, limit, self.width, self.height, state)
 
 
 class Evt21Reader(_RawReader):
@@ -66,9 +66,9 @@ class Evt21Reader(_RawReader):
     def _state(self) -> State:
         return evt2.initial_state()
 
-    def _kernel(self, words: Any, at: int, columns: Any, limit: int, state: State) -> tuple[int, int]:
+    def _kernel(self, words: Any, columns: Any, limit: int, state: State) -> tuple[int, int]:
         t, x, y, p = columns
-        return evt2.decode_evt21(words, at, self._upper, t, x, y, p, limit, state)
+        return evt2.decode_evt21(words, self._upper, t, x, y, p, limit, self.width, self.height, state)
 
 
 class Evt3Reader(_RawReader):
@@ -79,9 +79,9 @@ class Evt3Reader(_RawReader):
     def _state(self) -> State:
         return evt3.initial_state()
 
-    def _kernel(self, words: Any, at: int, columns: Any, limit: int, state: State) -> tuple[int, int]:
+    def _kernel(self, words: Any, columns: Any, limit: int, state: State) -> tuple[int, int]:
         t, x, y, p = columns
-        return evt3.decode_evt3(words, at, t, x, y, p, limit, state)
+        return evt3.decode_evt3(words, t, x, y, p, limit, self.width, self.height, state)
 
 
 def _upper_half(path: Path, offset: int) -> int:

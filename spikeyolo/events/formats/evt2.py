@@ -12,85 +12,92 @@ from numba import njit
 
 from spikeyolo.events.formats.words import State
 
-OFF, ON, TIME_HIGH = 0, 1, 8
-TIME_BITS = 34
-DROPPED, KNOWN, HIGH, ADDED = range(4)
-
 
 def initial_state() -> State:
-    """Dropped events, whether time is known, high part of time shifted into place, µs added by wraps."""
-    return np.zeros(4, np.int64)
+    """Dropped events, suspicion, whether time is known, its high part with all wraps, last event's time."""
+    return np.zeros(5, np.int64)
 
 
 @njit(nogil=True, cache=True)
-def decode_evt2(words: Any, at: int, t: Any, x: Any, y: Any, p: Any, limit: int, state: State) -> tuple[int, int]:
-    """``uint32`` words: type 4, time 6, column 11, row 11 bits."""
-    known, high, added = state[1], state[2], state[3]
-    row, dropped = 0, 0
-    size = len(words)
-    while at < size and row < limit:
+def decode_evt2(
+    words: Any, t: Any, x: Any, y: Any, p: Any, limit: int, width: int, height: int, state: State
+) -> tuple[int, int]:
+    """``uint32`` words: type 4, time 6, column 11, row 11 bits. Returns the words taken and the rows made."""
+    dropped, suspect, known, high, last = state
+    right, bottom = np.int64(width) - 1, np.int64(height) - 1
+    row, end = np.uint64(0), np.uint64(limit)  # unsigned: no test for negative indices
+    at = 0
+    for at in range(len(words)):
+        if row >= end:
+            break
         word = np.int64(words[at])
-        at += 1
         kind = word >> 28
-        if kind <= 1:
-            if known:
-                t[row] = added + (high | word >> 22 & 63)
-                x[row] = word >> 11 & 2047
-                y[row] = word & 2047
-                p[row] = kind
-                row += 1
-            else:
-                dropped += 1
-        elif kind == 8:
-            new = (word & 0xFFFFFFF) << 6
-            # A step back of more than half the range is the 34-bit counter starting anew.
-            if known and high - new > np.int64(1) << 33:
-                added += np.int64(1) << 34
-            high = new
+        if kind <= 1:  # CD_OFF, CD_ON
+            now = high | word >> 22 & 63
+            column, line = word >> 11 & 2047, word & 2047
+            t[row] = now
+            x[row] = column
+            y[row] = line
+            p[row] = kind
+            suspect |= (right - column) | (bottom - line) | (now - last)  # negative where one is
+            last = now
+            row += np.uint64(known)
+            dropped += 1 - known
+        elif kind == 8:  # EVT_TIME_HIGH
+            high = next_high(high, (word & 0xFFFFFFF) << 6, known)
             known = 1
-    state[0] += dropped
-    state[1], state[2], state[3] = known, high, added
-    return at, row
+    else:
+        at = len(words)
+    state[:] = (dropped, suspect < 0, known, high, last)
+    return at, int(row)
 
 
 @njit(nogil=True, cache=True)
 def decode_evt21(
-    words: Any, at: int, upper: int, t: Any, x: Any, y: Any, p: Any, limit: int, state: State
+    words: Any, upper: int, t: Any, x: Any, y: Any, p: Any, limit: int, width: int, height: int, state: State
 ) -> tuple[int, int]:
     """Pairs of ``uint32``: ``upper`` says which of the two is the upper half of the 64-bit word.
 
     Upper half as an EVT 2.0 word; lower half a mask of the 32 columns from the word's on that have an event.
     """
-    known, high, added = state[1], state[2], state[3]
-    row, dropped = 0, 0
-    size = len(words) - 1
-    while at < size and row < limit:
-        word = np.int64(words[at + upper])
-        mask = np.int64(words[at + 1 - upper])
-        at += 2
+    dropped, suspect, known, high, last = state
+    right, bottom = np.int64(width) - 1, np.int64(height) - 1
+    row, end = np.uint64(0), np.uint64(limit)
+    pair = 0
+    for pair in range(len(words) // 2):
+        if row >= end:
+            break
+        word = np.int64(words[2 * pair + upper])
+        mask = np.int64(words[2 * pair + 1 - upper])
         kind = word >> 28
-        if kind <= 1:
-            now = added + (high | word >> 22 & 63)
-            base = word >> 11 & 2047
-            step = 0
+        if kind <= 1:  # EVT_NEG, EVT_POS
+            now = high | word >> 22 & 63
+            column, line = word >> 11 & 2047, word & 2047
+            suspect |= (right - column - 31) | (bottom - line) | (now - last)
+            last = now
             while mask:
-                if mask & 1:
-                    if known:
-                        t[row] = now
-                        x[row] = base + step
-                        y[row] = word & 2047
-                        p[row] = kind
-                        row += 1
-                    else:
-                        dropped += 1
+                t[row] = now
+                x[row] = column
+                y[row] = line
+                p[row] = kind
+                row += np.uint64(mask & known)
+                dropped += mask & 1 & ~known
                 mask >>= 1
-                step += 1
-        elif kind == 8:
-            new = (word & 0xFFFFFFF) << 6
-            if known and high - new > np.int64(1) << 33:
-                added += np.int64(1) << 34
-            high = new
+                column += 1
+        elif kind == 8:  # EVT_TIME_HIGH
+            high = next_high(high, (word & 0xFFFFFFF) << 6, known)
             known = 1
-    state[0] += dropped
-    state[1], state[2], state[3] = known, high, added
-    return at, row
+    else:
+        pair = len(words) // 2
+    state[:] = (dropped, suspect < 0, known, high, last)
+    return 2 * pair, int(row)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def next_high(high: Any, new: Any, known: Any) -> Any:
+    """The new high part with the wraps so far: a step back of more than half of 34 bits is one more."""
+    span = np.int64(1) << 34
+    wraps = high & ~(span - 1)
+    if known and high - wraps - new > span >> 1:
+        wraps += span
+    return wraps | new

@@ -16,54 +16,65 @@ from numba import njit
 
 from spikeyolo.events.formats.words import State
 
-HIGH_UNKNOWN = -1
+MASK_BITS = (np.arange(4096)[:, None] >> np.arange(12)) & 1
+MASK_COUNTS = MASK_BITS.sum(axis=1)
+# set bits first: a vector is written as 12 rows at once, of which the first MASK_COUNTS stay
+MASK_PLACES = np.argsort(1 - MASK_BITS, axis=1, kind="stable")
+UNKNOWN = -1
 
 
 def initial_state() -> State:
-    """Dropped events, time, high part of time, µs added by wraps, row, base column, its polarity, time known."""
-    state = np.zeros(8, np.int64)
-    state[2] = HIGH_UNKNOWN
-    state[4] = state[5] = -1
-    return state
+    """Dropped events, suspicion, time, high part of time, µs added by wraps, row, base column, its polarity."""
+    return np.array([0, 0, UNKNOWN, UNKNOWN, 0, UNKNOWN, UNKNOWN, 0], np.int64)
 
 
 @njit(nogil=True, cache=True)
-def decode_evt3(words: Any, at: int, t: Any, x: Any, y: Any, p: Any, limit: int, state: State) -> tuple[int, int]:
-    """``uint16`` words: type 4 bits, payload 12 bits. Events before time, row or base are known are dropped."""
-    now, high, added, line, base, polarity, timed = state[1], state[2], state[3], state[4], state[5], state[6], state[7]
-    row, dropped = 0, 0
-    size = len(words)
-    while at < size and row < limit:
+def decode_evt3(
+    words: Any, t: Any, x: Any, y: Any, p: Any, limit: int, width: int, height: int, state: State
+) -> tuple[int, int]:
+    """``uint16`` words: type 4 bits, payload 12 bits. Events before time, row or base are known are dropped.
+
+    Returns the words taken and the rows made.
+    """
+    dropped, suspect, now, high, added, line, base, polarity = state
+    row, end = np.uint64(0), np.uint64(limit)  # unsigned: no test for negative indices
+    usable = np.int64(now >= 0 and line >= 0)
+    at = 0
+    for at in range(len(words)):
+        if row >= end:
+            break
         word = np.int64(words[at])
-        at += 1
+        if word & 0xD000 == 0:
+            # EVT_ADDR_X (one event) or EVT_ADDR_Y, which take turns too wildly to branch on: both write a row,
+            # and only the first keeps it.
+            pixel = word >> 13
+            address = word & 2047
+            line = line if pixel else address
+            usable = usable if pixel else np.int64(now >= 0)
+            t[row] = now
+            x[row] = address
+            y[row] = line
+            p[row] = word >> 11 & 1
+            suspect |= np.int64(address >= (width if pixel else height))
+            row += np.uint64(pixel & usable)
+            dropped += pixel & ~usable
+            continue
         kind = word >> 12
-        if kind == 2:  # EVT_ADDR_X: one event
-            if timed and line >= 0:
-                t[row] = now
-                x[row] = word & 2047
-                y[row] = line
-                p[row] = word >> 11 & 1
-                row += 1
-            else:
-                dropped += 1
-        elif kind == 0:  # EVT_ADDR_Y
-            line = word & 2047
-        elif kind == 4 or kind == 5:  # VECT_12, VECT_8: a mask of columns from the base on
+        if kind == 4 or kind == 5:  # VECT_12, VECT_8: a mask of columns from the base on
             mask = word & (4095 if kind == 4 else 255)
-            usable = timed and line >= 0 and base >= 0
-            step = base
-            while mask:
-                if mask & 1:
-                    if usable:
-                        t[row] = now
-                        x[row] = step
-                        y[row] = line
-                        p[row] = polarity
-                        row += 1
-                    else:
-                        dropped += 1
-                mask >>= 1
-                step += 1
+            if usable and base >= 0:
+                for j in range(12):
+                    t[row + np.uint64(j)] = now
+                for j in range(12):
+                    x[row + np.uint64(j)] = base + MASK_PLACES[mask, j]
+                for j in range(12):
+                    y[row + np.uint64(j)] = line
+                for j in range(12):
+                    p[row + np.uint64(j)] = polarity
+                row += np.uint64(MASK_COUNTS[mask])
+                suspect |= np.int64(base + 12 > width)
+            else:
+                dropped += MASK_COUNTS[mask]
             if base >= 0:
                 base += 12 if kind == 4 else 8
         elif kind == 3:  # VECT_BASE_X
@@ -71,14 +82,17 @@ def decode_evt3(words: Any, at: int, t: Any, x: Any, y: Any, p: Any, limit: int,
             polarity = word >> 11 & 1
         elif kind == 6:  # EVT_TIME_LOW
             if high >= 0:
-                now = added + (high << 12 | word & 4095)
-                timed = 1
+                new = added + (high << 12 | word & 4095)
+                suspect |= np.int64(new < now)
+                now = new
+                usable = np.int64(line >= 0)
         elif kind == 8:  # EVT_TIME_HIGH
             new = word & 4095
             # A step back of more than half the range is the 24-bit counter starting anew.
             if high - new > 2048:
                 added += 1 << 24
             high = new
-    state[0] += dropped
-    state[1], state[2], state[3], state[4], state[5], state[6], state[7] = now, high, added, line, base, polarity, timed
-    return at, row
+    else:
+        at = len(words)
+    state[:] = (dropped, suspect, now, high, added, line, base, polarity)
+    return at, int(row)

@@ -29,11 +29,11 @@ class SaccadeReader(WordReader):
         self.width, self.height = size or _fitting_size(path)
 
     def _state(self) -> State:
-        return np.zeros(2, np.int64)  # dropped, µs added by marks
+        return np.zeros(3, np.int64)  # dropped, suspicion (always: such files are small), µs added by marks
 
-    def _kernel(self, words: Any, at: int, columns: Any, limit: int, state: State) -> tuple[int, int]:
+    def _kernel(self, words: Any, columns: Any, limit: int, state: State) -> tuple[int, int]:
         t, x, y, p = columns
-        return decode_saccade(words, at, t, x, y, p, limit, state)
+        return decode_saccade(words, t, x, y, p, limit, state)
 
 
 def _fitting_size(path: Path) -> tuple[int, int]:
@@ -48,9 +48,9 @@ def _fitting_size(path: Path) -> tuple[int, int]:
 
 
 @njit(nogil=True, cache=True)
-def decode_saccade(words: Any, at: int, t: Any, x: Any, y: Any, p: Any, limit: int, state: State) -> tuple[int, int]:
-    """Five bytes an event."""
-    row, added = 0, state[1]
+def decode_saccade(words: Any, t: Any, x: Any, y: Any, p: Any, limit: int, state: State) -> tuple[int, int]:
+    """Five bytes an event. Returns the bytes taken and the rows made."""
+    row, at, added = 0, 0, state[2]
     size = len(words)
     while at < size and row < limit:
         if words[at + 1] == 240:
@@ -63,5 +63,5 @@ def decode_saccade(words: Any, at: int, t: Any, x: Any, y: Any, p: Any, limit: i
             p[row] = words[at + 2] >> 7
             row += 1
         at += 5
-    state[1] = added
+    state[1], state[2] = 1, added
     return at, row

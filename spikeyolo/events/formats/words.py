@@ -13,7 +13,7 @@ from spikeyolo.errors import RecordingError
 from spikeyolo.events.formats.reader import CheckedReader, blank_columns
 from spikeyolo.events.types import Events
 
-BUFFER_BYTES = 1 << 20
+BUFFER_BYTES = 1 << 18  # stays in the second-level cache
 # Room past the asked number of rows: one vector word gives up to 32 events at once.
 SLACK = 32
 
@@ -26,7 +26,6 @@ class WordReader(CheckedReader):
     unit_bytes = 8  # a unit is what the kernel consumes whole
     unit_events = 1  # at most so many events in one
     word_type: type[np.unsignedinteger[Any]] = np.uint64
-    dropped_index = 0  # where the kernel's state counts dropped events
     byte_swapped = False
 
     def __init__(
@@ -36,11 +35,14 @@ class WordReader(CheckedReader):
         self.data_offset = data_offset
 
     def _state(self) -> State:
-        """What the kernel carries from word to word, at the file's start."""
+        """What the kernel carries from word to word, at the file's start.
+
+        First the events dropped so far, then whether some event may break an invariant (and is to be looked for).
+        """
         raise NotImplementedError
 
-    def _kernel(self, words: Any, at: int, columns: Any, limit: int, state: State) -> tuple[int, int]:
-        """Decode from word ``at`` until the words end or ``limit`` rows are there: next word, rows."""
+    def _kernel(self, words: Any, columns: Any, limit: int, state: State) -> tuple[int, int]:
+        """Decode until the words end or ``limit`` rows are there: words taken, rows made."""
         raise NotImplementedError
 
     def _decode(self, max_events: int) -> Iterator[Events]:
@@ -50,18 +52,18 @@ class WordReader(CheckedReader):
             file.seek(0, 2)
             left = max(file.tell() - self.data_offset, 0)
             file.seek(self.data_offset)
-            words, at, tail = self._fill(file, buffer)
-            while at < len(words):
+            words, tail = self._fill(file, buffer)
+            while len(words):
                 limit = min(max_events, max(left // self.unit_bytes, 1) * self.unit_events)
                 columns = blank_columns(limit + SLACK)
                 rows = 0
-                while rows < limit and at < len(words):
-                    before = at
-                    at, rows = self._fill_columns(words, at, columns, rows, limit, state)
-                    left -= (at - before) * words.itemsize
-                    if at == len(words):
-                        words, at, tail = self._fill(file, buffer)
-                self.dropped_events = int(state[self.dropped_index])
+                while rows < limit and len(words):
+                    room = tuple(column[rows:] for column in columns)
+                    taken, made = self._kernel(words, room, limit - rows, state)
+                    words, rows, left = words[taken:], rows + made, left - taken * words.itemsize
+                    if not len(words):
+                        words, tail = self._fill(file, buffer)
+                self.dropped_events, self.suspect, state[1] = int(state[0]), bool(state[1]), 0
                 t, x, y, p = columns
                 yield Events(t[:rows], x[:rows], y[:rows], p[:rows], self.width, self.height)
         if tail:
@@ -70,13 +72,8 @@ class WordReader(CheckedReader):
                 f"{self.unit_bytes} bytes, kept the events before"
             )
 
-    def _fill_columns(self, words: Any, at: int, columns: Any, rows: int, limit: int, state: State) -> tuple[int, int]:
-        room = tuple(column[rows:] for column in columns)
-        at, more = self._kernel(words, at, room, limit - rows, state)
-        return at, rows + more
-
-    def _fill(self, file: Any, buffer: npt.NDArray[np.uint8]) -> tuple[Any, int, int]:
-        """The next whole words, the first of them, and how many bytes at the file's end are none."""
+    def _fill(self, file: Any, buffer: npt.NDArray[np.uint8]) -> tuple[Any, int]:
+        """The next whole words, and how many bytes at the file's end are none."""
         filled = 0
         view = memoryview(buffer.data)
         try:
@@ -91,4 +88,4 @@ class WordReader(CheckedReader):
         words = buffer[:whole].view(self.word_type)
         if self.byte_swapped:
             words = words.byteswap(inplace=True)
-        return words, 0, filled - whole
+        return words, filled - whole
