@@ -1,0 +1,134 @@
+"""A picture of what the detector sees: events of several windows with true and predicted boxes over them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from spikeyolo.events.types import Boxes, Detections
+from spikeyolo.report import canvas
+
+
+@dataclass(frozen=True, eq=False)
+class RenderedWindow:
+    """One tile of the picture.
+
+    Attributes:
+        frames: ``[T, C, H, W]`` uint8 event counts; even channels OFF, odd channels ON (C = 1: both).
+        truth: in px of the frame.
+        detections: in px of the frame.
+        title: a few words above the tile.
+    """
+
+    frames: npt.NDArray[np.uint8]
+    truth: Boxes
+    detections: Detections
+    title: str = ""
+
+
+def render_windows(
+    path: Path | str,
+    items: Sequence[RenderedWindow],
+    *,
+    classes: Sequence[str],
+    confidence: float = 0.25,
+    columns: int = 4,
+) -> Path:
+    """Draw the windows as tiles of one PNG: truth dashed, predictions solid with class and score.
+
+    Args:
+        path: of the PNG; written whole or not at all.
+        items: at least one window.
+        classes: names, in the order of class ids.
+        confidence: detections with a lower score are not drawn.
+        columns: the most tiles side by side.
+
+    Returns:
+        The path.
+    """
+    columns = max(1, min(columns, len(items)))
+    rows = max(1, math.ceil(len(items) / columns))
+    height, width = items[0].frames.shape[-2:] if items else (1, 1)
+    tile_width = 3.4
+    tile_height = float(np.clip(tile_width * height / width, 1.5, 6.8)) + 0.3
+    figure = canvas.sheet(columns * tile_width, rows * tile_height + 0.4)
+    for position in range(rows * columns):
+        axes = figure.add_subplot(rows, columns, position + 1)
+        axes.set_axis_off()
+        if position < len(items):
+            _draw(axes, items[position], classes, confidence)
+    _explain(figure)
+    return canvas.save(figure, path)
+
+
+def event_image(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Events of all time steps as colours on dark, ``[T, C, H, W]`` → ``[H, W, 3]`` in 0..1; later steps brighter."""
+    steps = len(frames)
+    freshness = np.linspace(0.5, 1.0, steps) if steps > 1 else np.ones(1)
+    counts = np.einsum("t,tchw->chw", freshness, frames.astype(np.float64))
+    off, on = counts[0::2].sum(0), counts[1::2].sum(0)
+    image = np.empty((*off.shape, 3))
+    image[:] = to_rgb(canvas.BACKGROUND)
+    busy = (off + on)[(off + on) > 0]
+    full = max(float(np.percentile(busy, 95)), 1e-9) if busy.size else 1.0
+    for count, colour in ((off, canvas.OFF), (on, canvas.ON)):
+        strength = np.sqrt(np.clip(count / full, 0, 1))[..., None]
+        image += strength * (np.asarray(to_rgb(colour)) - to_rgb(canvas.BACKGROUND))
+    return np.clip(image, 0, 1)
+
+
+def _draw(axes: Axes, item: RenderedWindow, classes: Sequence[str], confidence: float) -> None:
+    height, width = item.frames.shape[-2:]
+    axes.imshow(event_image(item.frames), interpolation="nearest", extent=(0, width, height, 0))
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    if item.title:
+        axes.set_title(item.title, color=canvas.TEXT, fontsize=8)
+    for box in item.truth.xyxy:
+        _frame(axes, box, color=canvas.TRUTH, linestyle=(0, (3, 2)), linewidth=1.0)
+    found = item.detections
+    shown = np.flatnonzero(found.score >= confidence)
+    for row in shown[::-1]:  # the best last, on top
+        k = int(found.class_id[row])
+        _frame(axes, found.xyxy[row], color=canvas.series(k), linestyle="solid", linewidth=1.5)
+        name = classes[k] if k < len(classes) else f"class {k}"
+        left, top, _, bottom = found.xyxy[row]
+        above = top > 0.08 * height
+        label = axes.text(
+            max(float(left), 0.0),
+            float(top) if above else min(float(bottom), height),
+            f"{name} {found.score[row]:.2f}",
+            color=canvas.series(k),
+            fontsize=7,
+            va="bottom" if above else "top",
+            clip_on=True,
+        )
+        label.set_path_effects([patheffects.withStroke(linewidth=2, foreground=canvas.BACKGROUND)])
+
+
+def _frame(axes: Axes, xyxy: npt.NDArray[np.float32], **style: Any) -> None:
+    left, top, right, bottom = (float(value) for value in xyxy)
+    axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, **style))
+
+
+def _explain(figure: Any) -> None:
+    handles = [
+        Line2D([], [], color=canvas.TRUTH, linestyle=(0, (3, 2)), linewidth=1.0, label="truth"),
+        Line2D([], [], color=canvas.series(0), linewidth=1.5, label="prediction"),
+        Line2D([], [], color=canvas.ON, marker="s", linestyle="none", markersize=5, label="ON events"),
+        Line2D([], [], color=canvas.OFF, marker="s", linestyle="none", markersize=5, label="OFF events"),
+    ]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False, labelcolor=canvas.TEXT
+    )
