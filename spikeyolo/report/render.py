@@ -63,11 +63,12 @@ def render_windows(
     tile_width = 3.4
     tile_height = float(np.clip(tile_width * height / width, 1.5, 6.8)) + 0.3
     figure = canvas.sheet(columns * tile_width, rows * tile_height + 0.4)
-    for position in range(rows * columns):
-        axes = figure.add_subplot(rows, columns, position + 1)
-        axes.set_axis_off()
-        if position < len(items):
-            _draw(axes, items[position], classes, confidence)
+    for position, item in enumerate(items, start=1):
+        axes = figure.add_subplot(rows, columns, position)
+        canvas.darken(axes)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        _draw(axes, item, classes, confidence)
     _explain(figure)
     return canvas.save(figure, path)
 
