@@ -48,7 +48,7 @@ def decode_evt2(
             known = 1
     else:
         at = len(words)
-    state[:] = (dropped, suspect < 0, known, high, last)
+    state[:] = (dropped, np.int64(suspect < 0), known, high, last)
     return at, int(row)
 
 
@@ -89,7 +89,7 @@ def decode_evt21(
             known = 1
     else:
         pair = len(words) // 2
-    state[:] = (dropped, suspect < 0, known, high, last)
+    state[:] = (dropped, np.int64(suspect < 0), known, high, last)
     return 2 * pair, int(row)
 
 

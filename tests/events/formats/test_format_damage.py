@@ -148,7 +148,7 @@ def test_a_pixel_outside_the_sensor_is_named(tmp_path, name):
         list(open_recording(path, **options).batches())
 
 
-@pytest.mark.parametrize("name", ["dat", "aedat4", "saccade", "columns", "records", "evt2"])
+@pytest.mark.parametrize("name", ["dat", "aedat4", "saccade", "columns", "records", "evt2", "evt21", "evt3"])
 def test_times_that_decrease_are_named_also_across_batches(tmp_path, name):
     events = some_events()
     events.t[:] = np.arange(50) * 100
