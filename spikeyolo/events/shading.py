@@ -15,15 +15,16 @@ from spikeyolo.events.camera import Float64, Keys, expose_row
 Int64 = npt.NDArray[np.int64]
 
 SHAPES = ("disc", "square", "triangle", "cross", "ring", "bar")
-REACH = 1.63  # the farthest corner of any shape, in radii of the disc of equal area (the bar's is 1.62)
+REACHES = (1.0, 1.2535, 1.5555, 1.2535, 1.155, 1.6185)  # their farthest points, in radii of the disc of equal area
+REACH = 1.63  # no point of any shape is farther
 SUBPIXELS = 4  # boxes are exact to a quarter of a pixel
 
 
 @numba.njit(nogil=True, cache=True)
 def signed_distance(shape: int, u: float, v: float, r: float) -> float:
     """Distance of a point to a shape's outline, px, negative inside; the shape has the area of a disc of radius r."""
-    far: float = np.sqrt(u * u + v * v)
     if shape == 0:  # disc
+        far: float = np.sqrt(u * u + v * v)
         return far - r
     a, b = abs(u), abs(v)
     if shape == 1:  # square: side² = π r²
@@ -35,6 +36,7 @@ def signed_distance(shape: int, u: float, v: float, r: float) -> float:
         half = 1.1890 * r
         return min(max(a - half, b - half / 3.0), max(a - half / 3.0, b - half))
     if shape == 4:  # ring, its hole half as wide: 3/4 R² = r²
+        far = np.sqrt(u * u + v * v)
         return abs(far - 0.8660 * r) - 0.2887 * r
     # bar, three times as long as wide: 4/3 half² = π r²
     half = 1.5350 * r
@@ -85,7 +87,7 @@ def shade_row(
             row[x] = sample_periodic(background, y - drift[f, 1], x - drift[f, 0])
     half = 0.5 * (texture.shape[1] - 1)
     for o in range(len(shape) - 1, -1, -1):
-        reach = REACH * radius[o] + 1.0
+        reach = REACHES[shape[o]] * radius[o] + 1.0
         centre, cosine, sine = poses[f, o, 0], poses[f, o, 2], poses[f, o, 3]
         dy = y + 0.5 - poses[f, o, 1]
         chord = reach * reach - dy * dy
@@ -134,7 +136,7 @@ def expose_scene(
         for o in range(1 if drifting else len(shape)):
             left, right, top, bottom = 0, w, 0, h
             if not drifting:
-                reach = REACH * radius[o] + 1.0
+                reach = REACHES[shape[o]] * radius[o] + 1.0
                 left = max(int(np.floor(min(poses[f - 1, o, 0], poses[f, o, 0]) - reach)), 0)
                 right = min(int(np.ceil(max(poses[f - 1, o, 0], poses[f, o, 0]) + reach)), w)
                 top = max(int(np.floor(min(poses[f - 1, o, 1], poses[f, o, 1]) - reach)), 0)
@@ -159,7 +161,7 @@ def outline(poses: Float64, shape: Int64, radius: Float64, width: int, height: i
     step = 1.0 / SUBPIXELS
     for f in range(len(poses)):
         for o in range(len(shape)):
-            reach = np.ceil(REACH * radius[o]) + 1.0
+            reach = np.ceil(REACHES[shape[o]] * radius[o]) + 1.0
             x0, y0 = np.floor(poses[f, o, 0]) - reach, np.floor(poses[f, o, 1]) - reach
             side = int((2 * reach + 1) * SUBPIXELS)
             left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
@@ -192,7 +194,7 @@ def outline(poses: Float64, shape: Int64, radius: Float64, width: int, height: i
 def covers(poses: Float64, f: int, o: int, shape: Int64, radius: Float64, x: float, y: float) -> bool:
     """Whether object ``o`` at pose ``f`` covers a point."""
     dx, dy = x - poses[f, o, 0], y - poses[f, o, 1]
-    reach = REACH * radius[o]
+    reach = REACHES[shape[o]] * radius[o]
     if dx * dx + dy * dy > reach * reach:
         return False
     u = dx * poses[f, o, 2] + dy * poses[f, o, 3]

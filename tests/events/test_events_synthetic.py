@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.events.scene import Scene
-from spikeyolo.events.shading import REACH, SHAPES, signed_distance
+from spikeyolo.events.shading import REACH, REACHES, SHAPES, signed_distance
 from spikeyolo.events.store import Recording
 from spikeyolo.events.synthetic import SyntheticDataset
 
@@ -90,7 +90,8 @@ def test_every_shape_has_the_area_of_its_disc_and_stays_within_reach(shape: str)
         [signed_distance(SHAPES.index(shape), a, b, 1.0) < 0 for a, b in zip(u.ravel(), v.ravel())]
     ).reshape(u.shape)
     assert inside.sum() * step**2 == pytest.approx(np.pi, rel=0.01)
-    assert np.hypot(u, v)[inside].max() <= REACH
+    farthest = np.hypot(u, v)[inside].max()
+    assert REACHES[SHAPES.index(shape)] - 0.03 <= farthest <= REACHES[SHAPES.index(shape)] <= REACH
 
 
 def test_a_box_is_as_tight_as_a_quarter_of_a_pixel() -> None:
@@ -136,6 +137,19 @@ def test_a_bright_object_moving_right_gives_on_events_in_front_and_off_events_be
     assert len(events) > 100
     assert events.x[events.p == 1].min() >= 40
     assert events.x[events.p == 0].max() <= 42
+
+
+@settings(max_examples=6, deadline=None)
+@given(seed=st.integers(0, 2**31), refractory=st.sampled_from([0.0, 300.0]))
+def test_filming_only_where_objects_move_equals_filming_every_pixel(seed: int, refractory: float) -> None:
+    dataset = small(seed=seed, objects_max=5, refractory_us=refractory, size_min_px=8.0)
+    scene = dataset.draw_scene(np.random.default_rng(seed))
+    times = scene.instants(3000, 0.5)
+    film = scene.film(dataset.camera, duration_us=3000, max_step_px=0.5, generator=np.random.default_rng(seed))
+    frames = dataset.camera.record(scene.render(times), times, np.random.default_rng(seed))
+    assert len(film) > 0
+    for column in "txyp":
+        np.testing.assert_array_equal(getattr(film, column), getattr(frames, column))
 
 
 def test_an_object_leaves_its_events_within_its_boxes() -> None:
