@@ -9,7 +9,7 @@ from typing import Any
 import zarr
 
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.location import is_remote, zarr_store
+from spikeyolo.events.location import is_remote, reason, store_errors, zarr_store
 
 FORMAT = "spikeyolo-recording"
 FORMAT_VERSION = 1
@@ -55,5 +55,5 @@ def _remote(path: str) -> dict[str, Any]:
         return dict(zarr.open_group(zarr_store(path, read_only=True), mode="r").attrs)
     except FileNotFoundError as error:
         raise RecordingError(f"{path}: no stored recording is there (expected a Zarr group of this name)") from error
-    except (OSError, ValueError) as error:
-        raise RecordingError(f"{path}: cannot be read ({error})") from error
+    except store_errors(ValueError) as error:
+        raise RecordingError(f"{path}: cannot be read ({reason(error)})") from error

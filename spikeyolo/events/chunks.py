@@ -20,6 +20,7 @@ import numpy as np
 from numcodecs import blosc
 
 from spikeyolo.errors import RecordingError
+from spikeyolo.events.location import reason, store_errors
 from spikeyolo.events.types import Array
 
 _ABSENT = (1 << 64) - 1  # offset of a chunk that was never written, after the specification
@@ -178,8 +179,10 @@ class ZarrChunks:
         start = chunk * self.chunk_rows
         try:
             rows = np.asarray(self._array[start : start + self.chunk_rows])
-        except (ValueError, RuntimeError, OSError) as error:
-            raise self._damaged(chunk, str(error)) from error
+        except (ValueError, RuntimeError) as error:
+            raise self._damaged(chunk, reason(error)) from error
+        except store_errors() as error:
+            raise RecordingError(f"{self._recording}: cannot be read ({reason(error)})") from error
         if not len(rows) or rows[0] == rows.dtype.type(self._array.fill_value):
             raise self._damaged(chunk, "it is absent")
         rows.flags.writeable = False

@@ -331,8 +331,8 @@ def checked(sources: list[Source]) -> list[Source]:
     unlabelled = [source for source in sources if source.labels is None]
     if unlabelled:
         log.warning(
-            "%s: %d of %d recordings have no label file beside them (the first: %s)",
-            sources[0].split,
+            "%s%d of %d recordings have no label file beside them (the first: %s)",
+            f"{sources[0].split}: " if sources[0].split else "",
             len(unlabelled),
             len(sources),
             unlabelled[0].events,

@@ -11,7 +11,7 @@ import zarr
 from zarr.codecs import Crc32cCodec
 
 from spikeyolo.errors import LabelError, RecordingError
-from spikeyolo.events.location import is_remote, zarr_store
+from spikeyolo.events.location import is_remote, reason, store_errors, zarr_store
 from spikeyolo.events.types import Array, Boxes
 
 # Column, dtype and values a row; fixed by the store's format version.
@@ -84,5 +84,5 @@ def _read_through_zarr(path: str, name: str) -> Array:
     try:
         array: Any = zarr.open_array(zarr_store(path, read_only=True), path=f"labels/{name}", mode="r")
         return np.asarray(array[...])
-    except (ValueError, RuntimeError, OSError, KeyError) as error:
-        raise RecordingError(f"{path}: its label column {name!r} cannot be read ({error})") from error
+    except store_errors(ValueError, RuntimeError, KeyError) as error:
+        raise RecordingError(f"{path}: its label column {name!r} cannot be read ({reason(error)})") from error

@@ -14,20 +14,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock
-
 from spikeyolo.errors import RecordingError
+from spikeyolo.events.conversion import copy_events, exclusive, labels_of, sha256_of
 from spikeyolo.events.datasets import Source
-from spikeyolo.events.formats import EventReader, open_recording
-from spikeyolo.events.labels import Labels, read_boxes
+from spikeyolo.events.formats import open_recording
 from spikeyolo.events.store import Cache, ChunkCache, Recording
 from spikeyolo.events.types import Boxes
-from spikeyolo.events.writer import RecordingWriter, remove_abandoned
+from spikeyolo.events.writer import RecordingWriter
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
-_READ_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +87,10 @@ def prepare(
     prepared, totals = [], Counter[str]()
     for source, path in zip(sources, paths):
         recording = Recording.open(path)
-        labels = read_labels(source, recording, classes)
-        counts = labels.counts if labels is not None else {}
+        labels = None
+        if source.labels is not None:
+            labels = labels_of(source, tuple(classes), recording, (recording.start_us, recording.end_us))
+        counts = {} if labels is None else labels.counts
         totals.update(counts)
         boxes = None if labels is None else labels.boxes
         prepared.append(PreparedRecording(path, source, boxes, tuple(classes), counts))
@@ -100,25 +99,6 @@ def prepare(
         rules = ", ".join(f"{rule} {count}" for rule, count in sorted(touched.items()))
         log.info("%s: %d of %d boxes kept (%s)", sources[0].split, totals["kept"], totals["in_file"], rules)
     return prepared
-
-
-def read_labels(source: Source, recording: Recording, classes: Sequence[str]) -> Labels | None:
-    """The boxes of a source, checked against its stored recording; None where it has no label file.
-
-    Raises:
-        LabelError: the label file does not fit the recording or the class list.
-    """
-    if source.labels is None:
-        return None
-    return read_boxes(
-        source.labels,
-        classes=classes,
-        width=recording.width,
-        height=recording.height,
-        span_us=(recording.start_us, recording.end_us),
-        time_offset_us=recording.time_offset_us,
-        rules=source.rules,
-    )
 
 
 def stored_path(source: Source, folder: Path) -> Path:
@@ -137,58 +117,10 @@ def stored_path(source: Source, folder: Path) -> Path:
     return folder / f"{name}-{key}.zarr"
 
 
-def convert_events(
-    reader: EventReader, writer: RecordingWriter, *, progress: Callable[[int], None] | None = None
-) -> int:
-    """Copy all events of a file into an unsealed recording, in bounded memory.
-
-    Args:
-        progress: told how many events there are so far, after each batch.
-
-    Returns:
-        How many events there were.
-
-    Raises:
-        RecordingError: the file is damaged, or the store cannot be written.
-    """
-    count = 0
-    for events in reader.batches():
-        writer.append(events)
-        count += len(events)
-        if progress is not None:
-            progress(count)
-    return count
-
-
-def sha256_of(file: Path) -> str:
-    """Digest of a file's bytes.
-
-    Raises:
-        RecordingError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with file.open("rb") as content:
-            while block := content.read(_READ_BYTES):
-                digest.update(block)
-    except OSError as error:
-        raise RecordingError(f"{file}: cannot be read ({error.strerror})") from error
-    return digest.hexdigest()
-
-
 def _convert_once(source: Source, path: Path, progress: Callable[[int], None]) -> None:
-    locks = path.parent / ".locks"
-    try:
-        locks.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(locks / f"{path.name}.lock")
-        lock.acquire()
-    except OSError as error:
-        raise RecordingError(f"{path.parent}: the store cannot be written ({error.strerror or error})") from error
-    with lock:
-        lock.release()
+    with exclusive(path):
         if path.exists():  # another process was faster
             return
-        remove_abandoned(path)
         reader = open_recording(source.events, strict=True)
         with RecordingWriter(
             path,
@@ -198,6 +130,6 @@ def _convert_once(source: Source, path: Path, progress: Callable[[int], None]) -
             source_sha256=sha256_of(source.events),
             time_offset_us=reader.time_offset_us,
         ) as writer:
-            convert_events(reader, writer, progress=progress)
+            copy_events(reader, writer, progress=progress)
             writer.seal()
     log.info("%s → %s", source.events, path)

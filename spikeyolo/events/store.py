@@ -23,7 +23,7 @@ from spikeyolo.events.attributes import read_attributes
 from spikeyolo.events.chunks import ChunkCache, ChunkedRows, ChunkSource, LocalChunks, ZarrChunks
 from spikeyolo.events.decoded import mapped_copy
 from spikeyolo.events.label_columns import read_boxes
-from spikeyolo.events.location import is_remote, normalise, zarr_store
+from spikeyolo.events.location import is_remote, normalise, reason, store_errors, zarr_store
 from spikeyolo.events.packing import TIME_SHIFT, Packed, pack, unpack
 from spikeyolo.events.types import Boxes, Events
 from spikeyolo.events.writer import RecordingWriter
@@ -108,6 +108,11 @@ class Recording:
             f"Recording({str(self.path)!r}, {self.width}x{self.height} px, {self.num_events} events, "
             f"{self.start_us} to {self.end_us} µs)"
         )
+
+    @property
+    def name(self) -> str:
+        """What messages call it: the last part of its path or URL."""
+        return str(self.path).rstrip("/").replace("\\", "/").rsplit("/", 1)[-1]
 
     @property
     def boxes(self) -> Boxes:
@@ -210,8 +215,8 @@ class Recording:
     def _zarr_array(self, name: str) -> Any:
         try:
             return zarr.open_array(zarr_store(self.path, read_only=True), path=name, mode="r")
-        except (OSError, ValueError, KeyError) as error:
-            raise RecordingError(f"{self.path}: its array {name!r} cannot be opened ({error})") from error
+        except store_errors(ValueError, KeyError) as error:
+            raise RecordingError(f"{self.path}: its array {name!r} cannot be opened ({reason(error)})") from error
 
     def _all(self) -> Packed:
         """All events decoded: in memory, or in a file beside them that is mapped into memory."""

@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,9 +18,9 @@ import numpy as np
 import zarr
 
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.attributes import FORMAT, FORMAT_VERSION
+from spikeyolo.events.attributes import FORMAT, FORMAT_VERSION, read_attributes
 from spikeyolo.events.label_columns import write_boxes
-from spikeyolo.events.location import is_remote, normalise, zarr_store
+from spikeyolo.events.location import is_remote, normalise, reason, remove_remote, store_errors, zarr_store
 from spikeyolo.events.packing import pack
 from spikeyolo.events.sharded import ShardedColumn
 from spikeyolo.events.types import Array, Boxes, Events
@@ -95,7 +96,7 @@ class RecordingWriter:
         try:
             if isinstance(self._target, Path):
                 self._target.parent.mkdir(parents=True, exist_ok=True)
-            self._group = zarr.create_group(zarr_store(self._target, read_only=False), overwrite=replace)
+            self._group = zarr.create_group(zarr_store(self._target, read_only=False), overwrite=False)
             self._events = ShardedColumn(
                 self._group,
                 "events",
@@ -107,7 +108,7 @@ class RecordingWriter:
             self._index = ShardedColumn(
                 self._group, "ms_to_idx", dtype="int64", chunk_rows=CHUNK_MS, shard_rows=SHARD_MS
             )
-        except OSError as error:
+        except store_errors() as error:
             self._discard()
             raise self._failed(error) from error
 
@@ -143,7 +144,7 @@ class RecordingWriter:
         except RecordingError:
             self._discard()
             raise
-        except OSError as error:
+        except store_errors() as error:
             self._discard()
             raise self._failed(error) from error
 
@@ -152,6 +153,16 @@ class RecordingWriter:
         self._require_open()
         order = np.argsort(boxes.t, kind="stable")
         self._boxes = boxes[order]
+
+    def note(self, name: str, value: Any) -> None:
+        """Keep one more thing in the attributes' notes, as JSON."""
+        self._require_open()
+        self._attributes["notes"][name] = value
+
+    @property
+    def span_us(self) -> tuple[int, int]:
+        """Time of the first event so far, and of the last plus 1, µs; (0, 0) before the first."""
+        return (0, 0) if self._start_us < 0 else (self._start_us, self._last_us + 1)
 
     def seal(self) -> None:
         """Write what is left and put the recording in its place.
@@ -167,7 +178,7 @@ class RecordingWriter:
         except RecordingError:
             self._discard()
             raise
-        except OSError as error:
+        except store_errors() as error:
             self._discard()
             raise self._failed(error) from error
         self._open = False
@@ -224,10 +235,25 @@ class RecordingWriter:
             shutil.rmtree(aside)
 
     def _check_free(self) -> None:
-        if self._replace or is_remote(self.path):
-            return
-        if os.path.lexists(self.path):
+        """Refuse a place that is taken; clear what a broken-off attempt left in a remote one."""
+        if not is_remote(self.path):
+            taken = os.path.lexists(self.path)
+        else:
+            try:
+                read_attributes(self.path)
+                taken = True
+            except RecordingError:
+                taken = False
+            if self._replace or not taken:
+                self._clear_remote()
+        if taken and not self._replace:
             raise RecordingError(f"{self.path}: already exists; expected a free name, or to be told to replace it")
+
+    def _clear_remote(self) -> None:
+        try:
+            remove_remote(str(self.path))
+        except store_errors() as error:
+            raise self._failed(error) from error
 
     def _require_open(self) -> None:
         if not self._open:
@@ -237,13 +263,16 @@ class RecordingWriter:
         self._open = False
         if isinstance(self._target, Path):
             shutil.rmtree(self._target, ignore_errors=True)
+        else:
+            with suppress(*store_errors()):  # without attributes, what is left does not open
+                remove_remote(self._target)
 
-    def _failed(self, error: OSError) -> RecordingError:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    def _failed(self, error: Exception) -> RecordingError:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return RecordingError(
                 f"{self.path}: the disk is full after {self._stored_events} events; nothing of this recording was kept"
             )
-        return RecordingError(f"{self.path}: cannot be written ({error.strerror or error})")
+        return RecordingError(f"{self.path}: cannot be written ({reason(error)})")
 
 
 def remove_abandoned(path: Path) -> None:

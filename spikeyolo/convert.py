@@ -1,0 +1,280 @@
+"""Convert recordings into the store: ``python -m spikeyolo.convert source=PATH out=FOLDER``."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, MinLen
+from omegaconf import DictConfig
+
+from spikeyolo import entry
+
+if TYPE_CHECKING:
+    from spikeyolo.events.datasets import Source
+    from spikeyolo.events.labels import LabelRules
+    from spikeyolo.events.pool import Outcome
+
+log = logging.getLogger("spikeyolo")
+
+OPTIONS: Mapping[str, Any] = {
+    "source": str | None,
+    "out": str | None,
+    "classes": list[str] | None,
+    "splits": Annotated[list[Literal["train", "val"]], MinLen(1)],
+    "workers": Annotated[int, Ge(1)] | None,
+    "strict": bool,
+    "replace": bool,
+    "previews": Annotated[int, Ge(0)],
+    "info": bool,
+    "debug": bool,
+}
+
+
+def convert(config: DictConfig) -> None:
+    """One conversion of a composed configuration."""
+    from spikeyolo.errors import SpikeyoloError
+
+    try:
+        run(config)
+    except SpikeyoloError as error:
+        entry.end_with_sentence(error, debug=bool(config.get("debug")))
+
+
+def run(config: DictConfig) -> None:
+    """The conversion itself.
+
+    Raises:
+        SpikeyoloError: a key is wrong, there is nothing to convert, or a recording could not be converted.
+    """
+    from spikeyolo import schema
+    from spikeyolo.errors import ConfigError, RecordingError
+
+    schema.check(config)
+    options = checked_options(config)
+    if options["info"]:
+        look_at(named_places(options["source"]), options["out"])
+        return
+    if options["out"] is None:
+        raise ConfigError("out must be given: add out=FOLDER (or out=s3://bucket/folder) to the command line")
+    outcomes = convert_into(config, options)
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if failed:
+        others = f"{len(failed)} of {len(outcomes)} recordings failed; the first: " if len(outcomes) > 1 else ""
+        raise RecordingError(f"{others}{failed[0].error}")
+
+
+def convert_into(config: DictConfig, options: Mapping[str, Any]) -> list[Outcome]:
+    """Convert all sources, follow them on the console, and write manifest, pictures and table."""
+    from spikeyolo.events.conversion import Conversion, place_of
+    from spikeyolo.events.location import is_remote, normalise
+    from spikeyolo.events.manifest import read_manifest, write_manifest
+    from spikeyolo.events.pool import convert_all
+    from spikeyolo.report.recordings import ConversionBars, print_table
+
+    out = normalise(options["out"])
+    sources, classes = chosen_sources(config, options)
+    conversions = [
+        Conversion(source, place_of(source, out), classes, strict=options["strict"], replace=options["replace"])
+        for source in sources
+    ]
+    entries = read_manifest(out)
+    outcomes: list[Outcome] = []
+    with ConversionBars([source.name for source in sources]) as bars:
+
+        def finished(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            bars.finished(outcome.conversion.source.name, outcome.status, outcome.error)
+            if outcome.entry:
+                name = str(outcome.conversion.place)[len(str(out)) + 1 :].replace(os.sep, "/")
+                entries[name] = {"split": outcome.conversion.source.split, **outcome.entry}
+
+        try:
+            convert_all(
+                conversions, workers=options["workers"] or os.cpu_count() or 1, finished=finished, watch=bars.watch
+            )
+        finally:
+            if outcomes:
+                write_manifest(out, entries)
+    order = {str(conversion.place): number for number, conversion in enumerate(conversions)}
+    outcomes.sort(key=lambda outcome: order[str(outcome.conversion.place)])
+    print_table([(outcome.conversion.source.name, outcome.status, outcome.entry) for outcome in outcomes])
+    stored = [outcome.conversion.place for outcome in outcomes if outcome.entry]
+    if not is_remote(out):
+        for place in stored[: options["previews"]]:
+            picture(place, Path(place).with_suffix(".png"))
+    return outcomes
+
+
+def look_at(places: Sequence[Path | str], out: str | None) -> None:
+    """Print what is in stored recordings or event files, and draw stored ones into the folder ``out``."""
+    from spikeyolo.events.conversion import entry_of
+    from spikeyolo.events.store import Recording
+    from spikeyolo.report.recordings import print_table
+
+    rows = []
+    for place in places:
+        if isinstance(place, str) or place.is_dir():
+            recording = Recording.open(place)
+            rows.append((recording.name, "stored", entry_of(recording)))
+            if out is not None:
+                picture(place, Path(out) / f"{recording.name.removesuffix('.zarr')}.png")
+        else:
+            rows.append((place.name, "a file", contents_of(place)))
+    print_table(rows)
+
+
+def contents_of(file: Path) -> dict[str, Any]:
+    """What the manifest would say of an events file, found by decoding it.
+
+    Raises:
+        RecordingError: it is of no known format, damaged, or holds no events.
+    """
+    from spikeyolo.errors import RecordingError
+    from spikeyolo.events.formats import open_recording
+
+    reader = open_recording(file)
+    count, start, end = 0, 0, 0
+    for events in reader.batches():
+        start = int(events.t[0]) if not count else start
+        end = int(events.t[-1]) + 1
+        count += len(events)
+    if not count:
+        raise RecordingError(f"{file}: holds no events")
+    sensor = {"width": reader.width, "height": reader.height, "source_format": reader.format}
+    return {**sensor, "events": count, "start_us": start, "end_us": end, "labelled": False, "boxes": {}}
+
+
+def picture(place: Path | str, path: Path) -> None:
+    """Draw a few stretches of a stored recording with their boxes."""
+    from spikeyolo.events.preview import stretches
+    from spikeyolo.events.store import Recording
+    from spikeyolo.report.recordings import draw_preview
+
+    recording = Recording.open(place)
+    title = f"{recording.name}: {recording.num_events:,} events, {len(recording.boxes)} boxes"
+    draw_preview(path, stretches(recording), classes=recording.classes, title=title)
+    log.info("picture: %s", path)
+
+
+def chosen_sources(config: DictConfig, options: Mapping[str, Any]) -> tuple[list[Source], tuple[str, ...]]:
+    """The recordings that were asked for, and their class list.
+
+    Raises:
+        ConfigError: neither or both of ``source`` and ``data`` were given, or the data set has no files to convert.
+        RecordingError: there is no recording.
+    """
+    from hydra.utils import instantiate
+
+    from spikeyolo.errors import ConfigError
+
+    if (options["source"] is None) == (config.get("data") is None):
+        raise ConfigError("give either source=PATH or data=NAME: found " + ("both" if options["source"] else "neither"))
+    if options["source"] is not None:
+        rules = instantiate(config.labels, _convert_="all")
+        classes = tuple(options["classes"] or ())
+        return sources_at(options["source"], classes, rules), classes
+    dataset = instantiate(config.data.dataset, _convert_="all")
+    if not hasattr(dataset, "sources"):
+        raise ConfigError("data: this data set is in the store already; expected one of etram, gen1, mpx1, dsec")
+    found: dict[Path, Source] = {}
+    for role in options["splits"]:
+        for source in dataset.sources(role):
+            if source.events in found:
+                log.warning("%s belongs to more than one split; converted once, whole", source.events)
+            found.setdefault(source.events, source)
+    return list(found.values()), tuple(config.data.classes)
+
+
+def sources_at(source: str, classes: tuple[str, ...], rules: LabelRules) -> list[Source]:
+    """The recordings of a file, a folder or a glob, with the labels beside them.
+
+    Raises:
+        ConfigError: there are labels, but no class list.
+        RecordingError: there is no recording, or two have the same name.
+    """
+    from spikeyolo.errors import ConfigError
+    from spikeyolo.events.datasets import Source, check_class_map, checked, labels_beside
+
+    check_class_map(rules, classes, "labels")
+    sources = []
+    for file, name in files_at(source):
+        labels = labels_beside(file)
+        if labels is not None and not classes:
+            raise ConfigError(f"classes must be given, because {labels} holds boxes: add classes=[NAME,…]")
+        sources.append(Source(file, labels, name, "", rules=rules))
+    return checked(sources)
+
+
+def files_at(source: str) -> list[tuple[Path, str]]:
+    """Event files of a file, a folder or a glob, each with the name of its recording.
+
+    Raises:
+        RecordingError: there is none.
+    """
+    from spikeyolo.errors import RecordingError
+    from spikeyolo.events.datasets import SUFFIXES, find_recordings
+
+    path = Path(source)
+    if path.is_file():
+        return [(path, path.stem)]
+    if path.is_dir():
+        found = [(file, file.relative_to(path).with_suffix("").as_posix()) for file in find_recordings(path, SUFFIXES)]
+        if not found:
+            raise RecordingError(f"{source}: a folder without recordings; expected files *{{{','.join(SUFFIXES)}}}")
+        return found
+    matches = sorted(Path(match) for match in glob.glob(source, recursive=True))
+    files = [match for match in matches if match.is_file() and match.suffix.lower() in SUFFIXES]
+    if not files:
+        raise RecordingError(f"{source}: no such recording; expected a file, a folder or a glob that matches files")
+    return [(file, file.stem) for file in files]
+
+
+def named_places(source: str | None) -> Sequence[Path | str]:
+    """What ``info=true`` looks at: stored recordings, or files.
+
+    Raises:
+        ConfigError: nothing was named.
+    """
+    from spikeyolo.errors import ConfigError
+    from spikeyolo.events.location import is_remote
+
+    if source is None:
+        raise ConfigError("source must be given with info=true: add source=PATH to the command line")
+    if is_remote(source):
+        return [source]
+    path = Path(source)
+    if (path / "zarr.json").is_file():
+        return [path]
+    stored = sorted(place.parent for place in path.rglob("*.zarr/zarr.json")) if path.is_dir() else []
+    return stored or [file for file, _ in files_at(source)]
+
+
+def checked_options(config: DictConfig) -> dict[str, Any]:
+    """The keys that belong to no class, checked.
+
+    Raises:
+        ConfigError: one has a wrong type or is out of range.
+    """
+    from omegaconf import OmegaConf
+    from pydantic import TypeAdapter, ValidationError
+
+    from spikeyolo.errors import ConfigError
+
+    options = {}
+    for key, hint in OPTIONS.items():
+        value = config[key]
+        value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        try:
+            options[key] = TypeAdapter(hint).validate_python(value, strict=True)
+        except ValidationError as error:
+            raise ConfigError(f"{key}: found {value!r}; {error.errors()[0]['msg'].lower()}") from error
+    return options
+
+
+if __name__ == "__main__":
+    entry.run(convert, "convert")
