@@ -101,7 +101,9 @@ def _check_value(key: str, value: Any, hint: Any) -> None:
 
 def _expectation(error: Mapping[str, Any]) -> str:
     message = str(error["msg"])
-    return "expected " + message[0].lower() + message[1:].removeprefix("nput should be ").replace("input should be ", "")
+    return (
+        "expected " + message[0].lower() + message[1:].removeprefix("nput should be ").replace("input should be ", "")
+    )
 
 
 def _kind(value: Any) -> str:

@@ -24,7 +24,6 @@ def train(config: DictConfig) -> float:
     try:
         return run(config)
     except SpikeyoloError as error:
-        log.error("%s", error)
         entry.end_with_sentence(error, debug=config.debug)
         raise
 
@@ -107,23 +106,25 @@ def run(config: DictConfig) -> float:
 def finish(task: Task, trainer: Trainer, figures: dict[str, float]) -> None:
     """Draw what the best checkpoint sees, and hand the run's files to the logger."""
     from spikeyolo.engine import checkpoint
-    from spikeyolo.report.pictures import picture_of_predictions
+    from spikeyolo.review import draw_figures
 
-    best = task.folder / "checkpoints" / "best"
-    checkpoint.load_weights(best, task.detector)
-    picture = picture_of_predictions(task, device=trainer.device)
-    for path, folder in (
-        (task.folder / ".hydra" / "config.yaml", "config"),
-        (task.folder / "metrics.csv", None),
-        (task.folder / "metrics.json", None),
-        (picture, "figures"),
-        (best, "checkpoints"),
-        (task.folder / "checkpoints" / "last", "checkpoints"),
-    ):
+    checkpoints = task.folder / "checkpoints"
+    checkpoint.load_weights(checkpoints / "best", task.detector)
+    drawn = draw_figures(
+        task.folder / "figures",
+        detector=task.detector,
+        evaluator=task.evaluator,
+        loader=task.val,
+        classes=task.description["classes"],
+        device=trainer.device,
+    )
+    files = [(task.folder / ".hydra" / "config.yaml", "config"), (task.folder / "metrics.csv", None)]
+    files += [(task.folder / "metrics.json", None), *((path, "figures") for path in drawn)]
+    files += [(checkpoints / "best", "checkpoints"), (checkpoints / "last", "checkpoints")]
+    for path, folder in files:
         task.logger.log_artifact(path, folder)
     for name in ("val/map50", "val/map", "seconds_per_epoch", "data_wait_share"):
-        if name in figures:
-            log.info("%s %.4f", name, figures[name])
+        log.info("%s %.4f", name, figures[name])
     log.info("run folder: %s", task.folder)
 
 

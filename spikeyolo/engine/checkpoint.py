@@ -1,9 +1,9 @@
 """A checkpoint is a folder: weights (safetensors), the optimizer's state, and a JSON file that anyone can read.
 
-    checkpoints/last/
-      weights.safetensors   what is validated and shipped (the running average of the weights)
-      training.pt           what is needed to go on: raw weights, optimizer, random generators
-      state.json            epoch, step, metrics so far, classes, the model's configuration
+checkpoints/last/
+  weights.safetensors   what is validated and shipped (the running average of the weights)
+  training.pt           what is needed to go on: raw weights, optimizer, random generators
+  state.json            epoch, step, metrics so far, classes, the model's configuration
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class DetectionEvaluator:
                 with torch.inference_mode():
                     predictions = detector(batch.frames.to(device, non_blocking=True))
                 height, width = batch.frames.shape[-2:]
-                yield batch, self.decoder(predictions, width=width, height=height)
+                yield batch, self.decoder(predictions, frame_size=(height, width))
         finally:
             detector.train(training)
 
@@ -60,7 +60,10 @@ class DetectionEvaluator:
         metrics = DetectionMetrics(classes=self.classes)
         for batch, found in self.detections(detector, batches, device=device):
             last = batch.frames.shape[0] - 1
+            judged = batch.targets.supervised[last].tolist()
             for index, detections in enumerate(found):
+                if not judged[index]:  # nobody looked there, so nothing found there is wrong
+                    continue
                 metrics.add(detections, truth_at(batch.targets, batch_index=index, step=last))
         return metrics.compute()
 

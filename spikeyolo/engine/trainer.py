@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -247,7 +248,7 @@ class _Run:
         write_metrics(task.folder / "metrics.json", self._summary())
         log.info("%s%s", _line(row, self.settings.max_epochs), "  (best)" if better else "")
         task.logger.log_metrics({name: value for name, value in row.items() if name != "epoch"}, position.epoch)
-        if task.pruner is not None:
+        if task.pruner is not None and math.isfinite(figure):
             task.pruner.report(figure, position.epoch)
             if task.pruner.should_prune():
                 raise Pruned(f"given up after epoch {position.epoch}")

@@ -46,7 +46,9 @@ class Targets:
         return len(self.class_id)
 
     def to(self, device: torch.device | str) -> Targets:
-        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in self.__annotations__})
+        return replace(
+            self, **{name: getattr(self, name).to(device, non_blocking=True) for name in self.__annotations__}
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from annotated_types import Ge, Interval
 
-from spikeyolo.events.prepare import prepare
 from spikeyolo.events.datasets import Source
+from spikeyolo.events.prepare import prepare
 from spikeyolo.events.store import Recording
 from spikeyolo.windows.augment import Augmentation
 from spikeyolo.windows.dataset import Part, Slicing, TargetRule, WindowDataset, WindowRules
@@ -102,7 +102,9 @@ class EventData:
             RecordingError, LabelError: a file is not what it should be.
         """
         if isinstance(self.dataset, StoredSet):
-            opened = [Recording.open(path, cache=self.cache) for path in self.dataset.recordings(role, progress=progress)]
+            opened = [
+                Recording.open(path, cache=self.cache) for path in self.dataset.recordings(role, progress=progress)
+            ]
             return [
                 Part(recording, recording.boxes, recording.start_us, recording.end_us, recording.path.name)
                 for recording in opened
@@ -110,7 +112,7 @@ class EventData:
         prepared = prepare(self.dataset.sources(role), store=self.store, classes=self.classes, progress=progress)
         parts = []
         for item in prepared:
-            recording = Recording.open(item.path, cache=self.cache)
+            recording = item.open(cache=self.cache)
             start = recording.start_us if item.source.start_us is None else item.source.start_us
             end = recording.end_us if item.source.end_us is None else item.source.end_us
             parts.append(Part(recording, item.boxes, start, min(end, recording.end_us), item.source.name))

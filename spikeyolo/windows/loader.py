@@ -23,7 +23,9 @@ class WindowLoader:
         pin_memory: for a CUDA device.
     """
 
-    def __init__(self, dataset: WindowDataset, sampler: EpochSampler, *, workers: int = 0, pin_memory: bool = False) -> None:
+    def __init__(
+        self, dataset: WindowDataset, sampler: EpochSampler, *, workers: int = 0, pin_memory: bool = False
+    ) -> None:
         self.dataset = dataset
         self.sampler = sampler
         self._loader: torch.utils.data.DataLoader[Sample] = torch.utils.data.DataLoader(

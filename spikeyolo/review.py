@@ -1,0 +1,66 @@
+"""What a person looks at after training: pictures of the best checkpoint's detections, precision and confusion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from spikeyolo.engine.evaluator import DetectionEvaluator, truth_at
+from spikeyolo.metrics.confusion import ConfusionMatrix
+from spikeyolo.metrics.detection import DetectionMetrics
+from spikeyolo.report.figures import draw_confusion, draw_precision_recall
+from spikeyolo.report.render import RenderedWindow, render_windows
+from spikeyolo.windows.loader import WindowLoader
+from spikeyolo.windows.slicing import spread
+
+
+def draw_figures(
+    folder: Path,
+    *,
+    detector: nn.Module,
+    evaluator: DetectionEvaluator,
+    loader: WindowLoader,
+    classes: Sequence[str],
+    device: torch.device,
+    windows: int = 12,
+    confidence: float = 0.25,
+) -> list[Path]:
+    """Draw ``predictions.png``, ``precision_recall.png`` and ``confusion.png`` into ``folder``.
+
+    Args:
+        folder: made where it does not exist.
+        detector: with the weights to be looked at.
+        evaluator: that the training was judged by.
+        loader: of the validation windows.
+        classes: names, in the order of class ids.
+        device: the detector's.
+        windows: tiles of the first picture, spread evenly over the windows.
+        confidence: detections with a lower score are neither drawn nor counted as confused.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = set(spread(len(loader.dataset), windows).tolist())
+    metrics = DetectionMetrics(classes=classes)
+    confusion = ConfusionMatrix(num_classes=len(classes), confidence=confidence)
+    tiles: list[RenderedWindow] = []
+    seen = 0
+    for batch, found in evaluator.detections(detector, loader.epoch(0), device=device):
+        last = batch.frames.shape[0] - 1
+        for index, (window, detections) in enumerate(zip(batch.windows, found, strict=True)):
+            truth = truth_at(batch.targets, batch_index=index, step=last)
+            if bool(batch.targets.supervised[last, index]):
+                metrics.add(detections, truth)
+                confusion.add(detections, truth)
+            if seen in chosen:
+                frames = np.ascontiguousarray(batch.frames[:, index].numpy())
+                name = loader.dataset.parts[window.recording].name
+                tiles.append(RenderedWindow(frames, truth, detections, f"{name} {window.end_us / 1e6:.4f} s"))
+            seen += 1
+    paths = [render_windows(folder / "predictions.png", tiles, classes=classes, confidence=confidence)]
+    curves = metrics.curves()
+    if curves:
+        paths.append(draw_precision_recall(folder / "precision_recall.png", curves))
+    return [*paths, draw_confusion(folder / "confusion.png", confusion.counts, classes)]
