@@ -91,8 +91,7 @@ def _nearest(cause: BaseException, key: str) -> str | None:
     parent = getattr(cause, "parent_node", None)
     if not isinstance(cause, (ConfigKeyError, OmegaConfBaseException)) or not isinstance(parent, DictConfig):
         return None
-    prefix, _, last = key.rpartition(".")
-    missing = str(getattr(cause, "key", last))
+    missing = str(getattr(cause, "key", key.rpartition(".")[2]))
     close = difflib.get_close_matches(missing, [str(name) for name in parent], n=1)
     if not close:
         return None

@@ -37,11 +37,12 @@ def check(config: DictConfig) -> None:
     except OmegaConfBaseException as error:
         raise ConfigError(" ".join(str(error).split())) from error
     assert isinstance(tree, dict)
+    names = {str(name): node for name, node in tree.items()}
     for key, hint in _TOP_LEVEL.items():
-        if key in tree:
-            _check_value(key, tree[key], hint)
-    _check_nodes(tree, "")
-    _check_across(tree)
+        if key in names:
+            _check_value(key, names[key], hint)
+    _check_nodes(names, "")
+    _check_across(names)
 
 
 def _check_nodes(node: Any, path: str) -> None:
@@ -100,10 +101,7 @@ def _check_value(key: str, value: Any, hint: Any) -> None:
 
 
 def _expectation(error: Mapping[str, Any]) -> str:
-    message = str(error["msg"])
-    return (
-        "expected " + message[0].lower() + message[1:].removeprefix("nput should be ").replace("input should be ", "")
-    )
+    return f"expected {str(error['msg']).removeprefix('Input should be ')}"
 
 
 def _kind(value: Any) -> str:

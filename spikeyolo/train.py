@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from spikeyolo import entry
 
 if TYPE_CHECKING:
+    from spikeyolo.engine.evaluator import DetectionEvaluator
     from spikeyolo.engine.trainer import Task, Trainer
 
 log = logging.getLogger("spikeyolo")
@@ -54,6 +55,7 @@ def run(config: DictConfig) -> float:
     data = instantiate(config.data)
     augmentation = instantiate(config.augment)
     detector = instantiate(config.model, num_classes=len(data.classes), in_channels=data.encoder.channels)
+    evaluator = instantiate(config.evaluator, classes=data.classes)
     trial = current_trial()
     logger = instantiate(config.logger)
     logger.start(
@@ -75,7 +77,7 @@ def run(config: DictConfig) -> float:
                     augmentation=augmentation, seed=config.seed, pin_memory=pinned, progress=progress
                 ),
                 val=data.val_loader(pin_memory=pinned, progress=progress),
-                evaluator=instantiate(config.evaluator, classes=data.classes),
+                evaluator=evaluator,
                 logger=logger,
                 console=console,
                 folder=folder,
@@ -88,7 +90,7 @@ def run(config: DictConfig) -> float:
                 pruner=trial,
             )
         figures = trainer.fit(task)
-        finish(task, trainer, figures)
+        finish(task, trainer, evaluator, figures)
         status = "FINISHED"
         return float(figures.get(f"val/{trainer.select_by}", float("nan")))
     except Stopped as stop:
@@ -103,7 +105,7 @@ def run(config: DictConfig) -> float:
         logger.finish(status)
 
 
-def finish(task: Task, trainer: Trainer, figures: dict[str, float]) -> None:
+def finish(task: Task, trainer: Trainer, evaluator: DetectionEvaluator, figures: dict[str, float]) -> None:
     """Draw what the best checkpoint sees, and hand the run's files to the logger."""
     from spikeyolo.engine import checkpoint
     from spikeyolo.review import draw_figures
@@ -113,7 +115,7 @@ def finish(task: Task, trainer: Trainer, figures: dict[str, float]) -> None:
     drawn = draw_figures(
         task.folder / "figures",
         detector=task.detector,
-        evaluator=task.evaluator,
+        evaluator=evaluator,
         loader=task.val,
         classes=task.description["classes"],
         device=trainer.device,

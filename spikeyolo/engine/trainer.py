@@ -222,7 +222,7 @@ class _Run:
             predictions = self.module(batch.frames)
         terms = self.task.loss(predictions, batch.targets)
         self.optimizer.zero_grad(set_to_none=True)
-        terms.total.backward()
+        terms.total.backward()  # type: ignore[no-untyped-call]
         limit = float("inf") if settings.clip_gradient is None else settings.clip_gradient
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), limit, foreach=True)
         self.position.step += 1

@@ -102,12 +102,11 @@ class EventData:
             RecordingError, LabelError: a file is not what it should be.
         """
         if isinstance(self.dataset, StoredSet):
-            opened = [
-                Recording.open(path, cache=self.cache) for path in self.dataset.recordings(role, progress=progress)
-            ]
+            paths = self.dataset.recordings(role, progress=progress)
+            opened = [Recording.open(path, cache=self.cache) for path in paths]
             return [
-                Part(recording, recording.boxes, recording.start_us, recording.end_us, recording.path.name)
-                for recording in opened
+                Part(recording, recording.boxes, recording.start_us, recording.end_us, path.name)
+                for path, recording in zip(paths, opened, strict=True)
             ]
         prepared = prepare(self.dataset.sources(role), store=self.store, classes=self.classes, progress=progress)
         parts = []

@@ -89,7 +89,7 @@ class HistogramEncoder:
         return out
 
 
-@numba.njit(nogil=True, cache=True, boundscheck=False)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True, boundscheck=False)
 def _histogram(
     packed: Any, start_us: Any, slice_us: Any, out: Any, sx: Any, sy: Any, ox: Any, oy: Any, seed: Any
 ) -> None:

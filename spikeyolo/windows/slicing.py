@@ -26,7 +26,7 @@ def anchored(label_times: Times, *, duration_us: int, start_us: int, end_us: int
 
 
 def sliding(*, duration_us: int, overlap: float, start_us: int, end_us: int) -> Times:
-    """Ends ``[N]`` (µs) of windows that cover ``[start_us, end_us)``, neighbours sharing ``overlap`` of their length."""
+    """Ends ``[N]`` (µs) of windows all over ``[start_us, end_us)``, neighbours sharing ``overlap`` of their length."""
     stride = max(1, round(duration_us * (1.0 - overlap)))
     return np.arange(start_us + duration_us, end_us + 1, stride, dtype=np.int64)
 

@@ -65,7 +65,7 @@ def test_a_checkpoint_of_another_model_is_refused_by_name_and_shape(tmp_path: Pa
 
 
 def test_a_folder_without_a_checkpoint_says_what_was_expected(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no checkpoint here .*expected a folder such as checkpoints/best"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint here .*expected a folder such as checkpoints/best"):
         checkpoint.read_state(tmp_path)
 
 
@@ -91,7 +91,7 @@ class _Bomb:
 def test_pickled_code_is_never_run(tmp_path: Path) -> None:
     saved(tmp_path / "last")
     (tmp_path / "last" / "training.pt").write_bytes(pickle.dumps(_Bomb()))
-    with pytest.raises(CheckpointError, match="training.pt"):
+    with pytest.raises(CheckpointError, match=r"training\.pt"):
         checkpoint.load_training(tmp_path / "last", network())
     assert not Path("/tmp/spikeyolo-bomb").exists()
 
