@@ -58,13 +58,14 @@ class Aedat4Reader(CheckedReader):
 
     def _decode(self, max_events: int) -> Iterator[Events]:
         parts: list[npt.NDArray[np.void]] = []
-        damage = ""
+        count, damage = 0, ""
         try:
             for packet in self._packets():
                 parts.append(packet)
-                if sum(map(len, parts)) >= max_events:
+                count += len(packet)
+                if count >= max_events:
                     yield self._joined(parts)
-                    parts = []
+                    parts, count = [], 0
         except _DamageError as error:
             damage = str(error)
         if parts:
@@ -73,10 +74,8 @@ class Aedat4Reader(CheckedReader):
             self.report(f"{self.path}: truncated or damaged ({damage}); expected whole packets, kept the events before")
 
     def _joined(self, parts: list[npt.NDArray[np.void]]) -> Events:
-        events = np.concatenate(parts)
-        return columns(
-            events["t"] - self.time_offset_us, events["x"], events["y"], events["on"], self.width, self.height
-        )
+        t, x, y, p = (np.concatenate([part[name] for part in parts]) for name in ("t", "x", "y", "on"))
+        return columns(t - self.time_offset_us, x, y, p, self.width, self.height)
 
     def _packets(self) -> Iterator[npt.NDArray[np.void]]:
         """The stream's packets that hold events."""

@@ -71,7 +71,10 @@ def unpack_zstd_frame(packed: bytes, limit: int) -> bytes:
         raise ValueError("no Zstandard frame")
     descriptor = packed[4]
     single, dictionary, width = descriptor >> 5 & 1, descriptor & 3, descriptor >> 6
-    at = 5 + (1 - single) + (0, 1, 2, 4)[dictionary] + (single, 2, 4, 8)[width]
+    size_at, size_bytes = 5 + (1 - single) + (0, 1, 2, 4)[dictionary], (single, 2, 4, 8)[width]
+    at = size_at + size_bytes
+    if int.from_bytes(packed[size_at:at], "little") > limit:
+        raise ValueError(f"Zstandard frame that says it holds more than {limit} bytes")
     blocks, last = 0, 0
     while not last:
         if at + 3 > len(packed):
@@ -90,44 +93,60 @@ def unpack_zstd_frame(packed: bytes, limit: int) -> bytes:
 
 @njit(nogil=True, cache=True)
 def _unpack_block(data: Bytes, content: Bytes, filled: Any) -> Any:
-    """Decode a block behind the ``filled`` bytes it may refer to; the new fill, or -1 where it makes no sense."""
-    at, size, room = 0, len(data), len(content)
+    """Decode a block behind the ``filled`` bytes it may refer to; the new fill, or -1 where it makes no sense.
+
+    Unsigned places need no test for negative indices; 16 bytes at once are copied where there is room for them, as
+    what lies behind the copied ones is written again.
+    """
+    one, two, four, wide, full = np.uint64(1), np.uint64(2), np.uint64(4), np.uint64(16), np.uint64(15)
+    at, fill = np.uint64(0), np.uint64(filled)
+    size, room = np.uint64(len(data)), np.uint64(len(content))
     while at < size:
-        token: Any = np.int64(data[at])
-        at += 1
-        literals = token >> 4
-        if literals == 15:
-            more: Any = np.int64(255)
-            while more == 255:
-                if at >= size:
-                    return -1
-                more = np.int64(data[at])
-                at += 1
-                literals += more
-        if at + literals > size or filled + literals > room:
+        token = np.uint64(data[at])
+        at += one
+        count = token >> four
+        if count == full:
+            at, count = _longer(data, at, count)
+        if at + count > size or fill + count > room:
             return -1
-        for i in range(literals):
-            content[filled + i] = data[at + i]
-        at += literals
-        filled += literals
+        if count <= wide and at + wide <= size and fill + wide <= room:
+            for i in range(16):
+                content[fill + np.uint64(i)] = data[at + np.uint64(i)]
+        else:
+            for i in range(count):
+                content[fill + np.uint64(i)] = data[at + np.uint64(i)]
+        at += count
+        fill += count
         if at == size:
-            return filled  # the last sequence has literals only
-        if at + 2 > size:
+            return np.int64(fill)  # the last sequence has literals only
+        if at + two > size:
             return -1
-        offset = np.int64(data[at]) | np.int64(data[at + 1]) << 8
-        at += 2
-        length = (token & 15) + 4
-        if token & 15 == 15:
-            more = np.int64(255)
-            while more == 255:
-                if at >= size:
-                    return -1
-                more = np.int64(data[at])
-                at += 1
-                length += more
-        if offset == 0 or offset > filled or filled + length > room:
+        offset = np.uint64(data[at]) | np.uint64(data[at + one]) << np.uint64(8)
+        at += two
+        count = token & full
+        if count == full:
+            at, count = _longer(data, at, count)
+        count += four
+        if at > size or offset == np.uint64(0) or offset > fill or fill + count > room:
             return -1
-        for i in range(length):  # source and target may overlap: a run repeats itself
-            content[filled + i] = content[filled + i - offset]
-        filled += length
+        source = fill - offset
+        if offset >= wide and count <= wide and fill + wide <= room:
+            for i in range(16):
+                content[fill + np.uint64(i)] = content[source + np.uint64(i)]
+        else:
+            for i in range(count):  # source and target may overlap: a run repeats itself
+                content[fill + np.uint64(i)] = content[source + np.uint64(i)]
+        fill += count
     return -1
+
+
+@njit(nogil=True, cache=True)
+def _longer(data: Bytes, at: Any, count: Any) -> Any:
+    """A length that goes on in further bytes; past the end of the data where it never ends."""
+    while at < np.uint64(len(data)):
+        more = data[at]
+        at += np.uint64(1)
+        count += np.uint64(more)
+        if more != 255:
+            return at, count
+    return at + np.uint64(1), count

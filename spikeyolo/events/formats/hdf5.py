@@ -152,18 +152,18 @@ def _slices(
 
 
 def _checked_columns(reader: CheckedReader, t: Any, x: Any, y: Any, p: Any) -> Events:
-    """Cast without wrapping: what does not fit its column is an error, and polarities -1 become 0."""
+    """Cast without wrapping: what does not fit its column is an error here, and polarities -1 become 0."""
     for name, column, limit in (("x", x, reader.width), ("y", y, reader.height)):
-        if len(column) and (int(column.min()) < 0 or int(column.max()) >= limit):
+        if column.dtype != np.uint16 and (int(column.min()) < 0 or int(column.max()) >= limit):
             bad = int(column.min()) if int(column.min()) < 0 else int(column.max())
             raise RecordingError(
                 f"{reader.path}: an event has {name}={bad}; expected a pixel of the "
                 f"{reader.width}x{reader.height} sensor"
             )
-    if len(t) and int(t.max()) > np.iinfo(np.int64).max:
+    if t.dtype == np.uint64 and int(t.max()) > np.iinfo(np.int64).max:
         raise RecordingError(f"{reader.path}: an event has t={int(t.max())}; expected microseconds")
     polarity = np.where(p == -1, 0, p) if p.dtype.kind == "i" else p
-    if len(p) and p.dtype != np.bool_ and (int(polarity.max()) > 1 or int(polarity.min()) < 0):
+    if p.dtype not in (np.bool_, np.uint8) and (int(polarity.max()) > 1 or int(polarity.min()) < 0):
         raise RecordingError(f"{reader.path}: polarities {p.min()} to {p.max()}; expected 0 and 1, or -1 and 1")
     return columns(t, x, y, polarity, reader.width, reader.height)
 

@@ -41,9 +41,10 @@ def _fitting_size(path: Path) -> tuple[int, int]:
     with path.open("rb") as file:
         while part := file.read(EVENT_BYTES << 16):
             whole = np.frombuffer(part[: len(part) - len(part) % EVENT_BYTES], np.uint8).reshape(-1, EVENT_BYTES)
-            pixels = whole[whole[:, 1] != 240]
-            if len(pixels):
-                columns, rows = max(columns, int(pixels[:, 0].max())), max(rows, int(pixels[:, 1].max()))
+            mark = whole[:, 1] == 240
+            if len(whole):
+                columns = max(columns, int(whole[:, 0].max(where=~mark, initial=0)))
+                rows = max(rows, int(whole[:, 1].max(where=~mark, initial=0)))
     return next((size for size in SIZES if columns < size[0] and rows < size[1]), SIZES[-1])
 
 
