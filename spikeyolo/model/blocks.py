@@ -13,44 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikeyolo.model.neuron import Neuron
+from spikeyolo.model.norm import Norm
 from spikeyolo.model.streaming import Memory
 
 NeuronFactory = Callable[[], Neuron]
-
-
-class Norm(nn.BatchNorm2d):
-    """Batch norm with the published constants, which can also give its scale and shift instead of applying them."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, eps=1e-3, momentum=0.03)
-
-    def scale_and_shift(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """``[C]`` each, so that the norm of ``maps`` is ``maps · scale + shift``; updates running statistics.
-
-        What follows a norm linearly takes them into its weights: the normalised map is never written.
-        """
-        if self.training:
-            wide = maps if maps.dtype == torch.float64 else maps.float()
-            variance, mean = torch.var_mean(wide, dim=(0, 2, 3), correction=0)
-            self.update(mean.detach(), variance.detach(), maps.numel() // maps.shape[1])
-        else:
-            assert self.running_mean is not None
-            assert self.running_var is not None
-            mean, variance = self.running_mean, self.running_var
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        return scale, self.bias - mean * scale
-
-    def update(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        """Move the running statistics towards a batch's mean and biased variance over ``count`` values."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.momentum is not None
-        with torch.no_grad():
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-            unbiased = variance * (count / max(count - 1, 1))
-            self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
-            if self.num_batches_tracked is not None:
-                self.num_batches_tracked.add_(1)
 
 
 class RepConv(nn.Module):
@@ -69,6 +35,10 @@ class RepConv(nn.Module):
         self.leave_norm = Norm(outputs)
 
     def forward(self, spikes: Tensor) -> Tensor:
+        return self.leave_norm(self.linear(spikes))  # type: ignore[no-any-return]
+
+    def linear(self, spikes: Tensor) -> Tensor:
+        """All but the last norm."""
         maps = self.enter(spikes)
         scale, shift = self.enter_norm.scale_and_shift(maps)
         kernel = self.depthwise.weight
@@ -79,7 +49,7 @@ class RepConv(nn.Module):
             padding=1,
             groups=kernel.shape[0],
         )
-        return self.leave_norm(self.leave(maps))  # type: ignore[no-any-return]
+        return self.leave(maps)  # type: ignore[no-any-return]
 
 
 class SepRepConv(nn.Module):
@@ -123,9 +93,13 @@ class SpikingConv(nn.Module):
             else:
                 maps, state = self.neuron(maps, memory.recall(), True)
                 memory.keep(state)
-        maps = self.synapse(maps.flatten(0, 1))
-        if self.norm is not None:
-            maps = self.norm(maps)
+        maps = maps.flatten(0, 1)
+        if isinstance(self.synapse, RepConv) and self.norm is not None:
+            maps = self.norm(self.synapse.linear(maps), self.synapse.leave_norm)
+        else:
+            maps = self.synapse(maps)
+            if self.norm is not None:
+                maps = self.norm(maps)
         return maps.view(steps, batch, *maps.shape[1:])
 
 

@@ -125,7 +125,7 @@ def _available() -> int:
     return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
 
 
-def _threads(values: int) -> int:
+def threads_for(values: int) -> int:
     """How many threads to use, and tell numba; torch's own setting is respected at every call."""
     threads = 1 if values < WORTH_THREADS else min(torch.get_num_threads(), _available())
     if threads > 1:
@@ -155,7 +155,7 @@ def forward(
     """
     dtype = np.float32 if currents.dtype == torch.float32 else np.float64
     rounding = 1.5 * 2.0**23 if dtype is np.float32 else 1.5 * 2.0**52
-    run = _forward if _threads(currents.numel()) == 1 else _forward_threads
+    run = _forward if threads_for(currents.numel()) == 1 else _forward_threads
     run(
         currents.numpy(),
         residual.numpy(),
@@ -176,5 +176,5 @@ def backward(
 ) -> None:
     """Write the gradient of the currents; shapes as in :func:`forward`."""
     dtype = np.float32 if grad_spikes.dtype == torch.float32 else np.float64
-    run = _backward if _threads(grad_spikes.numel()) == 1 else _backward_threads
+    run = _backward if threads_for(grad_spikes.numel()) == 1 else _backward_threads
     run(grad_spikes.numpy(), grad_rest.numpy(), window.view(torch.uint8).numpy(), grad_currents.numpy(), dtype(decay))
