@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
 
 PROVIDER = "spikeyolo_sweeper"
 
@@ -22,7 +23,7 @@ class OptunaSweeperConf:
     _recursive_: bool = False
     # How to search: hydra/sweeper/sampler=tpe|random|cmaes|nsgaii|nsgaiii|motpe|gp|qmc|grid|bruteforce|partialfixed,
     # with the arguments of Optuna's class under hydra.sweeper.sampler.
-    sampler: Any = None
+    sampler: Any = MISSING
     # minimize, maximize, or a list of them, one per value that the task returns.
     direction: Any = "minimize"
     # Where the study lives: null for study.journal in the sweep's folder; a path to a journal; a URL of SQLite,
@@ -45,7 +46,7 @@ class OptunaSweeperConf:
     # Key → condition: the parameter exists only where it holds, e.g. optimizer.momentum: optimizer=sgd.
     when: Any = None
     # hydra/sweeper/pruner=none|median|percentile|successive_halving|hyperband|wilcoxon|patient|threshold.
-    pruner: Any = None
+    pruner: Any = MISSING
     # Seconds after which no trial begins.
     timeout: float | None = None
     # Starting points: a list of defaults, of mappings key → value, and of {best_of: STORAGE, study_name:, top: 1}.

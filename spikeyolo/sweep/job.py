@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikeyolo.errors import SweepError
+from spikeyolo.sweep.launched import Launching, cancel_jobs, launch
 from spikeyolo.sweep.trial import TRIAL_VARIABLE, TrialPruned
 
 if TYPE_CHECKING:
@@ -43,7 +44,12 @@ class Order:
     tracking: dict[str, str] = field(default_factory=dict)  # parent_run_id, tracking_uri, experiment_id
 
 
-def pack_application(hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> dict[str, Any]:
+def pack_application(
+    hydra_context: HydraContext,
+    task_function: TaskFunction,
+    config: DictConfig,
+    launching: Launching | None = None,
+) -> dict[str, Any]:
     """Pack what a worker needs to run jobs of this application.
 
     The task function goes by its name where it can be found again (also under ``hydra.main``), so that the worker uses
@@ -54,7 +60,11 @@ def pack_application(hydra_context: HydraContext, task_function: TaskFunction, c
 
     try:
         task = _name_of(task_function) or cloudpickle.dumps(task_function)
-        return {"task": task, "hydra": cloudpickle.dumps((hydra_context, config, Singleton.get_state()))}
+        return {
+            "task": task,
+            "launching": launching,
+            "hydra": cloudpickle.dumps((hydra_context, config, Singleton.get_state())),
+        }
     except (TypeError, AttributeError, ValueError) as error:
         raise SweepError(f"the application cannot be sent to its workers: {error}") from error
 
@@ -93,39 +103,53 @@ def load_application(application: Mapping[str, Any]) -> Callable[[int, Order], N
     Singleton.set_state(state)
 
     def run(descriptor: int, order: Order) -> None:
-        run_order(descriptor, order, hydra_context, task_function, config)
+        run_order(descriptor, order, hydra_context, task_function, config, application["launching"])
 
     return run
 
 
 def run_order(
-    descriptor: int, order: Order, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    descriptor: int,
+    order: Order,
+    hydra_context: HydraContext,
+    task_function: TaskFunction,
+    config: DictConfig,
+    launching: Launching | None = None,
 ) -> None:
     """Run one trial in this process and tell the controller, in the words of :mod:`spikeyolo.sweep.pool`."""
     connection = Connection(descriptor)
     try:
-        message = _run(connection, descriptor, order, hydra_context, task_function, config)
+        message = _run(connection, descriptor, order, hydra_context, task_function, config, launching)
     except KeyboardInterrupt:
         message = ("interrupted",)
+        cancel_jobs()
     except SystemExit as error:
-        message = ("failed", f"the task ended the process with exit code {error.code}", "")
+        stopped = error.code == 130  # what a shell reports of Ctrl-C
+        message = (
+            ("interrupted",) if stopped else ("failed", f"the task ended the process with exit code {error.code}", "")
+        )
     except Exception as error:  # the whole trial: whatever it raises is its outcome
         traceback.print_exc()
         message = ("failed", *describe_error(error))
     if order.tracking:
-        _log(connection, order, message)
+        _log(connection, order, message, launching)
     connection.send(message)
     connection.close()
 
 
-def _log(connection: Connection, order: Order, message: tuple[Any, ...]) -> None:
+def _log(connection: Connection, order: Order, message: tuple[Any, ...], launching: Launching | None) -> None:
     """Write the trial to MLflow from its own process; a tracking server that fails must not fail the trial."""
     from spikeyolo.sweep.tracking import log_trial
 
     states = {"completed": "COMPLETE", "pruned": "PRUNED", "interrupted": "INTERRUPTED"}
-    connection.send(("summary?",))
-    run_id, metrics, reports = connection.recv()
     try:
+        if launching is None:
+            connection.send(("summary?",))
+            run_id, metrics, reports = connection.recv()
+        else:
+            from spikeyolo.sweep.remote import StorageChannel
+
+            run_id, metrics, reports = StorageChannel(**launching.storage_of(order)).summary()
         run_id = log_trial(
             order.tracking,
             run_id=run_id,
@@ -148,13 +172,15 @@ def _run(
     hydra_context: HydraContext,
     task_function: TaskFunction,
     config: DictConfig,
+    launching: Launching | None,
 ) -> tuple[object, ...]:
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.utils import run_job
     from omegaconf import OmegaConf, open_dict
 
     context = {"pid": os.getpid(), "descriptor": descriptor, "number": order.number, "params": order.params}
-    os.environ[TRIAL_VARIABLE] = json.dumps({**context, **order.tracking})
+    if launching is None:
+        os.environ[TRIAL_VARIABLE] = json.dumps({**context, **order.tracking})
     # A fork begins with its parent's random numbers.
     random.seed()
     if "numpy" in sys.modules:
@@ -168,13 +194,22 @@ def _run(
     folder.mkdir(parents=True, exist_ok=True)
     _write_console_to(folder / CONSOLE)
     connection.send(("started", str(folder.absolute())))
-    result = run_job(
-        hydra_context=hydra_context,
-        config=job,
-        task_function=task_function,
-        job_dir_key="hydra.sweep.dir",
-        job_subdir_key="hydra.sweep.subdir",
-    )
+    if launching is None:
+        result = run_job(
+            hydra_context=hydra_context,
+            config=job,
+            task_function=task_function,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+    else:
+        try:
+            result = launch(launching, order, hydra_context, task_function, config)
+        except Exception as error:  # a launcher raises what its cluster tells: the job is lost, not wrong
+            traceback.print_exc()
+            return ("crashed", *describe_error(error))
+        if result is None:
+            return ("crashed", "the launcher returned no result", "")
     try:
         return ("completed", objective_values(result.return_value))
     except Exception as error:  # what the task raised, kept by Hydra

@@ -204,8 +204,8 @@ class LocalPool:
                     worker.outcome = Pruned()
                 elif kind == "interrupted":
                     worker.outcome = Interrupted()
-                elif kind == "failed":
-                    worker.outcome = Failed(message[1], message[2])
+                elif kind in ("failed", "crashed"):
+                    worker.outcome = Failed(message[1], message[2], crashed=kind == "crashed")
         except (EOFError, OSError):
             assert worker.connection is not None
             worker.connection.close()

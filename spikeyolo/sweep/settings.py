@@ -96,7 +96,7 @@ class Settings:
             constraints=_flat(_mapping(given.get("constraints"), "constraints")),
             terminator=given.get("terminator"),
             pruned_checkpoints=keep,
-            mlflow=_mapping(given.get("mlflow"), "mlflow"),
+            mlflow=_tracking(_mapping(given.get("mlflow"), "mlflow")),
             preload=tuple(given.get("preload") or ()),
             figures=bool(given.get("figures", True)),
             grace=_number(given, "grace", 10.0, low=0),
@@ -116,6 +116,11 @@ class Settings:
 
 
 KEYS = (set(Settings.__dataclass_fields__) - {"directions"}) | {"direction", "search_space"}
+
+
+def _tracking(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of MLflow; an experiment that is null asks for no runs."""
+    return {} if "experiment_name" in values and values["experiment_name"] is None else values
 
 
 def _directions(value: object) -> tuple[Direction, ...]:

@@ -71,8 +71,8 @@ def storage_address(spec: object, folder: Path) -> str | dict[str, Any]:
     return text
 
 
-def open_storage(address: str | Mapping[str, Any]) -> BaseStorage:
-    """Open the storage at an address of :func:`storage_address`.
+def open_storage(address: str | Mapping[str, Any], *, mend: bool = True) -> BaseStorage:
+    """Open the storage at an address of :func:`storage_address`; ``mend`` checks a journal and cuts a torn last line.
 
     Raises:
         SweepError: it is down, cannot be written, is damaged, or its driver is not installed.
@@ -86,7 +86,7 @@ def open_storage(address: str | Mapping[str, Any]) -> BaseStorage:
             return storage
         scheme, _, rest = address.partition("://")
         if _is_journal(address):
-            return _open_journal(Path(_journal_path(address)))
+            return _open_journal(Path(_journal_path(address)), mend)
         if scheme == "grpc":
             host, _, port = rest.rstrip("/").partition(":")
             proxy = optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
@@ -107,15 +107,16 @@ def _journal_path(text: str) -> str:
     return text.removeprefix("journal:").removeprefix("//")
 
 
-def _open_journal(path: Path) -> JournalStorage:
+def _open_journal(path: Path, mend: bool) -> JournalStorage:
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(f".{path.name}.write-lock"))
-    lock.acquire()
-    try:
-        _mend_tail(path)
-        _check_lines(path)
-    finally:
-        lock.release()
+    if mend:
+        lock.acquire()
+        try:
+            _mend_tail(path)
+            _check_lines(path)
+        finally:
+            lock.release()
     return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
 
 

@@ -246,8 +246,10 @@ class SweepStudy:
 
     def finish(self, trial: Trial, outcome: Outcome, metrics: Mapping[str, float]) -> Outcome:
         """Tell the study how a trial ended; returns the outcome as it counts (a number that is none fails)."""
+        # A launched trial has written its metrics itself.
+        metrics = {**self._storage.get_trial(trial._trial_id).user_attrs.get(METRICS, {}), **metrics}
         if metrics:
-            self.note(trial, {METRICS: dict(metrics)})
+            self.note(trial, {METRICS: metrics})
         if isinstance(outcome, Completed):
             outcome = self._checked(trial, outcome, metrics)
         if isinstance(outcome, Interrupted):

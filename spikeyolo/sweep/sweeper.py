@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
     from omegaconf import DictConfig
 
-    from spikeyolo.sweep.loop import Executor
     from spikeyolo.sweep.pool import LocalPool
+    from spikeyolo.sweep.settings import Settings
     from spikeyolo.sweep.space import SearchSpace
     from spikeyolo.sweep.study import SweepStudy
     from spikeyolo.sweep.tracking import SweepRun
@@ -82,37 +83,46 @@ class OptunaSweeper(Sweeper):
         settings = Settings.read(self.settings, self.config)
         folder = _sweep_folder(self.config)
         with _stopped_by_sigterm():
-            pool = self._local_pool(settings, folder)
+            pool = self._pool(settings, folder)
             try:
                 return self._run(arguments, settings, folder, pool)
             finally:
-                if pool is not None:
-                    pool.close()
+                pool.close()
 
-    def _local_pool(self, settings: Any, folder: Path) -> LocalPool | None:
-        """The pool of this machine, warming up while the rest is prepared; None where a launcher runs the trials."""
+    def _pool(self, settings: Settings, folder: Path) -> LocalPool:
+        """The workers, warming up while the rest is prepared; through a launcher each waits for a job of it."""
         from spikeyolo.sweep.devices import plan_workers
         from spikeyolo.sweep.job import pack_application
+        from spikeyolo.sweep.launched import Launching, connect_ray
         from spikeyolo.sweep.pool import LocalPool
+        from spikeyolo.sweep.storage import storage_address
 
         assert self.config is not None
         assert self.hydra_context is not None
         assert self.task_function is not None
-        if not str(self.config.hydra.launcher._target_).endswith(BASIC_LAUNCHER):
-            return None
-        slots = plan_workers(
-            devices=settings.devices, workers=settings.workers, n_jobs=settings.n_jobs, threads=settings.threads
-        )
+        launcher = str(self.config.hydra.launcher._target_)
+        launching = None
+        if launcher.endswith(BASIC_LAUNCHER):
+            slots = plan_workers(
+                devices=settings.devices, workers=settings.workers, n_jobs=settings.n_jobs, threads=settings.threads
+            )
+        else:
+            # A worker here only waits for its job; devices and threads are the launcher's to give.
+            slots = [{} for _ in range(settings.n_jobs)]
+            address = storage_address(settings.storage, folder)
+            launching = Launching(address=address, study_name=settings.study_name, pruner=settings.pruner)
+            if launcher.endswith("RayLauncher"):
+                connect_ray(self.config)
         pool = LocalPool(
             slots=slots,
-            application=pack_application(self.hydra_context, self.task_function, self.config),
+            application=pack_application(self.hydra_context, self.task_function, self.config, launching),
             preload=[*settings.preload, *(["mlflow"] if settings.mlflow else [])],
             log=folder / "workers.log",
         )
         pool.warm_up()
         return pool
 
-    def _run(self, arguments: Sequence[str], settings: Any, folder: Path, pool: LocalPool | None) -> Any:
+    def _run(self, arguments: Sequence[str], settings: Settings, folder: Path, pool: LocalPool) -> Any:
         import optuna
 
         from spikeyolo.sweep.algorithms import build_pruner, build_sampler, build_terminator
@@ -129,6 +139,7 @@ class OptunaSweeper(Sweeper):
         assert self.config is not None
         assert self.hydra_context is not None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         config, loader = self.config, self.hydra_context.config_loader
         space = read_space(settings.params, list(arguments), settings.when, loader)
         check_keys(space, loader, config)
@@ -175,28 +186,12 @@ class OptunaSweeper(Sweeper):
             )
         )
         tracking = self._open_tracking(settings, study, space)
-        executor: Executor
-        if pool is not None:
-            executor = pool
-        else:
-            from spikeyolo.sweep.launched import LaunchedExecutor
-
-            assert self.task_function is not None
-            executor = LaunchedExecutor(
-                hydra_context=self.hydra_context,
-                task_function=self.task_function,
-                config=config,
-                n_jobs=settings.n_jobs,
-                address=address,
-                study_name=settings.study_name,
-                pruner=settings.pruner,
-            )
         console = SweepConsole(
-            n_trials=study.n_trials, capacity=executor.capacity, line=lambda params: best_line(space, params)
+            n_trials=study.n_trials, capacity=pool.capacity, line=lambda params: best_line(space, params)
         )
         loop = SweepLoop(
             study=study,
-            executor=executor,
+            executor=pool,
             draw=Drawing(space, config, settings.custom_search_space),
             console=console,
             limits=Limits(
@@ -216,12 +211,11 @@ class OptunaSweeper(Sweeper):
             raise
         finally:
             console.close()
-            executor.close()
             self._conclude(settings, study, space, folder, tracking, status)
         best = study.best()
         return None if best is None else list(best.values)
 
-    def _open_tracking(self, settings: Any, study: SweepStudy, space: SearchSpace) -> SweepRun | None:
+    def _open_tracking(self, settings: Settings, study: SweepStudy, space: SearchSpace) -> SweepRun | None:
         if not settings.mlflow:
             return None
         from spikeyolo.sweep.space import describe
@@ -242,7 +236,7 @@ class OptunaSweeper(Sweeper):
 
     def _conclude(
         self,
-        settings: Any,
+        settings: Settings,
         study: SweepStudy,
         space: SearchSpace,
         folder: Path,
