@@ -32,7 +32,7 @@ class DatReader(WordReader):
                 f"{path}: holds events of type 0x{kind[0]:02X} and {kind[1]} bytes; expected CD events "
                 "(type 0x0C or 0x00, 8 bytes)"
             )
-        version = header.values.get("version", "1")
+        version = header.values.get("version", "1").removesuffix(".0")
         if version not in ("1", "2"):
             raise RecordingError(f"{path}: is of DAT version {version!r}; expected 1 or 2")
         super().__init__(path, f"dat{version}", 0, 0, data_offset=header.data_offset + 2, strict=strict)

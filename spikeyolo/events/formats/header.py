@@ -59,8 +59,10 @@ class TextHeader:
     def format_name(self) -> str:
         """EVT2, EVT21, EVT3 or what else a RAW file says it is; empty for a DAT file."""
         if "format" in self.values:
-            return self.values["format"].split(";")[0].strip().upper()
-        return "EVT" + self.values["evt"].removesuffix(".0").replace(".", "") if "evt" in self.values else ""
+            name = self.values["format"].split(";")[0].strip().upper()
+        else:
+            name = "EVT" + self.values["evt"] if "evt" in self.values else ""
+        return name.removesuffix(".0").replace(".", "")
 
     @property
     def options(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import hdf5plugin
@@ -174,12 +175,22 @@ def test_a_second_pass_over_a_reader_gives_the_same_events(tmp_path, events):
     assert [rows(part) for part in reader.batches()] == [rows(part) for part in reader.batches()]
 
 
-def test_a_file_longer_than_the_buffer_is_read_whole(tmp_path):
-    count = 200_000
+def long_recording(count=200_000):
     t = np.arange(count) // 3
     x, y = (np.arange(count) % side for side in (1280, 720))
-    events = Events(t, x.astype(np.uint16), y.astype(np.uint16), (t % 2).astype(np.uint8), 1280, 720)
-    (path := tmp_path / "a.dat").write_bytes(write_dat(events))
+    return Events(t, x.astype(np.uint16), y.astype(np.uint16), (t % 2).astype(np.uint8), 1280, 720)
+
+
+@pytest.mark.parametrize("write", [write_dat, write_evt2, write_evt3, write_evt21])
+def test_a_file_longer_than_the_buffer_is_read_whole_in_bounded_memory(tmp_path, write):
+    (path := tmp_path / "a.bits").write_bytes(write(events := long_recording()))
+    list(open_recording(path).batches(3_000))  # compiled
+    tracemalloc.start()
+    longest = max(len(batch) for batch in open_recording(path).batches(3_000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert longest == 3_000
+    assert peak < 1_000_000  # of 2,600,000 bytes of events
     _, found = read(path, 30_000)
     for name in "txyp":
         np.testing.assert_array_equal(getattr(found, name), getattr(events, name))
