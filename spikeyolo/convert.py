@@ -51,11 +51,10 @@ def run(config: DictConfig) -> None:
     Raises:
         SpikeyoloError: a key is wrong, there is nothing to convert, or a recording could not be converted.
     """
-    from spikeyolo import schema
     from spikeyolo.errors import ConfigError, RecordingError
 
-    schema.check(config)
     options = checked_options(config)
+    check_nodes(config)
     if options["info"]:
         look_at(named_places(options["source"]), options["out"])
         return
@@ -274,6 +273,30 @@ def checked_options(config: DictConfig) -> dict[str, Any]:
         except ValidationError as error:
             raise ConfigError(f"{key}: found {value!r}; {error.errors()[0]['msg'].lower()}") from error
     return options
+
+
+def check_nodes(config: DictConfig) -> None:
+    """Check the label rules and the data set's files; windows and what else training needs are left alone.
+
+    Raises:
+        ConfigError: a key is missing, unknown, of a wrong type or out of range.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
+
+    from spikeyolo import schema
+    from spikeyolo.errors import ConfigError
+
+    tree: dict[str, Any] = {}
+    try:
+        tree["labels"] = OmegaConf.to_container(config.labels, resolve=True, throw_on_missing=True)
+        if config.get("data") is not None:
+            dataset = OmegaConf.to_container(config.data.dataset, resolve=True, throw_on_missing=True)
+            tree["data"] = {"dataset": dataset}
+    except (MissingMandatoryValue, InterpolationToMissingValueError) as error:
+        key = str(error).partition("Missing mandatory value: ")[2].split()[0]
+        raise ConfigError(f"{key} must be given: add {key}=VALUE to the command line") from error
+    schema.check(OmegaConf.create(tree))
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def _local(path: Path) -> dict[str, Any]:
 
 def _remote(path: str) -> dict[str, Any]:
     try:
-        return dict(zarr.open_group(zarr_store(path, read_only=True), mode="r").attrs)
+        return dict(zarr.open_group(zarr_store(path, read_only=True), mode="r", zarr_format=3).attrs)
     except FileNotFoundError as error:
         raise RecordingError(f"{path}: no stored recording is there (expected a Zarr group of this name)") from error
     except store_errors(ValueError) as error:

@@ -68,13 +68,16 @@ class ChunkSource(Protocol):
     """The chunks of one stored array of 64-bit integers."""
 
     chunk_rows: int
+    bulk_chunks: int  # as many are worth reading at once
 
-    def read(self, chunk: int) -> Array:
-        """Decode one whole chunk; RecordingError where it is damaged."""
+    def read(self, first: int, last: int) -> list[Array]:
+        """Decode the chunks ``first`` to ``last``, each as a whole; RecordingError where one is damaged."""
 
 
 class LocalChunks:
     """Chunks in shard files on a local disk, encoded as blosc then crc32c."""
+
+    bulk_chunks = 1
 
     def __init__(
         self, recording: Path, name: str, dtype: str, *, chunk_rows: int, chunks_per_shard: int, cache: ChunkCache
@@ -115,7 +118,10 @@ class LocalChunks:
             recording, name, dtype, chunk_rows=chunk_rows, chunks_per_shard=shard_rows // chunk_rows, cache=cache
         )
 
-    def read(self, chunk: int) -> Array:
+    def read(self, first: int, last: int) -> list[Array]:
+        return [self._read(chunk) for chunk in range(first, last + 1)]
+
+    def _read(self, chunk: int) -> Array:
         shard, place = divmod(chunk, self._chunks_per_shard)
         file = f"{self._shards}{shard}"
         try:
@@ -171,22 +177,29 @@ class ZarrChunks:
 
     def __init__(self, recording: str, name: str, array: Any) -> None:
         self.chunk_rows = int(array.chunks[0])
+        self.bulk_chunks = int((array.shards or array.chunks)[0]) // self.chunk_rows
         self._recording = recording
         self._name = name
         self._array = array
 
-    def read(self, chunk: int) -> Array:
-        start = chunk * self.chunk_rows
+    def read(self, first: int, last: int) -> list[Array]:
+        size = self.chunk_rows
         try:
-            rows = np.asarray(self._array[start : start + self.chunk_rows])
+            rows = np.asarray(self._array[first * size : (last + 1) * size])
         except (ValueError, RuntimeError) as error:
-            raise self._damaged(chunk, reason(error)) from error
+            if first < last:  # find out which one it is
+                return [rows for chunk in range(first, last + 1) for rows in self.read(chunk, chunk)]
+            raise self._damaged(first, reason(error)) from error
         except store_errors() as error:
             raise RecordingError(f"{self._recording}: cannot be read ({reason(error)})") from error
-        if not len(rows) or rows[0] == rows.dtype.type(self._array.fill_value):
-            raise self._damaged(chunk, "it is absent")
         rows.flags.writeable = False
-        return rows
+        chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
+        for chunk, part in enumerate(chunks, start=first):
+            if part[0] == rows.dtype.type(self._array.fill_value):
+                raise self._damaged(chunk, "it is absent")
+        if len(chunks) != last - first + 1:
+            raise self._damaged(first + len(chunks), "it is absent")
+        return chunks
 
     def _damaged(self, chunk: int, why: str) -> RecordingError:
         return damaged(self._recording, self._name, chunk, self.chunk_rows, why)
@@ -202,33 +215,39 @@ class ChunkedRows:
 
     def __getitem__(self, row: int) -> int:
         chunk, place = divmod(row, self._source.chunk_rows)
-        return int(self._chunk(chunk)[place])
+        return int(self._chunks(chunk, chunk)[0][place])
 
     def read(self, low: int, high: int) -> Array:
         """Rows ``low`` to ``high - 1``, read-only; without a copy where they lie in one chunk."""
         size = self._source.chunk_rows
         first, last = low // size, (high - 1) // size
+        parts = self._chunks(first, last)
         if first == last:
-            return self._chunk(first)[low - first * size : high - first * size]
-        parts = [self._chunk(chunk) for chunk in range(first, last + 1)]
+            return parts[0][low - first * size : high - first * size]
         parts[0], parts[-1] = parts[0][low - first * size :], parts[-1][: high - last * size]
         rows = np.concatenate(parts)
         rows.flags.writeable = False
         return rows
 
     def decode(self, num_rows: int) -> Iterator[Array]:
-        """All rows in order, a chunk at a time, past the cache."""
+        """All rows in order, a few at a time, past the cache."""
         size = self._source.chunk_rows
-        for start in range(0, num_rows, size):
-            yield self._source.read(start // size)[: num_rows - start]
+        last = (num_rows - 1) // size
+        for first in range(0, last + 1, self._source.bulk_chunks):
+            for chunk, rows in enumerate(
+                self._source.read(first, min(first + self._source.bulk_chunks - 1, last)), start=first
+            ):
+                yield rows[: num_rows - chunk * size]
 
-    def _chunk(self, chunk: int) -> Array:
-        key = (self._key, chunk)
-        rows = self._cache.get(key)
-        if rows is None:
-            rows = self._source.read(chunk)
-            self._cache.put(key, rows)
-        return rows
+    def _chunks(self, first: int, last: int) -> list[Array]:
+        """Whole chunks, those that are not in the cache read in one go."""
+        found = [self._cache.get((self._key, chunk)) for chunk in range(first, last + 1)]
+        missing = [first + place for place, rows in enumerate(found) if rows is None]
+        if missing:
+            for chunk, rows in enumerate(self._source.read(missing[0], missing[-1]), start=missing[0]):
+                found[chunk - first] = rows
+                self._cache.put((self._key, chunk), rows)
+        return [rows for rows in found if rows is not None]
 
 
 def damaged(recording: str, name: str, chunk: int, chunk_rows: int, why: str) -> RecordingError:

@@ -82,7 +82,7 @@ def _read_column(path: Path | str, name: str, num_boxes: int) -> Array:
 
 def _read_through_zarr(path: str, name: str) -> Array:
     try:
-        array: Any = zarr.open_array(zarr_store(path, read_only=True), path=f"labels/{name}", mode="r")
+        array: Any = zarr.open_array(zarr_store(path, read_only=True), path=f"labels/{name}", mode="r", zarr_format=3)
         return np.asarray(array[...])
     except store_errors(ValueError, RuntimeError, KeyError) as error:
         raise RecordingError(f"{path}: its label column {name!r} cannot be read ({reason(error)})") from error

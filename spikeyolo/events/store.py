@@ -214,7 +214,7 @@ class Recording:
 
     def _zarr_array(self, name: str) -> Any:
         try:
-            return zarr.open_array(zarr_store(self.path, read_only=True), path=name, mode="r")
+            return zarr.open_array(zarr_store(self.path, read_only=True), path=name, mode="r", zarr_format=3)
         except store_errors(ValueError, KeyError) as error:
             raise RecordingError(f"{self.path}: its array {name!r} cannot be opened ({reason(error)})") from error
 

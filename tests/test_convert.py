@@ -1,0 +1,144 @@
+"""``python -m spikeyolo.convert``: from a user's words to stored recordings, or to one clear line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+from spikeyolo.convert import run
+from spikeyolo.entry import config_directory
+from spikeyolo.errors import ConfigError, RecordingError
+from spikeyolo.events.manifest import ConvertedSet, read_manifest
+from spikeyolo.events.store import Recording
+
+BOX = [("t", "<i8"), ("x", "<f4"), ("y", "<f4"), ("w", "<f4"), ("h", "<f4"), ("class_id", "<u4")]
+
+
+def write_recording(folder: Path, name: str, *, labels: bool = True, seed: int = 0) -> None:
+    """A recording in eTraM's layout."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    with h5py.File(folder / f"{name}.h5", "w") as file:
+        group = file.create_group("events")
+        group["t"] = np.sort(rng.integers(0, 100_000, 3000))
+        group["x"] = rng.integers(0, 64, 3000).astype(np.uint16)
+        group["y"] = rng.integers(0, 48, 3000).astype(np.uint16)
+        group["p"] = rng.integers(0, 2, 3000).astype(np.uint8)
+        group["width"], group["height"] = 64, 48
+    if labels:
+        np.save(folder / f"{name}_bbox.npy", np.array([(t, 5, 6, 20, 10, 1) for t in (40_000, 80_000)], BOX))
+
+
+def configured(*overrides: str | Path) -> None:
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        run(compose("convert", [str(override) for override in overrides]))
+
+
+def command(folder: Path, overrides: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "spikeyolo.convert", *overrides, f"hydra.run.dir={folder}/run"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=Path(__file__).parents[1],
+    )
+
+
+def test_a_folder_is_converted_shown_and_verified_when_started_again(tmp_path: Path) -> None:
+    write_recording(tmp_path / "raw", "a")
+    write_recording(tmp_path / "raw" / "deep", "b", labels=False)
+    overrides = [f"source={tmp_path}/raw", f"out={tmp_path}/out", "classes=[bus,car]", "workers=1"]
+    first = command(tmp_path, overrides)
+    assert first.returncode == 0, first.stderr
+    assert "converted" in first.stdout
+    assert "3,000" in first.stdout
+    entries = read_manifest(tmp_path / "out")
+    assert sorted(entries) == ["a.zarr", "deep/b.zarr"]
+    assert (tmp_path / "out" / "a.png").read_bytes().startswith(b"\x89PNG")
+    recording = Recording.open(tmp_path / "out" / "a.zarr")
+    assert (recording.classes, list(recording.boxes.class_id)) == (("bus", "car"), [1, 1])
+    second = command(tmp_path, overrides)
+    assert second.returncode == 0
+    assert second.stdout.count("verified") == 2
+    assert read_manifest(tmp_path / "out") == entries
+
+
+def test_a_failure_is_one_line_and_exit_code_two(tmp_path: Path) -> None:
+    write_recording(tmp_path / "raw", "a", labels=False)
+    (tmp_path / "raw" / "b.raw").write_bytes(b"% evt 3.0\n% end\nx")
+    result = command(tmp_path, [f"source={tmp_path}/raw", f"out={tmp_path}/out", "workers=1"])
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith("error: 1 of 2 recordings failed; the first: ")
+    assert "Traceback" not in result.stderr
+    assert list(read_manifest(tmp_path / "out")) == ["a.zarr"]
+
+
+def test_etram_is_converted_split_by_split_and_found_again_by_its_manifest(tmp_path: Path) -> None:
+    write_recording(tmp_path / "set" / "train_h5_1", "a")
+    write_recording(tmp_path / "set" / "val_h5_1", "a", seed=1)
+    configured("data=etram", f"data.root={tmp_path}/set", f"out={tmp_path}/out", "workers=1", "previews=0")
+    entries = json.loads((tmp_path / "out" / "manifest.json").read_text())["recordings"]
+    assert {name: entry["split"] for name, entry in entries.items()} == {
+        "train_h5_1/a.zarr": "train",
+        "val_h5_1/a.zarr": "val",
+    }
+    classes = entries["train_h5_1/a.zarr"]["classes"]
+    (place,) = ConvertedSet(root=str(tmp_path / "out"), classes=classes).recordings("val")
+    assert Recording.open(place).num_events == 3000
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["out=x"], "give either source=PATH or data=NAME: found neither"),
+        (["source=x", "data=synthetic", "out=x"], "found both"),
+        (["source=gone/*.dat", "out=x"], r"gone/\*\.dat: no such recording; expected a file, a folder or a glob"),
+        (["source=x"], "out must be given"),
+        (["source=x", "out=x", "workers=0"], "workers: found 0"),
+        (["source=x", "out=x", "strict=maybe"], "strict: found 'maybe'"),
+        (["source=x", "out=x", "splits=[test]"], r"splits: found \['test'\]"),
+        (["source=x", "out=x", "labels.min_side_px=-1"], "labels.min_side_px: found -1"),
+        (["data=etram", "out=x"], "data.root must be given"),
+        (["data=etram", "out=x", "data.root=gone"], "gone: no such folder; expected one that holds train"),
+        (["info=true"], "source must be given with info=true"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(overrides: list[str], message: str) -> None:
+    with pytest.raises((ConfigError, RecordingError), match=message):
+        configured(*overrides)
+
+
+def test_boxes_without_a_class_list_are_refused(tmp_path: Path) -> None:
+    write_recording(tmp_path, "a")
+    with pytest.raises(ConfigError, match=r"classes must be given, because .*a_bbox\.npy holds boxes"):
+        configured(f"source={tmp_path}/a.h5", f"out={tmp_path}/out")
+
+
+def test_two_files_of_one_name_are_both_named(tmp_path: Path) -> None:
+    write_recording(tmp_path / "one", "a", labels=False)
+    write_recording(tmp_path / "two", "a", labels=False)
+    with pytest.raises(RecordingError, match=r"two/a\.h5 and .*one/a\.h5 are two recordings of the name 'a'"):
+        configured(f"source={tmp_path}/*/a.h5", f"out={tmp_path}/out")
+    configured(f"source={tmp_path}", f"out={tmp_path}/out", "previews=0", "workers=1")
+    assert sorted(read_manifest(tmp_path / "out")) == ["one/a.zarr", "two/a.zarr"]
+
+
+def test_info_prints_what_files_and_stored_recordings_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_recording(tmp_path / "raw", "a", labels=False)
+    configured(f"source={tmp_path}/raw", "info=true")
+    assert "3,000" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+    configured(f"source={tmp_path}/raw", f"out={tmp_path}/out", "previews=0", "workers=1")
+    capsys.readouterr()
+    configured(f"source={tmp_path}/out", f"out={tmp_path}/pictures", "info=true")
+    assert "stored" in capsys.readouterr().out
+    assert (tmp_path / "pictures" / "a.png").is_file()
