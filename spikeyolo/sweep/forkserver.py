@@ -7,10 +7,10 @@ worker will talk over. When the controller dies, its end of the line closes, and
 from __future__ import annotations
 
 import array
+import atexit
 import contextlib
 import ctypes
 import importlib
-import json
 import os
 import pickle
 import select
@@ -18,6 +18,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,7 @@ __all__ = ["receive", "send", "serve"]
 
 HEADER = struct.Struct("!I")
 PR_SET_PDEATHSIG = 1
+EXIT_LIMIT_S = 5.0
 
 
 def send(line: socket.socket, message: object, descriptors: tuple[int, ...] = ()) -> None:
@@ -171,20 +173,16 @@ def _become_worker(
 
 
 def _leave(code: int) -> None:
-    """What a normal exit of the interpreter does, in this process only."""
-    import atexit
-    from multiprocessing import util
-
+    """What a normal exit of the interpreter does, in this process only, and not for longer than a few seconds: what the
+    trial left running ends with its process group."""
+    watchdog = threading.Timer(EXIT_LIMIT_S, os._exit, (code,))
+    watchdog.daemon = True
+    watchdog.start()
     with contextlib.suppress(Exception):
-        util._exit_function()  # type: ignore[attr-defined]
+        threading._shutdown()  # type: ignore[attr-defined]
     with contextlib.suppress(Exception):
         atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
     os._exit(code)
-
-
-if __name__ == "__main__":
-    sys.path[:] = json.loads(sys.argv[2])
-    serve(int(sys.argv[1]))

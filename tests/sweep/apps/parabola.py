@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -28,10 +29,12 @@ def main(config: DictConfig) -> object:
             os.kill(os.getpid(), signal.SIGSEGV)
         if config.chosen == "exit":
             os._exit(3)
+        if config.chosen == "leave":
+            sys.exit(5)
         if config.chosen == "kill" and not (folder.parent / f"killed-{config.x}").exists():
             (folder.parent / f"killed-{config.x}").touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        if config.chosen == "nan":
+        if config.chosen == "not_a_number":
             return float("nan")
         if config.chosen == "none":
             return None

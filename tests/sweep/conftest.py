@@ -1,0 +1,101 @@
+"""Small real sweeps, run as a user runs them: a Hydra application in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+APPS = Path(__file__).parent / "apps"
+REPOSITORY = Path(__file__).resolve().parents[2]
+LIMIT_S = 90
+
+
+@dataclass
+class Sweep:
+    """One sweep's folder and the command that runs it."""
+
+    folder: Path
+    app: str = "parabola.py"
+    environment: dict[str, str] = field(default_factory=dict)
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        environment = {
+            **os.environ,
+            "SWEEP_DIR": str(self.folder),
+            "PYTHONPATH": str(REPOSITORY),
+            "OMP_NUM_THREADS": "1",
+            **self.environment,
+        }
+        process = subprocess.Popen(
+            [sys.executable, str(APPS / self.app), "-m", *arguments],
+            cwd=self.folder.parent,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """Run to the end; returns what it printed."""
+        output, _ = self.start(*arguments).communicate(timeout=LIMIT_S)
+        assert self.processes[-1].returncode == code, output
+        return output
+
+    @property
+    def study(self) -> optuna.Study:
+        storage = JournalStorage(JournalFileBackend(str(self.folder / "study.journal")))
+        return optuna.load_study(study_name="parabola", storage=storage)
+
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        if not (self.folder / "study.journal").exists():
+            return []
+        try:
+            return [t for t in self.study.get_trials() if not states or t.state in states]
+        except KeyError:  # the study is not there yet
+            return []
+
+    def wait_for(self, condition: Callable[[], bool], limit_s: float = 30.0) -> None:
+        deadline = time.monotonic() + limit_s
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.05)
+
+    def worker_pids(self) -> list[int]:
+        """Processes of trials that have begun, dead ones too."""
+        return [
+            int(line.split()[0]) for path in self.folder.glob("*/starts.txt") for line in path.read_text().splitlines()
+        ]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Iterator[Sweep]:
+    made = Sweep(tmp_path / "sweep")
+    yield made
+    for process in made.processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
