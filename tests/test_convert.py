@@ -12,10 +12,12 @@ import h5py
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 
-from spikeyolo.convert import run
+from spikeyolo.convert import check_nodes, run
 from spikeyolo.entry import config_directory
 from spikeyolo.errors import ConfigError, RecordingError
+from spikeyolo.events.datasets import DSEC_VAL_SEQUENCES, ETRAM_GROUPS
 from spikeyolo.events.manifest import ConvertedSet, read_manifest
 from spikeyolo.events.store import Recording
 
@@ -142,3 +144,18 @@ def test_info_prints_what_files_and_stored_recordings_hold(tmp_path: Path, capsy
     configured(f"source={tmp_path}/out", f"out={tmp_path}/pictures", "info=true")
     assert "stored" in capsys.readouterr().out
     assert (tmp_path / "pictures" / "a.png").is_file()
+
+
+@pytest.mark.parametrize("name", ["etram", "etram3", "gen1", "mpx1", "dsec"])
+def test_each_data_set_of_the_configuration_brings_the_rules_its_class_has(name: str, tmp_path: Path) -> None:
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        config = compose("convert", [f"data={name}", f"data.root={tmp_path}"])
+    check_nodes(config)
+    dataset = instantiate(config.data.dataset, _convert_="all")
+    assert tuple(config.data.classes) == dataset.classes
+    if name != "etram3":
+        assert dataset.rules == {"train": dataset.default_train, "val": dataset.default_val}
+    else:
+        assert dataset.rules["val"].class_map == ETRAM_GROUPS
+    if name == "dsec":
+        assert dataset.val_sequences == DSEC_VAL_SEQUENCES
