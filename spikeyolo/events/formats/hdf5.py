@@ -2,6 +2,7 @@
 
 Layouts: https://dsec.ifi.uzh.ch/data-format/ (DSEC); https://docs.prophesee.ai/stable/data/file_formats/hdf5.html
 (Prophesee); eTraM and Gen1 conversions keep ``events/{x,y,p,t}`` with ``width`` and ``height`` beside them.
+HDF5 refuses a file that is cut off, so such a one is an error, strict or not; a damaged chunk leaves the events before.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def open_hdf5(path: Path, *, strict: bool, size: tuple[int, int] | None) -> Chec
         RecordingError: HDF5 refuses the file (damaged or truncated), or no known layout is in it.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             if isinstance(file.get("CD/events"), h5py.Dataset):
                 return RecordReader(path, file, strict=strict, size=size)
             group = file.get("events")
@@ -83,8 +84,12 @@ class RecordReader(CheckedReader):
         super().__init__(path, "hdf5-prophesee", 0, 0, strict=strict)
         dataset = file["CD/events"]
         names = dataset.dtype.names or ()
-        if len(dataset.shape) != 1 or not set("xypt") <= set(names):
-            raise RecordingError(f"{path}: CD/events has type {dataset.dtype}; expected records of x, y, p and t")
+        if (
+            len(dataset.shape) != 1
+            or not set("xypt") <= set(names)
+            or any(dataset.dtype[name].kind not in "iub" for name in "xypt")
+        ):
+            raise RecordingError(f"{path}: CD/events has type {dataset.dtype}; expected records of integers x, y, p, t")
         _require_stored(path, dataset)
         self._ecf = _require_filters(path, dataset)
         self.width, self.height = _find_size(file, ("", "CD", "CD/events")) or size or self.guess_size()
@@ -127,7 +132,7 @@ class RecordReader(CheckedReader):
 
 def _reopened(path: Path) -> Any:
     try:
-        return h5py.File(path, "r")
+        return h5py.File(path, "r", locking=False)
     except OSError as error:
         raise RecordingError(f"{path}: HDF5 cannot read it ({_first_line(error)}); expected a whole file") from error
 

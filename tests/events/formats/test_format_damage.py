@@ -259,6 +259,30 @@ def test_an_hdf5_file_that_claims_endless_rows_is_refused(tmp_path):
         open_recording(path)
 
 
+@pytest.mark.parametrize("name", ["t", "x", "p"])
+def test_hdf5_events_that_are_no_integers_are_refused(tmp_path, name):
+    kind = np.dtype([(column, "<f4" if column == name else "<i4") for column in "xypt"])
+    with h5py.File(records := tmp_path / "records.h5", "w") as file:
+        file["CD/events"] = np.zeros(5, kind)
+    with h5py.File(columns := tmp_path / "columns.h5", "w") as file:
+        for column in "xypt":
+            file[f"events/{column}"] = np.zeros(5, kind[column])
+    for path in (records, columns):
+        with pytest.raises(RecordingError, match="expected .*integers"):
+            open_recording(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "bad", "line"), [("x", -1, "x=-1"), ("y", 70_000, "y=70000"), ("p", 3, "polarities 0 to 3")]
+)
+def test_hdf5_values_that_would_wrap_in_our_columns_are_named(tmp_path, column, bad, line):
+    with h5py.File(path := tmp_path / "a.h5", "w") as file:
+        for name in "xypt":
+            file[f"events/{name}"] = np.array([0, bad if name == column else 0], np.int32)
+    with pytest.raises(RecordingError, match=line):
+        list(open_recording(path).batches())
+
+
 def evt3_words(*words):
     return raw_header("EVT3", some_events()) + struct.pack(f"<{len(words)}H", *words)
 
