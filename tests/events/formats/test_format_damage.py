@@ -268,7 +268,7 @@ def test_hdf5_events_that_are_no_integers_are_refused(tmp_path, name):
         for column in "xypt":
             file[f"events/{column}"] = np.zeros(5, kind[column])
     for path in (records, columns):
-        with pytest.raises(RecordingError, match="expected .*integers"):
+        with pytest.raises(RecordingError, match=r"expected .*integers"):
             open_recording(path)
 
 
