@@ -5,6 +5,7 @@ for it, so the next trial starts as soon as one is done, whatever the launcher d
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -81,8 +82,7 @@ def connect_ray(config: DictConfig) -> None:
 
     if OmegaConf.select(config, "hydra.launcher.ray.init.address") is not None:
         return
-    import ray
-
+    ray = importlib.import_module("ray")
     init = OmegaConf.to_container(config.hydra.launcher.ray.init, resolve=True)
     assert isinstance(init, dict)
     context = ray.init(**{str(key): value for key, value in init.items()})

@@ -17,6 +17,7 @@ from spikeyolo.sweep.console import SweepConsole
 from spikeyolo.sweep.job import Order
 from spikeyolo.sweep.outcome import Completed, Ended, Failed, Interrupted, Outcome, Pruned, Report, Started
 from spikeyolo.sweep.pool import Event, PruneAsked
+from spikeyolo.sweep.storage import StorageAwayError
 from spikeyolo.sweep.study import FOLDER, RUN_ID, SweepStudy
 from spikeyolo.sweep.tracking import SweepRun
 
@@ -119,7 +120,7 @@ class SweepLoop:
                     self._handle(event)
                 self._check_failures()
         except BaseException as error:
-            self._stop(put_back=not isinstance(error, SweepError) or "storage" not in str(error))
+            self._stop(put_back=not isinstance(error, StorageAwayError))
             raise
         if self._stop_reason:
             self._console.say(self._stop_reason)
@@ -173,12 +174,15 @@ class SweepLoop:
         outcome: Outcome = event.outcome
         folder = self._folders.get(trial.number, "")
         retried = isinstance(outcome, Failed) and outcome.crashed and self.study.retry(trial)
-        if event.run_id is not None:
-            self.study.note(trial, {RUN_ID: event.run_id})
+        run_id = event.run_id
+        if self._tracking is not None and (not event.logged or isinstance(outcome, Failed)):
+            run_id = self._tracking.complete_trial(
+                run_id, number=trial.number, params=trial.params, state=_state(outcome), logged=event.logged
+            )
+        if run_id is not None:
+            self.study.note(trial, {RUN_ID: run_id})
         outcome = self.study.finish(trial, outcome, event.metrics)
         del self._trials[trial.number]
-        if self._tracking is not None and event.run_id is not None and not event.logged:
-            self._tracking.close_trial(event.run_id, _state(outcome))
         if isinstance(outcome, Failed) and not retried:
             self._failed.append((trial.number, outcome.message))
         if isinstance(outcome, Pruned) and folder and not self._keep_pruned:

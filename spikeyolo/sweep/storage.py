@@ -25,11 +25,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from spikeyolo.errors import SweepError
 
-__all__ = ["open_storage", "patiently", "storage_address", "study_lock"]
+__all__ = ["StorageAwayError", "open_storage", "patiently", "storage_address", "study_lock"]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 STORAGE_ERRORS: tuple[type[Exception], ...] = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError)
+
+
+class StorageAwayError(SweepError):
+    """The storage went away and did not come back in time; nothing can be told to it."""
 
 
 class FileLock(BaseJournalFileLock):
@@ -158,6 +162,8 @@ def _hide_password(text: str) -> str:
 
 
 def _brief(error: BaseException) -> str:
+    if isinstance(error, optuna.exceptions.StorageInternalError) and error.__cause__ is not None:
+        error = error.__cause__  # Optuna's own text guesses at the data
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
@@ -165,7 +171,7 @@ def patiently(action: Callable[[], T], *, patience_s: float, what: str) -> T:
     """Do something with the storage; while it is away, try again until ``patience_s`` seconds are over.
 
     Raises:
-        SweepError: the storage stayed away.
+        StorageAwayError: the storage stayed away.
     """
     deadline = time.monotonic() + patience_s
     pause_s = 0.2
@@ -174,7 +180,7 @@ def patiently(action: Callable[[], T], *, patience_s: float, what: str) -> T:
             return action()
         except storage_errors() as error:
             if time.monotonic() + pause_s > deadline:
-                raise SweepError(
+                raise StorageAwayError(
                     f"the storage went away while {what} and stayed away for {patience_s:.0f} s: {_brief(error)}; "
                     "the same command resumes the sweep when it is back"
                 ) from error

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import optuna
-from optuna.distributions import check_distribution_compatibility, distribution_to_json, json_to_distribution
+from optuna.distributions import distribution_to_json
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
@@ -23,10 +23,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from spikeyolo.errors import SweepError
 from spikeyolo.sweep.algorithms import prepare_pruner
+from spikeyolo.sweep.changes import list_changes
 from spikeyolo.sweep.constraints import Constraint
 from spikeyolo.sweep.outcome import Completed, Failed, Interrupted, Outcome, Pruned
 from spikeyolo.sweep.ownership import OWNER, Ownership
-from spikeyolo.sweep.space import SearchSpace, describe
+from spikeyolo.sweep.space import SearchSpace
 from spikeyolo.sweep.storage import patiently, study_lock
 
 __all__ = ["Counts", "SweepStudy"]
@@ -123,37 +124,19 @@ class SweepStudy:
         Raises:
             SweepError: a change that Optuna cannot follow (other choices, another type, log against linear).
         """
-        stored: Mapping[str, str] = self.study.user_attrs.get(SPACE, {})
+        stored: Mapping[str, str] = self._persist(lambda: self.study.user_attrs.get(SPACE, {}), "reading the space")
+        changes = list_changes(stored, space.distributions, self.study.study_name)
         now = {name: distribution_to_json(d) for name, d in space.distributions.items()}
-        changes, impossible = [], []
-        if stored:
-            changes += [f"{name} is new" for name in now.keys() - stored.keys()]
-            changes += [f"{name} is gone" for name in stored.keys() - now.keys()]
-        for name in sorted(stored.keys() & now.keys()):
-            old, new = json_to_distribution(stored[name]), space.distributions[name]
-            if old == new:
-                continue
-            change = f"{name} was {describe(old)}, is now {describe(new)}"
-            try:
-                check_distribution_compatibility(old, new)
-                changes.append(change)
-            except ValueError:
-                impossible.append(change)
-        if impossible:
-            raise SweepError(
-                f"study {self.study.study_name}: {'; '.join(impossible)}; Optuna cannot go on with that, "
-                "so choose another study_name or folder"
-            )
         if now != stored:
             self._persist(lambda: self.study.set_user_attr(SPACE, now), "writing the space")
-        return sorted(changes)
+        return changes
 
     def enqueue(self, points: Sequence[Mapping[str, Any]]) -> None:
         """Line up starting points that the study does not have yet, as far as the budget goes."""
 
         def locked() -> None:
             with study_lock(self._raw_storage, self.study.study_name, self._folder):
-                counts = self.counts()
+                counts = self.counts(self._all())
                 room = self.n_trials - counts.finished - counts.running - counts.waiting
                 for point in points[: max(0, room)]:
                     self.study.enqueue_trial(dict(point), skip_if_exists=True)
@@ -178,9 +161,9 @@ class SweepStudy:
 
         def locked() -> Trial | None:
             with study_lock(self._raw_storage, self.study.study_name, self._folder):
-                trials = self.trials()
+                trials = self._all()
                 if self._recover(trials):
-                    trials = self.trials()
+                    trials = self._all()
                 counts = self.counts(trials)
                 if counts.running + counts.finished >= self.n_trials or self.exhausted:
                     return None
@@ -196,7 +179,7 @@ class SweepStudy:
 
         def locked() -> int:
             with study_lock(self._raw_storage, self.study.study_name, self._folder):
-                return self._recover(self.trials())
+                return self._recover(self._all())
 
         return self._persist(locked, "looking for lost trials")
 
@@ -237,7 +220,7 @@ class SweepStudy:
 
     def report(self, trial: Trial, value: float, step: int) -> None:
         """Store an intermediate value; of a step that was reported before (a resumed trial), the first stays."""
-        if step not in self._storage.get_trial(trial._trial_id).intermediate_values:
+        if step not in self._stored(trial).intermediate_values:
             self._persist(partial(trial.report, value, step), "reporting")
 
     def should_prune(self, trial: Trial) -> bool:
@@ -247,7 +230,7 @@ class SweepStudy:
     def finish(self, trial: Trial, outcome: Outcome, metrics: Mapping[str, float]) -> Outcome:
         """Tell the study how a trial ended; returns the outcome as it counts (a number that is none fails)."""
         # A launched trial has written its metrics itself.
-        metrics = {**self._storage.get_trial(trial._trial_id).user_attrs.get(METRICS, {}), **metrics}
+        metrics = {**self._stored(trial).user_attrs.get(METRICS, {}), **metrics}
         if metrics:
             self.note(trial, {METRICS: metrics})
         if isinstance(outcome, Completed):
@@ -266,7 +249,7 @@ class SweepStudy:
 
     def retry(self, trial: Trial) -> bool:
         """Line up the same parameters again after a crash, if retries are left; call before telling the failure."""
-        frozen = self._storage.get_trial(trial._trial_id)
+        frozen = self._stored(trial)
         attempt = int(frozen.user_attrs.get(ATTEMPT, 0)) + 1
         if attempt > self.retries:
             return False
@@ -310,11 +293,18 @@ class SweepStudy:
     def _persist(self, action: Callable[[], T], what: str) -> T:
         return patiently(action, patience_s=self.patience_s, what=what)
 
+    def _stored(self, trial: Trial) -> FrozenTrial:
+        return self._persist(partial(self._storage.get_trial, trial._trial_id), "reading a trial")
+
     def trials(self) -> list[FrozenTrial]:
         """All trials as stored; not copies, so not to be changed."""
+        return self._persist(self._all, "reading the study")
+
+    def _all(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
     def counts(self, trials: Sequence[FrozenTrial] | None = None) -> Counts:
+        """How many trials are in which state."""
         trials = self.trials() if trials is None else trials
         retried = {t.user_attrs[RETRY_OF] for t in trials if RETRY_OF in t.user_attrs}
         found = dict.fromkeys(TrialState, 0)
@@ -336,7 +326,11 @@ class SweepStudy:
 
     def front(self) -> list[FrozenTrial]:
         """The Pareto front; of one objective, its best trial."""
-        try:
-            return list(self.study.best_trials) if len(self.study.directions) > 1 else [self.study.best_trial]
-        except ValueError:
-            return []
+
+        def front() -> list[FrozenTrial]:
+            try:
+                return list(self.study.best_trials) if len(self.study.directions) > 1 else [self.study.best_trial]
+            except ValueError:
+                return []
+
+        return self._persist(front, "reading the best trials")

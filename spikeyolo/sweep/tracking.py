@@ -87,15 +87,38 @@ class SweepRun:
             "experiment_id": self.experiment_id,
         }
 
-    def close_trial(self, run_id: str, state: str) -> None:
-        """End the run of a trial whose process could not: it was killed."""
-        self._client.set_tag(run_id, "trial.state", state)
-        self._client.set_terminated(run_id, STATUS.get(state, "FAILED"))
+    def complete_trial(
+        self, run_id: str | None, *, number: int, params: Mapping[str, Any], state: str, logged: bool
+    ) -> str | None:
+        """Write what a trial's process could not: all of it where it was killed, its state where the sweep judges
+        otherwise; returns the run's id."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if not logged:
+                run_id = log_trial(self.for_trials, run_id=run_id, number=number, params=params, state=state)
+            if run_id is not None:
+                self._client.set_tag(run_id, "trial.state", state)
+                if self._client.get_run(run_id).info.status == "RUNNING":
+                    self._client.set_terminated(run_id, STATUS[state])
+        except (MlflowException, OSError) as error:
+            logger.warning("trial %d could not be written to MLflow: %s", number, _brief(error))
+        return run_id
 
     def close(
         self, *, metrics: Mapping[str, float], tags: Mapping[str, str], best: Iterable[str], folder: Path, status: str
     ) -> None:
         """End the parent run with the best found, its children tagged, and the sweep's files as artifacts."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._close(metrics, tags, best, folder, status)
+        except (MlflowException, OSError) as error:
+            logger.warning("the sweep could not be written to MLflow: %s", _brief(error))
+
+    def _close(
+        self, metrics: Mapping[str, float], tags: Mapping[str, str], best: Iterable[str], folder: Path, status: str
+    ) -> None:
         for child in self._client.search_runs([self.experiment_id], f"tags.`{PARENT}` = '{self.run_id}'"):
             if child.data.tags.get("trial.best") == "true":
                 self._client.delete_tag(child.info.run_id, "trial.best")

@@ -1,0 +1,44 @@
+"""What changed between the space a study was begun with and the one it is resumed with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from optuna.distributions import BaseDistribution, check_distribution_compatibility, json_to_distribution
+
+from spikeyolo.errors import SweepError
+from spikeyolo.sweep.space import describe
+
+__all__ = ["list_changes"]
+
+
+def list_changes(stored: Mapping[str, str], now: Mapping[str, BaseDistribution], study_name: str) -> list[str]:
+    """The changes in words, where Optuna can follow them.
+
+    Args:
+        stored: parameter → distribution as Optuna's JSON; empty for a study that has no space yet.
+
+    Raises:
+        SweepError: a change that Optuna cannot follow (other choices, another type, log against linear).
+    """
+    if not stored:
+        return []
+    changes = [f"{name} is new" for name in now.keys() - stored.keys()]
+    changes += [f"{name} is gone" for name in stored.keys() - now.keys()]
+    impossible = []
+    for name in sorted(stored.keys() & now.keys()):
+        old, new = json_to_distribution(stored[name]), now[name]
+        if old == new:
+            continue
+        change = f"{name} was {describe(old)}, is now {describe(new)}"
+        try:
+            check_distribution_compatibility(old, new)
+            changes.append(change)
+        except ValueError:
+            impossible.append(change)
+    if impossible:
+        raise SweepError(
+            f"study {study_name}: {'; '.join(impossible)}; Optuna cannot go on with that, "
+            "so choose another study_name or folder"
+        )
+    return sorted(changes)
