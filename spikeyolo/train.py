@@ -13,7 +13,8 @@ from spikeyolo import entry
 
 if TYPE_CHECKING:
     from spikeyolo.engine.evaluator import DetectionEvaluator
-    from spikeyolo.engine.trainer import Task, Trainer
+    from spikeyolo.engine.task import Task
+    from spikeyolo.engine.trainer import Trainer
 
 log = logging.getLogger("spikeyolo")
 
@@ -40,7 +41,7 @@ def run(config: DictConfig) -> float:
     schema.check(config)
     import torch
 
-    from spikeyolo.engine.trainer import Pruned, Stopped, Task
+    from spikeyolo.engine.task import Pruned, Stopped, Task
     from spikeyolo.report.console import Console
     from spikeyolo.report.environment import run_tags
     from spikeyolo.sweep.trial import TrialPruned, current_trial

@@ -8,11 +8,13 @@ checkpoints/last/
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,26 +29,55 @@ FORMAT_VERSION = 1
 
 
 def save(folder: Path, *, weights: nn.Module, training: Mapping[str, Any] | None, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint beside ``folder`` and put it in its place, so that a reader never meets half of one."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        tensors = {name: value.detach().cpu().contiguous() for name, value in weights.state_dict().items()}
+    """Write a checkpoint beside ``folder`` and put it in its place, so that a reader never meets half of one.
+
+    Raises:
+        CheckpointError: it cannot be written (a full disk); the checkpoint that was there is kept.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.state_dict().items()}
+    text = json.dumps({"format_version": FORMAT_VERSION, **state}, indent=2, allow_nan=True)
+    with _replacing(folder) as partial:
+        partial.mkdir()
         save_file(tensors, partial / "weights.safetensors")
         if training is not None:
-            torch.save(dict(training), partial / "training.pt")
-        text = json.dumps({"format_version": FORMAT_VERSION, **state}, indent=2, allow_nan=True)
+            buffer = io.BytesIO()  # written to a full disk by torch itself, this ends in an error without a reason
+            torch.save(dict(training), buffer)
+            (partial / "training.pt").write_bytes(buffer.getbuffer())
         (partial / "state.json").write_text(text + "\n")
-        replaced = folder.with_name(f"{folder.name}.replaced-{os.getpid()}")
+
+
+def copy(source: Path, folder: Path) -> None:
+    """Copy a checkpoint to ``folder``, whole or not at all.
+
+    Raises:
+        CheckpointError: it cannot be read or written.
+    """
+    if source.resolve() == folder.resolve():
+        return
+    with _replacing(folder) as partial:
+        shutil.copytree(source, partial)
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A place beside ``folder`` to write to, which takes its place at the end."""
+    partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
+    replaced = folder.with_name(f"{folder.name}.replaced-{os.getpid()}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        yield partial
         if folder.exists():
             folder.rename(replaced)
         partial.rename(folder)
-        shutil.rmtree(replaced, ignore_errors=True)
-    except BaseException:
+    except (OSError, shutil.Error, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise CheckpointError(f"{folder}: the checkpoint cannot be written ({reason})") from error
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise
+        if replaced.exists() and not folder.exists():
+            replaced.rename(folder)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def read_state(folder: Path) -> dict[str, Any]:

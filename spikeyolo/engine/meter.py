@@ -53,8 +53,8 @@ class LossMeter:
         if bad:
             first = min(bad, key=lambda name: bad[name])  # of terms equally early, the one computed first
             raise TrainingError(
-                f"loss term '{first}' is not finite at step {bad[first]}; training stopped, the last good checkpoint "
-                "is kept (a smaller optimizer.lr or trainer.clip_gradient usually helps)"
+                f"loss term '{first}' is not finite at step {bad[first]}; training stopped (a smaller "
+                "optimizer.lr or trainer.clip_gradient usually helps)"
             )
 
     def means(self) -> dict[str, float]:

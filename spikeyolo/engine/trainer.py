@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import math
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Interval
@@ -16,76 +16,16 @@ from torch import Tensor, nn
 
 from spikeyolo.engine import checkpoint
 from spikeyolo.engine.average import WeightAverage
+from spikeyolo.engine.budget import Clock, TimeBudget
 from spikeyolo.engine.device import Precision, choose_device
-from spikeyolo.engine.hooks import Console, Evaluator, Logger, Pruner
 from spikeyolo.engine.interrupt import StopRequested, StopWatch
 from spikeyolo.engine.meter import LossMeter
-from spikeyolo.engine.optimizer import OptimizerFactory
+from spikeyolo.engine.position import Position, read_position
 from spikeyolo.engine.record import write_metrics, write_rows
-from spikeyolo.engine.schedule import Schedule
-from spikeyolo.errors import CheckpointError
-from spikeyolo.loss.detection import DetectionLoss
-from spikeyolo.windows.loader import WindowLoader
+from spikeyolo.engine.task import Pruned, Stopped, Task
+from spikeyolo.errors import ConfigError, TrainingError
 
 log = logging.getLogger(__name__)
-
-
-class Stopped(Exception):  # noqa: N818 -- an outcome, not an error
-    """Training ended before its time; ``checkpoint`` is where it can go on."""
-
-    def __init__(self, reason: str, checkpoint: Path) -> None:
-        super().__init__(f"{reason}; saved {checkpoint}")
-        self.checkpoint = checkpoint
-
-
-class Pruned(Exception):  # noqa: N818 -- an outcome, not an error
-    """The sweep gave this run up."""
-
-
-@dataclass
-class Position:
-    """Where a run stands; part of every checkpoint."""
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    elapsed_s: float = 0.0
-    best_epoch: int = -1
-    best: float = float("-inf")
-    history: list[dict[str, float]] = field(default_factory=list)
-    meter: dict[str, float] | None = None
-
-
-@dataclass(frozen=True)
-class Task:
-    """Everything one call of :meth:`Trainer.fit` works on.
-
-    Attributes:
-        detector: the network, on any device.
-        loss, optimizer, schedule: what is minimised and how.
-        train, val: loaders.
-        evaluator, logger, console: see ``engine/hooks.py``.
-        folder: the run's folder; checkpoints and metrics go there.
-        description: what ``state.json`` says of the model (its configuration, classes, …).
-        pruner: the sweep's, or None.
-    """
-
-    detector: nn.Module
-    loss: DetectionLoss
-    optimizer: OptimizerFactory
-    schedule: Schedule
-    train: WindowLoader
-    val: WindowLoader
-    evaluator: Evaluator
-    logger: Logger
-    console: Console
-    folder: Path
-    description: Mapping[str, Any]
-    pruner: Pruner | None = None
-
-
-class Clock(Protocol):
-    def __call__(self) -> float: ...
 
 
 class Trainer:
@@ -136,8 +76,9 @@ class Trainer:
         Raises:
             Stopped: the user asked to stop; a checkpoint was saved.
             Pruned: the sweep asked to stop.
-            TrainingError: the loss is not finite.
-            CheckpointError: ``resume`` is not a checkpoint of this model.
+            TrainingError: the loss is not finite, or the figures cannot be written.
+            CheckpointError: ``resume`` is not a checkpoint of this model, or none can be written.
+            ConfigError: the evaluator has no figure of the name ``select_by``.
         """
         if self.threads is not None:
             torch.set_num_threads(self.threads)
@@ -148,6 +89,19 @@ class Trainer:
             except StopRequested:
                 run.save("last")
                 raise Stopped("stopped", task.folder / "checkpoints" / "last") from None
+            except TrainingError as error:
+                last = task.folder / "checkpoints" / "last"
+                kept = f"the last good checkpoint is {last}" if last.is_dir() else "there is no checkpoint yet"
+                raise TrainingError(f"{error}; {kept}") from error
+
+    def check_resume(self, detector: nn.Module, description: Mapping[str, Any]) -> None:
+        """Look at ``resume`` before data is converted for a run that cannot go on.
+
+        Raises:
+            CheckpointError: it is not a checkpoint of this model to go on from.
+        """
+        if self.resume is not None:
+            read_position(self.resume, detector, description)
 
 
 class _Run:
@@ -160,15 +114,19 @@ class _Run:
         self.optimizer = task.optimizer.build(self.module)
         self.average = WeightAverage(self.module, decay=settings.average_decay)
         self.position = Position()
+        self.budget = TimeBudget(
+            settings._clock, settings.max_seconds, started=settings._clock(), val_batches=len(task.val)
+        )
         if settings.resume is not None:
             self._restore(settings.resume)
-        self.started = settings._clock() - self.position.elapsed_s
-        self.validation_s = 0.0
         self.wait_s = 0.0
         self.train_s = 0.0
 
     def go(self, stop: StopWatch) -> dict[str, float]:
         position, settings = self.position, self.settings
+        self._check_selection()
+        if position.step:
+            self._write()
         while position.epoch < settings.max_epochs:
             began = settings._clock()
             train = self._train_epoch(stop)
@@ -179,11 +137,11 @@ class _Run:
                 figures = self.task.evaluator.evaluate(
                     self.average.module, _told(batches, advance), device=settings.device
                 )
-            self.validation_s = max(self.validation_s, settings._clock() - before)
+            self.budget.validation_s = max(self.budget.validation_s, settings._clock() - before)
             row |= {f"val/{name}": value for name, value in figures.items()}
             row["seconds"] = settings._clock() - began
             self._finish_epoch(row, figures.get(settings.select_by, float("nan")))
-            if self._time_is_up():
+            if self.budget.is_up():
                 log.info("time is up after epoch %d of %d", position.epoch, settings.max_epochs)
                 break
         return self._summary()
@@ -195,25 +153,29 @@ class _Run:
             meter.restore(position.meter)
         self.module.train()
         batches = iter(task.train.epoch(position.epoch, first_batch=position.batch))
+        self.budget.batch_s = 0.0
         label = f"epoch {position.epoch + 1}/{settings.max_epochs}"
         with task.console.progress(label, len(task.train) - position.batch) as advance:
             began = settings._clock()
             while position.batch < len(task.train):
                 if stop.requested:
+                    meter.check()  # weights that are not finite never replace a good checkpoint
                     position.meter = meter.state()
                     raise StopRequested
                 asked = settings._clock()
                 batch = next(batches).to(settings.device)
                 self.wait_s += settings._clock() - asked
-                lr = self._set_learning_rate()
+                position.lr = lr = self._set_learning_rate()
                 terms = self._step(batch, meter)
                 advance(f"lr {lr:.2e}" if terms is None else f"loss {float(terms):.3f}  lr {lr:.2e}")
                 position.batch += 1
-                if self._time_is_up():
+                self.budget.batch_s = max(self.budget.batch_s, settings._clock() - asked)
+                if self.budget.is_up():
                     break
         meter.check()
+        position.meter = meter.state()  # a stop during validation must not lose the epoch's means
         self.train_s += settings._clock() - began
-        return {**meter.means(), "lr": lr if meter.steps else 0.0}
+        return {**meter.means(), "lr": position.lr}
 
     def _step(self, batch: Any, meter: LossMeter) -> Tensor | None:
         """One update; returns the loss where looking at it is free."""
@@ -234,24 +196,37 @@ class _Run:
 
     def _finish_epoch(self, row: dict[str, float], figure: float) -> None:
         position, task = self.position, self.task
-        position.elapsed_s = self.settings._clock() - self.started
+        position.elapsed_s = self.budget.elapsed()
         position.history.append(row)
         better = figure > position.best or position.best_epoch < 0
         if better:
             position.best = figure if figure == figure else float("-inf")
             position.best_epoch = position.epoch
         position.epoch, position.batch, position.meter = position.epoch + 1, 0, None
-        self.save("last")
         if better:
             self.save("best")
-        write_rows(task.folder / "metrics.csv", position.history)
-        write_metrics(task.folder / "metrics.json", self._summary())
+        self._write()
         log.info("%s%s", _line(row, self.settings.max_epochs), "  (best)" if better else "")
         task.logger.log_metrics({name: value for name, value in row.items() if name != "epoch"}, position.epoch)
         if task.pruner is not None and math.isfinite(figure):
             task.pruner.report(figure, position.epoch)
             if task.pruner.should_prune():
                 raise Pruned(f"given up after epoch {position.epoch}")
+
+    def _write(self) -> None:
+        """Everything needed to go on, and the figures so far."""
+        self.save("last")
+        write_rows(self.task.folder / "metrics.csv", self.position.history)
+        write_metrics(self.task.folder / "metrics.json", self._summary())
+
+    def _check_selection(self) -> None:
+        """Ask for the evaluator's figures of nothing, rather than learn after an epoch that one is missing."""
+        chosen = self.settings.select_by
+        names = self.task.evaluator.evaluate(self.average.module, (), device=self.settings.device)
+        if chosen not in names and "/" not in chosen:  # figures of a class exist where the class does
+            close = difflib.get_close_matches(chosen, names, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(names)}"
+            raise ConfigError(f"trainer.select_by: found {chosen!r}, which is no figure of the evaluator; {hint}")
 
     def _summary(self) -> dict[str, float]:
         """Flat: figures of the best epoch, of the last one under ``last/``, and of the run."""
@@ -272,8 +247,7 @@ class _Run:
     def _set_learning_rate(self) -> float:
         total = self.settings.max_epochs * len(self.task.train)
         progress = (self.position.epoch * len(self.task.train) + self.position.batch) / total
-        if self.settings.max_seconds is not None:
-            progress = max(progress, (self.settings._clock() - self.started) / self.settings.max_seconds)
+        progress = max(progress, self.budget.share())
         lr = self.task.schedule.learning_rate(
             progress, base_lr=self.task.optimizer.lr, max_epochs=self.settings.max_epochs
         )
@@ -281,19 +255,11 @@ class _Run:
             group["lr"] = lr
         return lr
 
-    def _time_is_up(self) -> bool:
-        """Whether only the last validation still fits into the time given."""
-        if self.settings.max_seconds is None:
-            return False
-        # Half again the longest validation so far, for saving and for a machine that is not always equally quick.
-        reserve = 1.5 * self.validation_s if self.validation_s else 0.1 * self.settings.max_seconds
-        return self.settings._clock() - self.started > self.settings.max_seconds - reserve
-
     def save(self, name: str) -> None:
         """Write ``checkpoints/<name>``; ``best`` holds no state to go on from."""
         position = self.position
         if position.elapsed_s == 0.0 or position.batch:
-            position.elapsed_s = self.settings._clock() - self.started
+            position.elapsed_s = self.budget.elapsed()
         training = None
         if name == "last":
             training = {
@@ -308,17 +274,26 @@ class _Run:
         )
 
     def _restore(self, folder: Path) -> None:
-        state = checkpoint.read_state(folder)
-        training = checkpoint.load_training(folder, self.module)
-        if set(state.get("position", {})) != set(vars(Position())):
-            raise CheckpointError(f"{folder}/state.json: no position to go on from; expected a 'last' checkpoint")
+        self.position, training = read_position(folder, self.module, self.task.description)
         checkpoint.load_weights(folder, self.average.module)
         self.module.load_state_dict(training["module"])
         self.optimizer.load_state_dict(training["optimizer"])
         self.average.updates = training["average_updates"]
         torch.set_rng_state(training["generator"])
-        self.position = Position(**state["position"])
+        self.budget.started -= self.position.elapsed_s
+        self._bring_best(folder.parent / "best")
         log.info("going on from %s: epoch %d, batch %d", folder, self.position.epoch + 1, self.position.batch)
+
+    def _bring_best(self, best: Path) -> None:
+        """The best checkpoint so far may stay the best: this run's folder gets a copy."""
+        place = self.task.folder / "checkpoints" / "best"
+        if best.is_dir():
+            checkpoint.copy(best, place)
+        elif self.position.history:
+            log.warning("%s: no best checkpoint beside the one to go on from; its weights take that place", best)
+            self.position.best_epoch = len(self.position.history) - 1
+            self.position.best = self.position.history[-1].get(f"val/{self.settings.select_by}", float("-inf"))
+            self.save("best")
 
 
 def _told(items: Iterable[Any], advance: Any) -> Iterable[Any]:

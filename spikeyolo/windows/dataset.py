@@ -208,7 +208,7 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         if rules.max_samples_per_file is not None:
             wanted = min(wanted, rules.max_samples_per_file - positives)
         assert part.boxes is not None
-        gap = max(round(2.5 * interval_us), rules.duration_us)
+        gap = max(round(2.5 * interval_us), round(max(1.0, rules.temporal_buffer) * rules.duration_us))
         stretches = slicing.empty_stretches(part.boxes.t, start_us=part.start_us, end_us=part.end_us, gap_us=gap)
         ends = [
             slicing.sliding(duration_us=rules.duration_us, overlap=rules.overlap, start_us=begin, end_us=end)

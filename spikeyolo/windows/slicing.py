@@ -37,10 +37,9 @@ def empty_stretches(label_times: Times, *, start_us: int, end_us: int, gap_us: i
     A label file lists objects, not looks: a stretch much longer than the annotators' interval without any box is
     one they found empty.
     """
-    times = np.unique(label_times)
-    times = times[(times >= start_us) & (times <= end_us)]
-    begins = np.concatenate([[start_us], times + gap_us])
-    ends = np.concatenate([times - gap_us, [end_us]])
+    times = np.unique(label_times)  # those just before the start and just after the end count too
+    begins = np.clip(np.concatenate([[start_us], times + gap_us]), start_us, end_us)
+    ends = np.clip(np.concatenate([times - gap_us, [end_us]]), start_us, end_us)
     return [(int(begin), int(end)) for begin, end in zip(begins, ends, strict=True) if end > begin]
 
 

@@ -50,7 +50,7 @@ def test_a_save_that_fails_keeps_the_old_checkpoint_and_leaves_nothing_beside_it
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(CheckpointError, match=r"last: the checkpoint cannot be written \(No space left"):
         saved(tmp_path / "last")
     assert [path.name for path in tmp_path.iterdir()] == ["last"]
     checkpoint.load_weights(tmp_path / "last", network())

@@ -1,0 +1,56 @@
+"""What one training works on, and the ways in which it may end before its time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from spikeyolo.engine.hooks import Console, Evaluator, Logger, Pruner
+from spikeyolo.engine.optimizer import OptimizerFactory
+from spikeyolo.engine.schedule import Schedule
+from spikeyolo.loss.detection import DetectionLoss
+from spikeyolo.windows.loader import WindowLoader
+
+
+class Stopped(Exception):  # noqa: N818 -- an outcome, not an error
+    """Training ended before its time; ``checkpoint`` is where it can go on."""
+
+    def __init__(self, reason: str, checkpoint: Path) -> None:
+        super().__init__(f"{reason}; saved {checkpoint}")
+        self.checkpoint = checkpoint
+
+
+class Pruned(Exception):  # noqa: N818 -- an outcome, not an error
+    """The sweep gave this run up."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything one call of :meth:`Trainer.fit` works on.
+
+    Attributes:
+        detector: the network, on any device.
+        loss, optimizer, schedule: what is minimised and how.
+        train, val: loaders.
+        evaluator, logger, console: see ``engine/hooks.py``.
+        folder: the run's folder; checkpoints and metrics go there.
+        description: what ``state.json`` says of the model (its configuration, classes, …).
+        pruner: the sweep's, or None.
+    """
+
+    detector: nn.Module
+    loss: DetectionLoss
+    optimizer: OptimizerFactory
+    schedule: Schedule
+    train: WindowLoader
+    val: WindowLoader
+    evaluator: Evaluator
+    logger: Logger
+    console: Console
+    folder: Path
+    description: Mapping[str, Any]
+    pruner: Pruner | None = None
