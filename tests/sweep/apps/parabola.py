@@ -43,8 +43,11 @@ def main(config: DictConfig) -> object:
         if config.chosen == "prune":
             (folder / "checkpoints").mkdir()
             raise TrialPruned
-    for step in range(config.steps):
+    progress = folder / "progress.txt"
+    begin = int(progress.read_text()) if progress.exists() else 0  # an interrupted trial goes on where it was
+    for step in range(begin, config.steps):
         time.sleep(config.sleep)
+        progress.write_text(str(step + 1))
         if trial is not None:
             trial.report(value + 1.0 / (step + 1), step=step)
             if trial.should_prune():

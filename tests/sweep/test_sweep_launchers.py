@@ -1,0 +1,169 @@
+"""The same sweep through Hydra's launchers: submitit on this machine and on a real SLURM node, joblib, Ray."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Sweep
+from optuna.trial import TrialState
+
+NODE = Path(__file__).parent / "slurm" / "node.sh"
+pytestmark = pytest.mark.timeout(240)
+needs_submitit = pytest.mark.skipif(
+    importlib.util.find_spec("hydra_plugins.hydra_submitit_launcher") is None, reason="pip install spikeyolo[slurm]"
+)
+needs_joblib = pytest.mark.skipif(
+    importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None, reason="pip install hydra-joblib-launcher"
+)
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("hydra_plugins.hydra_ray_launcher") is None, reason="pip install spikeyolo[ray]"
+)
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[dict[str, str]]:
+    """The environment in which SLURM's commands find a node of this machine."""
+    if shutil.which("slurmctld") is None or shutil.which("munged") is None:
+        pytest.skip("SLURM is not installed (Debian: slurm-wlm and munge)")
+    if os.geteuid() != 0:
+        pytest.skip("a SLURM node of one's own needs root: it makes device files")
+    folder = Path(tempfile.mkdtemp(prefix="sweep-slurm-"))
+    folder.chmod(0o755)
+    try:
+        begun = subprocess.run([str(NODE), str(folder), "up"], timeout=60, capture_output=True, text=True, check=False)
+        assert begun.returncode == 0, begun.stderr
+        yield {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+    finally:
+        subprocess.run([str(NODE), str(folder), "down"], timeout=30, check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def starts(sweep: Sweep) -> list[list[str]]:
+    """Process, devices and time of every start of a trial."""
+    files = sweep.folder.glob("*/starts.txt")
+    return [line.split() for path in files for line in path.read_text().splitlines()]
+
+
+@needs_submitit
+def test_submitit_runs_trials_that_report_and_are_pruned_through_the_storage(sweep: Sweep) -> None:
+    sweep.run(
+        "hydra/launcher=submitit_local",
+        "hydra/sweeper/pruner=threshold",
+        "hydra.sweeper.pruner.upper=5.0",
+        "hydra.sweeper.enqueue=[{x: -4.0}, {x: 2.0}, {x: 1.5}, {x: 4.5}]",
+        "hydra.sweeper.n_trials=4",
+        "steps=2",
+    )
+    trials = {t.params["x"]: t for t in sweep.trials()}
+    assert {x: t.state for x, t in trials.items()} == {
+        -4.0: TrialState.PRUNED,
+        2.0: TrialState.COMPLETE,
+        1.5: TrialState.COMPLETE,
+        4.5: TrialState.PRUNED,
+    }
+    assert trials[2.0].user_attrs["sweep:metrics"] == {"energy_mj": 2.0}
+    assert trials[2.0].intermediate_values.keys() == {0, 1}
+    assert (sweep.folder / str(trials[2.0].number) / ".hydra" / "config.yaml").exists()
+
+
+@pytest.mark.slow
+@needs_submitit
+def test_a_job_that_dies_is_run_again(sweep: Sweep) -> None:
+    output = sweep.run("hydra/launcher=submitit_local", "chosen=kill", "hydra.sweeper.n_trials=2")
+    assert len(sweep.trials(TrialState.COMPLETE)) == 2
+    assert len(sweep.trials(TrialState.FAIL)) == 2
+    assert "its parameters run again" in output
+
+
+@pytest.mark.slow
+@needs_joblib
+def test_joblib_runs_trials(sweep: Sweep) -> None:
+    sweep.run(
+        "hydra/launcher=joblib",
+        "hydra.sweeper.max_failure_rate=1",
+        "hydra.sweeper.n_trials=3",
+        "chosen=raise",
+        "chosen_below=-2",
+        "x=1,2,-3",
+    )
+    states = {t.params["x"]: t.state for t in sweep.trials()}
+    assert len(sweep.trials()) == 3
+    assert all(state == (TrialState.FAIL if x == -3 else TrialState.COMPLETE) for x, state in states.items())
+
+
+@pytest.mark.slow
+@needs_ray
+def test_ray_runs_trials(sweep: Sweep) -> None:
+    sweep.run("hydra/launcher=ray", "hydra.sweeper.n_trials=3", "+hydra.launcher.ray.init.num_cpus=2")
+    assert len(sweep.trials(TrialState.COMPLETE)) == 3
+    assert all(t.intermediate_values for t in sweep.trials())
+
+
+SLURM = (
+    "hydra/launcher=submitit_slurm",
+    "hydra.launcher.partition=idle",
+    "+hydra.launcher.gres=gpu:1",
+    "hydra.launcher.cpus_per_task=1",
+    "hydra.launcher.mem_gb=null",
+)
+
+
+@pytest.mark.slow
+@needs_submitit
+def test_slurm_gives_every_trial_a_device_of_its_own(sweep: Sweep, slurm: dict[str, str]) -> None:
+    sweep.environment |= slurm
+    sweep.run(*SLURM, "hydra.sweeper.n_trials=5", "hydra.sweeper.n_jobs=3", "sleep=1.5")
+    assert len(sweep.trials(TrialState.COMPLETE)) == 5
+    runs = [(float(t), devices) for _, devices, t in starts(sweep)]
+    assert len(runs) == 5
+    assert all(devices in {"0", "1", "2", "3"} for _, devices in runs)
+    for begun, devices in runs:
+        at_once = [other for time_, other in runs if (time_, other) != (begun, devices) and abs(time_ - begun) < 1.0]
+        assert devices not in at_once
+
+
+@pytest.mark.slow
+@needs_submitit
+def test_a_preempted_trial_is_requeued_and_goes_on_where_it_was(sweep: Sweep, slurm: dict[str, str]) -> None:
+    sweep.environment |= slurm
+    process = sweep.start(*SLURM, "hydra.sweeper.n_trials=1", "hydra.sweeper.n_jobs=1", "sleep=1", "steps=8")
+    progress = sweep.folder / "0" / "progress.txt"
+    sweep.wait_for(lambda: progress.exists() and int(progress.read_text() or 0) >= 2, limit_s=60)
+    urgent = ["sbatch", "--partition=urgent", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 3"]
+    subprocess.run(urgent, env={**os.environ, **slurm}, check=True, timeout=30, capture_output=True)
+    sweep.wait_for(lambda: len(starts(sweep)) == 2, limit_s=120)
+    output, _ = process.communicate(timeout=90)
+    assert process.returncode == 0, output
+    trial = sweep.trials()[0]
+    assert [t.state for t in sweep.trials()] == [TrialState.COMPLETE]
+    assert sorted(trial.intermediate_values) == list(range(8))
+    first, second = sorted(float(begun) for _, _, begun in starts(sweep))
+    assert second - first > 2
+    # Eight steps of a second each: it did not begin anew.
+    assert time.time() - second < 8 + 5 - 1
+
+
+@needs_submitit
+@pytest.mark.slow
+def test_ctrl_c_cancels_the_jobs_of_the_cluster(sweep: Sweep, slurm: dict[str, str]) -> None:
+    sweep.environment |= slurm
+    process = sweep.start(*SLURM, "hydra.sweeper.n_trials=4", "sleep=100")
+    sweep.wait_for(lambda: len(starts(sweep)) == 2, limit_s=60)
+    os.kill(process.pid, 2)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert {t.state for t in sweep.trials()} == {TrialState.WAITING}
+
+    def queue() -> str:
+        listing = ["squeue", "--noheader", "--states=running,pending"]
+        return subprocess.run(listing, env={**os.environ, **slurm}, capture_output=True, text=True, check=True).stdout
+
+    sweep.wait_for(lambda: not queue().strip(), limit_s=20)
