@@ -19,6 +19,15 @@ from spikeyolo.model.streaming import Memory
 NeuronFactory = Callable[[], Neuron]
 
 
+class ScaledConv(nn.Conv2d):
+    """A convolution that takes a neighbouring norm's scale into its weight and a constant behind it."""
+
+    def forward(self, maps: Tensor, scale: Tensor | None = None, constant: Tensor | None = None) -> Tensor:
+        """``scale`` is broadcast to the weight, ``constant`` is ``[O]``."""
+        weight = self.weight if scale is None else self.weight * scale
+        return F.conv2d(maps, weight, constant, self.stride, self.padding, self.dilation, self.groups)
+
+
 class RepConv(nn.Module):
     """1×1 → norm → depthwise 3×3 → 1×1 → norm, linear at inference and then equal to one 3×3 convolution.
 
@@ -30,7 +39,7 @@ class RepConv(nn.Module):
         super().__init__()
         self.enter = nn.Conv2d(inputs, inputs, 1, bias=False)
         self.enter_norm = Norm(inputs)
-        self.depthwise = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False)
+        self.depthwise = ScaledConv(inputs, inputs, 3, padding=1, groups=inputs, bias=False)
         self.leave = nn.Conv2d(inputs, outputs, 1, bias=False)
         self.leave_norm = Norm(outputs)
 
@@ -41,15 +50,8 @@ class RepConv(nn.Module):
         """All but the last norm."""
         maps = self.enter(spikes)
         scale, shift = self.enter_norm.scale_and_shift(maps)
-        kernel = self.depthwise.weight
-        maps = F.conv2d(
-            maps,
-            kernel * scale.view(-1, 1, 1, 1),
-            bias=shift * kernel.sum(dim=(1, 2, 3)),
-            padding=1,
-            groups=kernel.shape[0],
-        )
-        return self.leave(maps)  # type: ignore[no-any-return]
+        constant = shift * self.depthwise.weight.sum(dim=(1, 2, 3))
+        return self.leave(self.depthwise(maps, scale.view(-1, 1, 1, 1), constant))  # type: ignore[no-any-return]
 
 
 class SepRepConv(nn.Module):
@@ -58,16 +60,14 @@ class SepRepConv(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.norm = Norm(inputs)
-        self.project = nn.Conv2d(inputs, outputs, 1, bias=False)
-        self.depthwise = nn.Conv2d(outputs, outputs, 3, padding=1, groups=outputs, bias=False)
+        self.project = ScaledConv(inputs, outputs, 1, bias=False)
+        self.depthwise = ScaledConv(outputs, outputs, 3, padding=1, groups=outputs, bias=False)
 
     def forward(self, spikes: Tensor) -> Tensor:
         scale, shift = self.norm.scale_and_shift(spikes)
-        weight = self.project.weight
-        maps = F.conv2d(spikes, weight * scale.view(1, -1, 1, 1))
-        kernel = self.depthwise.weight
-        constant = (weight.flatten(1) @ shift) * kernel.sum(dim=(1, 2, 3))
-        return F.conv2d(maps, kernel, bias=constant, padding=1, groups=kernel.shape[0])
+        constant = (self.project.weight.flatten(1) @ shift) * self.depthwise.weight.sum(dim=(1, 2, 3))
+        maps = self.project(spikes, scale.view(1, -1, 1, 1))
+        return self.depthwise(maps, None, constant)  # type: ignore[no-any-return]
 
 
 class SpikingConv(nn.Module):
@@ -93,14 +93,18 @@ class SpikingConv(nn.Module):
             else:
                 maps, state = self.neuron(maps, memory.recall(), True)
                 memory.keep(state)
-        maps = maps.flatten(0, 1)
+        maps = self.transmit(maps.flatten(0, 1))
+        return maps.view(steps, batch, *maps.shape[1:])
+
+    def transmit(self, maps: Tensor) -> Tensor:
+        """Synapse and norm on ``[N, C, H, W]``."""
         if isinstance(self.synapse, RepConv) and self.norm is not None:
             maps = self.norm(self.synapse.linear(maps), self.synapse.leave_norm)
         else:
             maps = self.synapse(maps)
             if self.norm is not None:
                 maps = self.norm(maps)
-        return maps.view(steps, batch, *maps.shape[1:])
+        return maps
 
 
 def spiking_conv(

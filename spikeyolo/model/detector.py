@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from typing import Annotated, Literal
 
 import torch
@@ -12,12 +12,17 @@ from torch.nn import functional as F
 
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.model.backbone import Backbone
+from spikeyolo.model.binary import spike_driven
+from spikeyolo.model.blocks import NeuronFactory
 from spikeyolo.model.head import BINS, DetectHead, LevelOutput, cell_centres
 from spikeyolo.model.neck import Neck
 from spikeyolo.model.predictions import Predictions
+from spikeyolo.model.published import load_published
 from spikeyolo.model.streaming import DetectorState, Memory
 
 STRIDES = (8, 16, 32)
+
+log = logging.getLogger(__name__)
 
 
 class Detector(nn.Module):
@@ -31,7 +36,11 @@ class Detector(nn.Module):
         p5_ratio: widening of the last block's second branch (2 in the sizes m and l).
         neuron: builds one neuron, called once for each place where spikes arise.
         temporal: ``per_step`` keeps every step's logits; ``mean`` gives every step their mean over time (published).
+        form: of inference; ``integer`` sends counts from 0 to D through the synapses, ``binary`` unrolls each step to D
+            sub-steps of 0 and 1, with the same result. Training is always in integers.
         embedding: length of the unit vector that describes each cell for tracking; 0 for none.
+        pretrained: a weights file with published or own names (state dict or safetensors) to start from.
+        strict: refuse a file that does not fit wholly; else what does not fit is logged and keeps its start values.
     """
 
     def __init__(
@@ -42,9 +51,12 @@ class Detector(nn.Module):
         depth: Annotated[float, Gt(0)],
         width: Annotated[float, Gt(0)],
         p5_ratio: Annotated[int, Ge(1)] = 1,
-        neuron: Callable[[], nn.Module],
+        neuron: NeuronFactory,
         temporal: Literal["per_step", "mean"] = "per_step",
+        form: Literal["integer", "binary"] = "integer",
         embedding: Annotated[int, Ge(0)] = 0,
+        pretrained: str | None = None,
+        strict: bool = False,
     ) -> None:
         if num_classes < 1 or in_channels < 1:
             raise ConfigError(f"model needs at least one class and one channel, found {num_classes} and {in_channels}")
@@ -52,15 +64,22 @@ class Detector(nn.Module):
             raise ConfigError(f"model.depth and model.width must be above 0, found {depth} and {width}")
         if temporal not in ("per_step", "mean"):
             raise ConfigError(f"model.temporal is {temporal!r}, expected per_step or mean")
+        if form not in ("integer", "binary"):
+            raise ConfigError(f"model.form is {form!r}, expected integer or binary")
         super().__init__()
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.temporal = temporal
-        self.backbone = Backbone(in_channels=in_channels, depth=depth, width=width, neuron=neuron)  # type: ignore[arg-type]
-        self.neck = Neck(channels=self.backbone.channels, width=width, p5_ratio=p5_ratio, neuron=neuron)  # type: ignore[arg-type]
+        self.backbone = Backbone(in_channels=in_channels, depth=depth, width=width, neuron=neuron)
+        self.neck = Neck(channels=self.backbone.channels, width=width, p5_ratio=p5_ratio, neuron=neuron)
         self.head = DetectHead(
-            channels=self.neck.channels, strides=STRIDES, num_classes=num_classes, embedding=embedding, neuron=neuron  # type: ignore[arg-type]
-        )  # fmt: skip
+            channels=self.neck.channels, strides=STRIDES, num_classes=num_classes, embedding=embedding, neuron=neuron
+        )
+        if form == "binary":
+            spike_driven(self)
+        self.to(memory_format=torch.channels_last)  # measured fastest, for training and inference
+        if pretrained is not None:
+            log.info("%s: %s", pretrained, load_published(self, pretrained, strict=strict))
 
     def forward(self, frames: Tensor) -> Predictions:
         """All steps of a window from a fresh state.
@@ -106,7 +125,10 @@ class Detector(nn.Module):
         first = self.backbone.down1.synapse.weight
         maps = frames.to(first.dtype)  # type: ignore[arg-type]
         bottom, right = -height % STRIDES[-1], -width % STRIDES[-1]
-        return F.pad(maps, (0, right, 0, bottom)) if bottom or right else maps
+        if bottom or right:
+            maps = F.pad(maps, (0, right, 0, bottom))
+        folded = maps.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        return folded.view(maps.shape)
 
     def _predictions(self, levels: list[LevelOutput]) -> Predictions:
         def flat(maps: list[Tensor]) -> Tensor:

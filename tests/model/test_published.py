@@ -67,7 +67,8 @@ def test_the_network_gives_the_reference_vectors(
 ) -> None:
     detector = _detector()
     load_published(detector, weights_file, strict=True)
-    detector = detector.to(dtype).eval()
+    # In float32 one membrane of the longer sequence is a tie but for rounding: sums must be taken in the usual order.
+    detector = detector.to(dtype, memory_format=torch.contiguous_format).eval()
     frames = np.random.default_rng([SEED, 99]).standard_normal((steps, 2, 3, 64, 96)).astype(np.float32)
     with torch.no_grad():
         levels = [level.mean(dim=0).double().numpy() for level in detector.levels(torch.from_numpy(frames).to(dtype))]
@@ -111,7 +112,7 @@ def test_own_names_and_safetensors_load_too(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     first, second = _detector(), _detector()
-    save_file(first.state_dict(), tmp_path / "own.safetensors")
+    save_file({name: value.contiguous() for name, value in first.state_dict().items()}, tmp_path / "own.safetensors")
     report = load_published(second, tmp_path / "own.safetensors", strict=True)
     assert len(report.loaded) == len(first.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values()))
