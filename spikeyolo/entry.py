@@ -4,11 +4,13 @@ can mend, a trace and exit code 1 for a crash, 130 for Ctrl-C."""
 from __future__ import annotations
 
 import difflib
+import errno
 import logging
 import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigKeyError, InterpolationResolutionError, OmegaConfBaseException
 
 from spikeyolo.errors import SpikeyoloError
+
+# What hydra.verbose=true is not meant to let speak: they fill a log with their own inner life.
+CHATTY = ("PIL", "alembic", "asyncio", "git", "matplotlib", "numba", "numcodecs", "sqlalchemy", "urllib3", "zarr")
 
 Task = Callable[[DictConfig], Any]
 
@@ -45,15 +50,36 @@ def run(task: Task, config_name: str) -> None:
     # Threads that spin while they wait make every process beside them slow, up to forty times on shared cores; read
     # when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # norse compiles its own functions when it is imported, which this version of torch does not like to see.
+    warnings.filterwarnings("ignore", message=r".*torch\.jit\.script.* is deprecated", category=FutureWarning)
     try:
         hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=config_name)(task)()
     except SpikeyoloError as error:
         _fail(error, _one_line(str(error)))
     except (HydraException, OmegaConfBaseException) as error:
         _fail(error, composition_sentence(error))
+    except ValueError as error:
+        if not str(error).startswith("Config group override"):
+            raise
+        _fail(error, f"a group's choice is not a name ({_one_line(str(error))}); expected GROUP=OPTION")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def quieten() -> None:
+    """Keep other packages' debug lines out of a verbose log, unless they were asked for by name."""
+    for name in CHATTY:
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.INFO)
+
+
+def full_disk(error: OSError) -> SpikeyoloError | None:
+    """A disk without room, as an error the user can mend; None for any other."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return SpikeyoloError(f"{error.filename or 'the run folder'}: cannot be written ({error.strerror})")
 
 
 def end_with_sentence(error: SpikeyoloError, *, debug: bool) -> None:
@@ -71,7 +97,13 @@ def composition_sentence(error: Exception) -> str:
     text = str(error)
     if isinstance(error, MissingConfigException):
         text = text.split("Config search path")[0]
-        return _one_line(re.sub(r"\n\t", " ", text))
+        option = re.search(r"Could not find '([^']+)/([^'/]+)'\s+Available options in '[^']+':\s+(.*)", text, re.DOTALL)
+        if option is None:
+            return _one_line(text)
+        group, name, known = option.group(1), option.group(2), option.group(3).split()
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"{group}: found {name!r}; expected {', '.join(known)}{hint}"
     cause = error.__cause__ if error.__cause__ is not None else error
     match = re.search(r"Could not override '([^']+)'", text)
     if match:

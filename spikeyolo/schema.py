@@ -5,26 +5,33 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import pkgutil
+import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Annotated, Any
 
-from annotated_types import Ge
-from hydra.errors import HydraException
-from hydra.utils import get_object
+from annotated_types import Interval
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
+from pydantic_core import SchemaError
 
-from spikeyolo.errors import ConfigError
+from spikeyolo.errors import ConfigError, SpikeyoloError
 
 _RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
-_TOP_LEVEL: Mapping[str, Any] = {"seed": Annotated[int, Ge(0)], "debug": bool, "name": str | None}
+_TOP_LEVEL: Mapping[str, Any] = {"seed": Annotated[int, Interval(ge=0, lt=2**63)], "debug": bool, "name": str | None}
 
 
-def check(config: DictConfig) -> None:
+def check(config: DictConfig, *, groups: Sequence[str] = ()) -> None:
     """Check keys, types and ranges of a composed configuration.
+
+    Args:
+        config: as composed.
+        groups: that must be there, each with something to build.
 
     Raises:
         ConfigError: one sentence that names the key, what was found, and what was expected.
@@ -41,37 +48,81 @@ def check(config: DictConfig) -> None:
     for key, hint in _TOP_LEVEL.items():
         if key in names:
             _check_value(key, names[key], hint)
-    _check_nodes(names, "")
+    variables = _variables(OmegaConf.to_container(config, resolve=False))
+    for group in groups:
+        if not _is_target(names.get(group)):
+            raise ConfigError(f"{group}: nothing is chosen; expected {group}=OPTION (--help prints them)")
+    _check_nodes(names, "", variables)
     _check_across(names)
 
 
-def _check_nodes(node: Any, path: str) -> None:
+def build(node: DictConfig, **arguments: Any) -> Any:
+    """Build what a checked node's ``_target_`` names; what its keys refer to (``${data.root}``) is already in them.
+
+    Raises:
+        SpikeyoloError: what its class has to say, without Hydra's words around it.
+        ConfigError: it cannot be built.
+    """
+    tree = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(tree, dict)
+    parameters = _parameters(pkgutil.resolve_name(tree["_target_"]))
+    if parameters is not None:
+        tree = {key: value for key, value in tree.items() if key in parameters or key in _RESERVED}
+    try:
+        return instantiate(tree, _convert_="all", **arguments)
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, SpikeyoloError):
+                raise cause from error
+            cause = cause.__cause__
+        raise ConfigError(" ".join(str(error).split())) from error
+
+
+def _variables(tree: Any) -> set[str]:
+    """Keys that others refer to: they need not be a parameter of the node they stand in."""
+    if isinstance(tree, str):
+        return set(re.findall(r"\$\{([\w.]+)\}", tree))
+    children = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    return set().union(*(_variables(child) for child in children))
+
+
+def _check_nodes(node: Any, path: str, variables: Set[str]) -> None:
     if isinstance(node, dict):
         if "_target_" in node:
-            _check_target(node, path)
+            _check_target(node, path, variables)
         for key, child in node.items():
-            _check_nodes(child, f"{path}.{key}" if path else str(key))
+            _check_nodes(child, f"{path}.{key}" if path else str(key), variables)
     elif isinstance(node, list):
         for index, child in enumerate(node):
-            _check_nodes(child, f"{path}[{index}]")
+            _check_nodes(child, f"{path}[{index}]", variables)
 
 
-def _check_target(node: Mapping[str, Any], path: str) -> None:
-    target = node["_target_"]
-    try:
-        factory = get_object(target)
-    except (HydraException, ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{path}._target_: {target!r} cannot be imported ({_first_line(error)})") from error
-    function = factory.__init__ if inspect.isclass(factory) else factory
+def _parameters(factory: Any) -> dict[str, inspect.Parameter] | None:
+    """By name; None where any name will do."""
     parameters = dict(inspect.signature(factory).parameters)
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return None
+    return parameters
+
+
+def _check_target(node: Mapping[str, Any], path: str, variables: Set[str]) -> None:
+    target = node["_target_"]
+    try:
+        factory = pkgutil.resolve_name(str(target))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{path}._target_: {target!r} cannot be imported ({_first_line(error)})") from error
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    parameters = _parameters(factory)
+    if parameters is None:
         return
     hints = typing.get_type_hints(function, include_extras=True)
     for key, value in node.items():
-        if key in _RESERVED:
+        if key in _RESERVED or (key not in parameters and f"{path}.{key}" in variables):
             continue
         if key not in parameters:
-            close = difflib.get_close_matches(str(key), parameters, n=1)
+            known = [*parameters, *(name.removeprefix(f"{path}.") for name in variables)]
+            close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {path}.{close[0]}?" if close else f"it takes {', '.join(parameters)}"
             raise ConfigError(f"{path}.{key}: {target.rpartition('.')[2]} has no such parameter; {hint}")
         if key in hints and not _is_target(value):
@@ -89,6 +140,8 @@ def _check_value(key: str, value: Any, hint: Any) -> None:
         adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
     except PydanticUserError:  # the type brings a configuration of its own
         adapter = TypeAdapter(hint)
+    except SchemaError as error:  # a Protocol: what fulfils it is built, not written down
+        raise ConfigError(f"{key}: found {value!r}; expected a node with a _target_") from error
     try:
         checked = adapter.validate_python(value)
     except ValidationError as error:
@@ -101,6 +154,8 @@ def _check_value(key: str, value: Any, hint: Any) -> None:
 
 
 def _expectation(error: Mapping[str, Any]) -> str:
+    if error["type"] == "sequence_str":
+        return "expected a list, such as [a,b]"
     return f"expected {str(error['msg']).removeprefix('Input should be ')}"
 
 

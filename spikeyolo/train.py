@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("spikeyolo")
 
+GROUPS = ("data", "augment", "model", "loss", "optimizer", "scheduler", "trainer", "evaluator", "logger")
+
 
 def train(config: DictConfig) -> float:
     """One run of a composed configuration; the validation figure named by ``trainer.select_by``, of the best epoch."""
@@ -28,17 +33,23 @@ def train(config: DictConfig) -> float:
     except SpikeyoloError as error:
         entry.end_with_sentence(error, debug=config.debug)
         raise
+    except OSError as error:
+        full = entry.full_disk(error)
+        if full is None:
+            raise
+        entry.end_with_sentence(full, debug=config.debug)
+        raise full from error
 
 
 def run(config: DictConfig) -> float:
     """The run itself; errors are raised as they are."""
     from hydra.core.hydra_config import HydraConfig
-    from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
     from spikeyolo import schema
 
-    schema.check(config)
+    entry.quieten()
+    schema.check(config, groups=GROUPS)
     import torch
 
     from spikeyolo.engine.task import Pruned, Stopped, Task
@@ -52,13 +63,21 @@ def run(config: DictConfig) -> float:
     torch.manual_seed(config.seed)
 
     console = Console()
-    trainer = instantiate(config.trainer)
-    data = instantiate(config.data)
-    augmentation = instantiate(config.augment)
-    detector = instantiate(config.model, num_classes=len(data.classes), in_channels=data.encoder.channels)
-    evaluator = instantiate(config.evaluator, classes=data.classes)
+    trainer = schema.build(config.trainer)
+    data = schema.build(config.data)
+    augmentation = schema.build(config.augment)
+    detector = schema.build(config.model, num_classes=len(data.classes), in_channels=data.encoder.channels)
+    loss, optimizer, schedule = (schema.build(config[name]) for name in ("loss", "optimizer", "scheduler"))
+    evaluator = schema.build(config.evaluator, classes=data.classes)
+    description = {
+        "classes": list(data.classes),
+        "in_channels": data.encoder.channels,
+        "model": OmegaConf.to_container(config.model, resolve=True),
+        "seed": config.seed,
+    }
+    trainer.check_resume(detector, description)
     trial = current_trial()
-    logger = instantiate(config.logger)
+    logger = schema.build(config.logger)
     logger.start(
         folder=folder,
         params=flatten(OmegaConf.to_container(config, resolve=True)),
@@ -71,9 +90,9 @@ def run(config: DictConfig) -> float:
         with console.stages("making recordings") as progress:
             task = Task(
                 detector=detector,
-                loss=instantiate(config.loss),
-                optimizer=instantiate(config.optimizer),
-                schedule=instantiate(config.scheduler),
+                loss=loss,
+                optimizer=optimizer,
+                schedule=schedule,
                 train=data.train_loader(
                     augmentation=augmentation, seed=config.seed, pin_memory=pinned, progress=progress
                 ),
@@ -82,12 +101,7 @@ def run(config: DictConfig) -> float:
                 logger=logger,
                 console=console,
                 folder=folder,
-                description={
-                    "classes": list(data.classes),
-                    "in_channels": data.encoder.channels,
-                    "model": OmegaConf.to_container(config.model, resolve=True),
-                    "seed": config.seed,
-                },
+                description=description,
                 pruner=trial,
             )
         figures = trainer.fit(task)
@@ -96,14 +110,25 @@ def run(config: DictConfig) -> float:
         return float(figures.get(f"val/{trainer.select_by}", float("nan")))
     except Stopped as stop:
         status = "KILLED"
-        again = " ".join([*overrides, f"trainer.resume={stop.checkpoint}"])
-        log.warning("%s; go on with: python -m spikeyolo.train %s", stop, again)
+        log.warning("%s; go on with: python -m spikeyolo.train %s", stop, again(overrides, stop.checkpoint))
         sys.exit(130)
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
     except Pruned as pruned:
         status = "KILLED"
         raise TrialPruned(str(pruned)) from pruned
     finally:
         logger.finish(status)
+
+
+def again(overrides: Sequence[str], checkpoint: Path) -> str:
+    """The arguments that go on from a checkpoint, as a shell takes them."""
+    kept = [override for override in overrides if not override.startswith("trainer.resume=")]
+    place = str(checkpoint)
+    if not re.fullmatch(r"[\w./:-]+", place):  # Hydra's own grammar asks for quotes too
+        place = "'" + place.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return shlex.join([*kept, f"trainer.resume={place}"])
 
 
 def finish(task: Task, trainer: Trainer, evaluator: DetectionEvaluator, figures: dict[str, float]) -> None:
