@@ -8,6 +8,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ CHUNK_EVENTS = 1 << 14
 SHARD_EVENTS = 1 << 22
 CHUNK_MS = 1 << 13
 SHARD_MS = 1 << 20
+_DISCARD_TRIES = 50
 
 
 class RecordingWriter:
@@ -262,7 +264,12 @@ class RecordingWriter:
     def _discard(self) -> None:
         self._open = False
         if isinstance(self._target, Path):
-            shutil.rmtree(self._target, ignore_errors=True)
+            # When one of several writes of zarr's fails, the others go on for a moment, and make the folder anew.
+            for _ in range(_DISCARD_TRIES):
+                shutil.rmtree(self._target, ignore_errors=True)
+                time.sleep(0.01)
+                if not self._target.exists():
+                    break
         else:
             with suppress(*store_errors()):  # without attributes, what is left does not open
                 remove_remote(self._target)
