@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Launching", "cancel_jobs", "connect_ray", "launch"]
 
 
+OBJECT_STORE_BYTES = 78_643_200  # as small as Ray takes; trials send it no arrays
+
+
 @dataclass(frozen=True)
 class Launching:
     """What a launched trial needs to find its study."""
@@ -80,11 +83,13 @@ def connect_ray(config: DictConfig) -> None:
     """Start one local Ray for all trials where no cluster is named: each worker of the pool would start its own."""
     from omegaconf import OmegaConf, open_dict
 
-    if OmegaConf.select(config, "hydra.launcher.ray.init.address") is not None:
-        return
-    ray = importlib.import_module("ray")
-    init = OmegaConf.to_container(config.hydra.launcher.ray.init, resolve=True)
-    assert isinstance(init, dict)
-    context = ray.init(**{str(key): value for key, value in init.items()})
+    given = OmegaConf.to_container(config.hydra.launcher.ray.init, resolve=True)
+    assert isinstance(given, dict)
+    init = {str(key): value for key, value in given.items()}
+    if init.get("address") is None:
+        ray = importlib.import_module("ray")
+        context = ray.init(**{"object_store_memory": OBJECT_STORE_BYTES, **init})
+        init = {"address": context.address_info["address"]}
     with open_dict(config.hydra.launcher.ray.init):
-        config.hydra.launcher.ray.init = {"address": context.address_info["address"]}
+        # The launcher sets a size of its own where the key is missing, which Ray refuses for a running cluster.
+        config.hydra.launcher.ray.init = {**init, "object_store_memory": None}
