@@ -69,8 +69,8 @@ def run(config: DictConfig) -> None:
 
 def convert_into(config: DictConfig, options: Mapping[str, Any]) -> list[Outcome]:
     """Convert all sources, follow them on the console, and write manifest, pictures and table."""
-    from spikeyolo.events.conversion import Conversion, place_of
-    from spikeyolo.events.location import is_remote, normalise
+    from spikeyolo.events.conversion import Conversion, exclusive, place_of
+    from spikeyolo.events.location import child, is_remote, normalise
     from spikeyolo.events.manifest import read_manifest, write_manifest
     from spikeyolo.events.pool import convert_all
     from spikeyolo.report.recordings import ConversionBars, print_table
@@ -81,7 +81,8 @@ def convert_into(config: DictConfig, options: Mapping[str, Any]) -> list[Outcome
         Conversion(source, place_of(source, out), classes, strict=options["strict"], replace=options["replace"])
         for source in sources
     ]
-    entries = read_manifest(out)
+    read_manifest(out)  # a wrong one is better found before the work than after it
+    entries: dict[str, dict[str, Any]] = {}
     outcomes: list[Outcome] = []
     with ConversionBars([source.name for source in sources]) as bars:
 
@@ -97,8 +98,9 @@ def convert_into(config: DictConfig, options: Mapping[str, Any]) -> list[Outcome
                 conversions, workers=options["workers"] or os.cpu_count() or 1, finished=finished, watch=bars.watch
             )
         finally:
-            if outcomes:
-                write_manifest(out, entries)
+            if entries:
+                with exclusive(child(out, "manifest.json")):  # others may convert into the same set
+                    write_manifest(out, {**read_manifest(out), **entries})
     order = {str(conversion.place): number for number, conversion in enumerate(conversions)}
     outcomes.sort(key=lambda outcome: order[str(outcome.conversion.place)])
     print_table([(outcome.conversion.source.name, outcome.status, outcome.entry) for outcome in outcomes])
