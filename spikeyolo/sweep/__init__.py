@@ -1,1 +1,9 @@
-"""Sweeps: many runs, searched by Optuna. Knows nothing of events or networks."""
+"""Sweeps: many runs, searched by Optuna. Knows nothing of events or networks.
+
+``sweeper`` reads the configuration, ``loop`` asks and tells, ``study`` keeps the budget on disk, ``pool`` runs each
+trial in a process of its own, ``trial`` is what a training run sees of it. Nothing heavy is imported here.
+"""
+
+from spikeyolo.sweep.trial import TrialPruned, TrialReporter, current_trial
+
+__all__ = ["TrialPruned", "TrialReporter", "current_trial"]

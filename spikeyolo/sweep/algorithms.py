@@ -35,6 +35,7 @@ RETIRED = {
     "restart_strategy",
     "inc_popsize",
     "constraints_func",
+    "warn_independent_sampling",
 }
 
 

@@ -140,6 +140,7 @@ class OptunaSweeper(Sweeper):
         assert self.hydra_context is not None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", category=FutureWarning, module="optuna")
         config, loader = self.config, self.hydra_context.config_loader
         space = read_space(settings.params, list(arguments), settings.when, loader)
         check_keys(space, loader, config)

@@ -1,0 +1,82 @@
+"""What a sweep shows, and what importing it costs."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import APPS, REPOSITORY, Sweep
+
+from spikeyolo.sweep.trial import TRIAL_VARIABLE, current_trial
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def test_hydra_finds_the_sweeper_without_importing_anything_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from hydra.core.plugins import Plugins\n"
+        "from hydra.plugins.sweeper import Sweeper\n"
+        "names = {c.__module__ for c in Plugins.instance().discover(Sweeper)}\n"
+        "assert 'hydra_plugins.spikeyolo_sweeper.optuna_sweeper' in names, names\n"
+        "heavy = {'torch', 'optuna', 'mlflow', 'sqlalchemy', 'numpy', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, cwd=APPS, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_outside_a_sweep_there_is_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(TRIAL_VARIABLE, raising=False)
+    assert current_trial() is None
+
+
+def test_a_process_that_a_trial_starts_is_not_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TRIAL_VARIABLE, '{"pid": 1, "descriptor": 3, "number": 0, "params": {}}')
+    assert current_trial() is None
+
+
+def test_a_terminal_shows_a_live_table(sweep: Sweep) -> None:
+    ours, theirs = pty.openpty()
+    environment = {
+        **os.environ,
+        "SWEEP_DIR": str(sweep.folder),
+        "PYTHONPATH": str(REPOSITORY),
+        "OMP_NUM_THREADS": "1",
+        "TERM": "xterm",
+        "COLUMNS": "100",
+    }
+    command = [sys.executable, str(APPS / "parabola.py"), "-m", "hydra.sweeper.n_trials=3", "sleep=0.6"]
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment, cwd=sweep.folder.parent)
+    sweep.processes.append(process)  # type: ignore[arg-type]
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    assert process.wait(60) == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode(errors="replace"))
+    assert "3 of 3: 3 complete, 0 pruned, 0 failed, 0 running" in text
+    assert "best" in text
+    assert "left" in text
+    assert re.search(r"trial [012] +│ +[0-9.]+ s", text)
+
+
+def test_the_best_configuration_runs_as_it_is(sweep: Sweep) -> None:
+    sweep.run("hydra.sweeper.n_trials=3", "optimizer=sgd,adamw")
+    best = sweep.study.best_trial
+    command = [sys.executable, str(APPS / "parabola.py"), "--config-dir", str(sweep.folder), "-cn", "best_config"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    folder = f"hydra.run.dir={sweep.folder}/again"
+    done = subprocess.run([*command, folder], env=environment, cwd=sweep.folder.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float((sweep.folder / "again" / "finished.txt").read_text()) == best.value
