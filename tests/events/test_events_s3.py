@@ -17,6 +17,10 @@ from spikeyolo.events.conversion import Conversion, convert, place_of
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.manifest import ConvertedSet, write_manifest
 from spikeyolo.events.store import Recording
+from spikeyolo.windows.dataset import Part, WindowDataset, WindowRules
+from spikeyolo.windows.encode import HistogramEncoder
+from spikeyolo.windows.loader import WindowLoader
+from spikeyolo.windows.sampler import EpochSampler
 
 moto_server = pytest.importorskip("moto.server", reason="moto[server] is not installed (spikeyolo[test] brings it)")
 s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed (spikeyolo[s3] brings it)")
@@ -109,3 +113,18 @@ def test_a_server_that_drops_the_connection_ends_in_one_line(bucket: str, monkey
     s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(RecordingError, match=r"a\.zarr.* \(.*connect.*\)"):
         recording.count(0, 50)
+
+
+def test_training_windows_are_served_from_a_bucket_by_a_worker_process(bucket: str) -> None:
+    events = make_events(40_000)
+    store(f"{bucket}/a.zarr", events, make_boxes([200_000, 300_000]), classes=["car"])  # type: ignore[arg-type]
+    recording = Recording.open(f"{bucket}/a.zarr")
+    part = Part(recording, recording.boxes, recording.start_us, recording.end_us, recording.name)
+    rules = WindowRules(slice_duration_us=10_000, time_steps=2, negative_share=0.0)
+    dataset = WindowDataset([part], rules=rules, encoder=HistogramEncoder(downsample=1), role="val")
+    loader = WindowLoader(dataset, EpochSampler(size=len(dataset), batch_size=2, shuffle=False), workers=1)
+    (batch,) = list(loader.epoch(0))
+    for place, window in enumerate(batch.windows):
+        inside = (events.t >= window.start_us) & (events.t < window.end_us)
+        assert int(batch.frames[:, place].sum()) == int(inside.sum()) > 0
+    assert len(batch.targets) > 0
