@@ -15,7 +15,7 @@ from annotated_types import Interval
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import SchemaError
@@ -38,10 +38,11 @@ def check(config: DictConfig, *, groups: Sequence[str] = ()) -> None:
     """
     try:
         tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        key = getattr(error, "full_key", None) or "a key"
-        raise ConfigError(f"{key} must be given: add {key}=VALUE to the command line") from error
     except OmegaConfBaseException as error:
+        missing = re.search(r"[Mm]issing mandatory value: (\S+)", str(error))
+        if missing:  # maybe behind a reference
+            key = missing[1]
+            raise ConfigError(f"{key} must be given: add {key}=VALUE to the command line") from error
         raise ConfigError(" ".join(str(error).split())) from error
     assert isinstance(tree, dict)
     names = {str(name): node for name, node in tree.items()}

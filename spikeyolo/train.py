@@ -31,13 +31,13 @@ def train(config: DictConfig) -> float:
     try:
         return run(config)
     except SpikeyoloError as error:
-        entry.end_with_sentence(error, debug=config.debug)
+        entry.end_with_sentence(error, debug=config.debug is True)
         raise
     except OSError as error:
         full = entry.full_disk(error)
         if full is None:
             raise
-        entry.end_with_sentence(full, debug=config.debug)
+        entry.end_with_sentence(full, debug=config.debug is True)
         raise full from error
 
 

@@ -1,0 +1,95 @@
+"""Runs ``python -m spikeyolo.train`` as a user would, in this process or in one of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+
+SMOKE = ("+experiment=smoke", "trainer.threads=1")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit code and what it wrote to the error stream."""
+
+    code: int
+    errors: str
+
+    @property
+    def error_lines(self) -> list[str]:
+        return [line for line in self.errors.splitlines() if line.startswith("error: ")]
+
+
+def train(*overrides: str, cwd: Path) -> Ended:
+    """The train entry point in this process, started in ``cwd``."""
+    from spikeyolo import entry
+    from spikeyolo.train import train as task
+
+    errors = io.StringIO()
+    code = 0
+    with _untouched(cwd), contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+        sys.argv = ["spikeyolo.train", *overrides]
+        try:
+            entry.run(task, "train")
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return Ended(code, errors.getvalue())
+
+
+def train_process(*overrides: str, cwd: Path, timeout: float = 120) -> Ended:
+    """The same in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "spikeyolo.train", *overrides],
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    return Ended(done.returncode, done.stderr)
+
+
+def environment() -> dict[str, str]:
+    """Of a started process: one thread, and no tracking server of whoever runs the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
+    return {**kept, "OMP_NUM_THREADS": "1"}
+
+
+def run_folder(cwd: Path) -> Path:
+    """The newest run's folder."""
+    return max((path.parent for path in cwd.glob("outputs/*/*/.hydra")), key=lambda path: path.name)
+
+
+@contextlib.contextmanager
+def _untouched(cwd: Path) -> Iterator[None]:
+    """Give back what an entry point changes for its whole process."""
+    root = logging.getLogger()
+    handlers, level, threads = root.handlers[:], root.level, torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", sys.argv)
+        patch.setenv("HYDRA_FULL_ERROR", "1")
+        patch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
+            patch.delenv(name, raising=False)
+        try:
+            yield
+        finally:
+            for handler in root.handlers:
+                if handler not in handlers:
+                    handler.close()
+            root.handlers[:], root.level = handlers, level
+            torch.set_num_threads(threads)
+            GlobalHydra.instance().clear()
