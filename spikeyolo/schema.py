@@ -15,7 +15,7 @@ from annotated_types import Interval
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import SchemaError
@@ -39,9 +39,9 @@ def check(config: DictConfig, *, groups: Sequence[str] = ()) -> None:
     try:
         tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        missing = re.search(r"[Mm]issing mandatory value: (\S+)", str(error))
-        if missing:  # maybe behind a reference
-            key = missing[1]
+        missing = re.search(r"Missing mandatory value: (\S+)", str(error))  # maybe behind a reference
+        if missing:
+            key = error.full_key if isinstance(error, MissingMandatoryValue) else missing[1]
             raise ConfigError(f"{key} must be given: add {key}=VALUE to the command line") from error
         raise ConfigError(" ".join(str(error).split())) from error
     assert isinstance(tree, dict)

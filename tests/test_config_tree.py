@@ -89,7 +89,7 @@ def test_the_override_string_hydra_users_write_means_what_it_says() -> None:
         assert isinstance(trainer, Trainer)
         assert trainer.device.type == "cuda"
     else:
-        with pytest.raises(ConfigError, match="trainer.device: found 'cuda', but torch"):
+        with pytest.raises(ConfigError, match=r"trainer.device: found 'cuda', but torch"):
             schema.build(config.trainer)
 
 
