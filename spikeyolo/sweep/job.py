@@ -5,6 +5,7 @@ The controller packs the application once; the warm server unpacks it once; ever
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import json
 import math
@@ -101,11 +102,22 @@ def load_application(application: Mapping[str, Any]) -> Callable[[int, Order], N
     hydra_context, config, state = cloudpickle.loads(application["hydra"])
     setup_globals()
     Singleton.set_state(state)
+    _warm_up(hydra_context, config)
 
     def run(descriptor: int, order: Order) -> None:
         run_order(descriptor, order, hydra_context, task_function, config, application["launching"])
 
     return run
+
+
+def _warm_up(hydra_context: HydraContext, config: DictConfig) -> None:
+    """Compose once before any fork: the grammar's tables are built at first use, and forks inherit them."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    # What only a trial's own overrides make whole is composed there.
+    with contextlib.suppress(HydraException, OmegaConfBaseException):
+        hydra_context.config_loader.load_sweep_config(config, ["++hydra.job.num=1", "++hydra.job.id='a-1.5e-3'"])
 
 
 def run_order(
