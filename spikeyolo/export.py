@@ -1,0 +1,156 @@
+"""Export a checkpoint: ``python -m spikeyolo.export checkpoint=FOLDER format=onnx|nir|torch_export``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge
+from omegaconf import DictConfig
+
+from spikeyolo import entry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spikeyolo.model.detector import Detector
+
+log = logging.getLogger("spikeyolo")
+
+OPTIONS: Mapping[str, Any] = {
+    "checkpoint": str,
+    "format": Literal["onnx", "nir", "torch_export"],
+    "out": str | None,
+    "window": Literal["run", "drawn"],
+    "time_steps": Annotated[int, Ge(1)],
+    "height": Annotated[int, Ge(32)],
+    "width": Annotated[int, Ge(32)],
+    "debug": bool,
+}
+SUFFIXES = {"onnx": ".onnx", "nir": ".nir", "torch_export": ".pt2"}
+
+
+def export(config: DictConfig) -> None:
+    """One export of a composed configuration."""
+    from spikeyolo.errors import SpikeyoloError
+
+    try:
+        run(config)
+    except SpikeyoloError as error:
+        entry.end_with_sentence(error, debug=bool(config.get("debug")))
+    except OSError as error:
+        full = entry.full_disk(error)
+        if full is None:
+            raise
+        entry.end_with_sentence(full, debug=bool(config.get("debug")))
+
+
+def run(config: DictConfig) -> Path:
+    """Write the file and say by how much its logits differ.
+
+    Raises:
+        SpikeyoloError: a key is wrong, the checkpoint cannot be read, or an optional package is missing.
+    """
+    from spikeyolo.model.exchange import export_onnx, export_torch
+    from spikeyolo.model.exchange_nir import export_nir
+
+    options = checked_options(config)
+    folder = Path(options["checkpoint"])
+    detector, state = restore_detector(folder)
+    frames = run_window(folder) if options["window"] == "run" else None
+    if frames is None:
+        frames = drawn_window(detector.in_channels, options["time_steps"], options["height"], options["width"])
+    name = options["format"]
+    out = Path(options["out"]) if options["out"] else folder.with_name(folder.name + SUFFIXES[name])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write = {"onnx": export_onnx, "nir": export_nir, "torch_export": export_torch}[name]
+    difference = write(detector, frames, out)
+    log.info("%s: %s of %s", out, name, ", ".join(state.get("classes", [])))
+    log.info("window [T, B, C, H, W] = %s, largest difference of a logit %.3g", list(frames.shape), difference)
+    return out
+
+
+def checked_options(config: DictConfig) -> dict[str, Any]:
+    """The keys, checked.
+
+    Raises:
+        ConfigError: one is missing, has a wrong type or is out of range.
+    """
+    from omegaconf import OmegaConf
+    from pydantic import TypeAdapter, ValidationError
+
+    from spikeyolo.errors import ConfigError
+
+    options = {}
+    for key, hint in OPTIONS.items():
+        if OmegaConf.is_missing(config, key):
+            raise ConfigError(f"{key}: found nothing; expected {key}=FOLDER, such as outputs/…/checkpoints/best")
+        try:
+            options[key] = TypeAdapter(hint).validate_python(config[key], strict=True)
+        except ValidationError as error:
+            raise ConfigError(f"{key}: found {config[key]!r}; {error.errors()[0]['msg'].lower()}") from error
+    return options
+
+
+def restore_detector(folder: Path) -> tuple[Detector, dict[str, Any]]:
+    """The detector of a checkpoint in eval mode, and the checkpoint's readable part.
+
+    Raises:
+        CheckpointError: it cannot be read or its parts contradict one another.
+    """
+    from omegaconf import OmegaConf
+
+    from spikeyolo import schema
+    from spikeyolo.engine import checkpoint
+    from spikeyolo.errors import CheckpointError
+
+    state = checkpoint.read_state(folder)
+    try:
+        model = {**state["model"], "pretrained": None}
+        classes, channels = state["classes"], state["in_channels"]
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'state.json'}: does not describe its model ({error} is missing)") from error
+    node = OmegaConf.create({"model": model})
+    schema.check(node, groups=("model",))
+    detector: Detector = schema.build(node.model, num_classes=len(classes), in_channels=channels)
+    checkpoint.load_weights(folder, detector)
+    return detector.eval(), state
+
+
+def run_window(folder: Path) -> Tensor | None:
+    """The first validation window ``[T, 1, C, H, W]`` of the run that wrote a checkpoint; None where it is gone."""
+    from omegaconf import OmegaConf
+
+    from spikeyolo import schema
+    from spikeyolo.errors import SpikeyoloError
+
+    source = folder.parent.parent / ".hydra" / "config.yaml"
+    if not source.is_file():
+        log.warning("%s is not there: the check uses drawn counts", source)
+        return None
+    config = OmegaConf.load(source)
+    assert isinstance(config, DictConfig)
+    try:
+        node = OmegaConf.create({"data": OmegaConf.to_container(config, resolve=True)["data"]})  # type: ignore[call-overload, index]
+        schema.check(node, groups=("data",))
+        for batch in schema.build(node.data).val_loader(pin_memory=False):
+            frames: Tensor = batch.frames[:, :1]
+            return frames
+    except SpikeyoloError as error:
+        log.warning("the run's data cannot be read (%s): the check uses drawn counts", error)
+    return None
+
+
+def drawn_window(channels: int, steps: int, height: int, width: int) -> Tensor:
+    """Random event counts ``[T, 1, C, H, W]`` uint8, one in ten pixels."""
+    import torch
+
+    draw = torch.Generator().manual_seed(0)
+    rates = torch.full((steps, 1, channels, height, width), 0.1)
+    return torch.poisson(rates, generator=draw).to(torch.uint8)
+
+
+if __name__ == "__main__":
+    entry.run(export, "export")
