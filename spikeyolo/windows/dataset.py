@@ -43,6 +43,13 @@ class Part:
     end_us: int
     name: str
 
+    @property
+    def num_boxes(self) -> int:
+        """Labels at times of this part."""
+        if self.boxes is None:
+            return 0
+        return int(np.count_nonzero((self.boxes.t >= self.start_us) & (self.boxes.t <= self.end_us)))
+
 
 @dataclass(frozen=True)
 class WindowRules:
@@ -220,22 +227,20 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
     def _log_part(self, part: Part, positives: int, negatives: int) -> None:
         if not log.isEnabledFor(logging.DEBUG):
             return
-        assert part.boxes is not None
-        inside = int(np.sum((part.boxes.t >= part.start_us) & (part.boxes.t <= part.end_us)))
         log.debug(
             "%s: %d events [%d–%d µs] → %d boxes, %d labelled windows, %d empty windows",
             part.name,
             part.recording.count(part.start_us, part.end_us),
             part.start_us,
             part.end_us,
-            inside,
+            part.num_boxes,
             positives,
             negatives,
         )
 
     def _report(self, role: str) -> None:
         unlabelled = sum(matcher is None for matcher in self._matchers)
-        boxes = sum(len(part.boxes) for part in self.parts if part.boxes is not None)
+        boxes = sum(part.num_boxes for part in self.parts)
         log.info(
             "%s: %d recordings (%d without labels), %d boxes, %d windows of %d × %d µs",
             role,
