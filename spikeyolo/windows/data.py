@@ -32,7 +32,7 @@ class RecordedSet(Protocol):
 class StoredSet(Protocol):
     """A data set that writes its recordings into the store itself."""
 
-    def recordings(self, role: Role, *, progress: Progress | None = None) -> list[Path]: ...
+    def recordings(self, role: Role, *, progress: Progress | None = None) -> Sequence[Path | str]: ...
 
 
 class EventData:
@@ -101,17 +101,18 @@ class EventData:
         Raises:
             RecordingError, LabelError: a file is not what it should be.
         """
+        chunks = ChunkCache()  # one for all recordings, so that memory does not grow with their number
         if isinstance(self.dataset, StoredSet):
             paths = self.dataset.recordings(role, progress=progress)
-            opened = [Recording.open(path, cache=self.cache) for path in paths]
+            stored = [Recording.open(path, cache=self.cache, chunks=chunks) for path in paths]
             return [
-                Part(recording, recording.boxes, recording.start_us, recording.end_us, path.name)
-                for path, recording in zip(paths, opened, strict=True)
+                Part(item, item.boxes if item.labelled else None, item.start_us, item.end_us, item.name)
+                for item in stored
             ]
         prepared = prepare(self.dataset.sources(role), store=self.store, classes=self.classes, progress=progress)
         parts = []
         for item in prepared:
-            recording = item.open(cache=self.cache)
+            recording = item.open(cache=self.cache, chunks=chunks)
             start = recording.start_us if item.source.start_us is None else item.source.start_us
             end = recording.end_us if item.source.end_us is None else item.source.end_us
             parts.append(Part(recording, item.boxes, start, min(end, recording.end_us), item.source.name))

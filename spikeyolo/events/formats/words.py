@@ -62,7 +62,8 @@ class WordReader(CheckedReader):
                     taken, made = self._kernel(words, room, limit - rows, state)
                     words, rows, left = words[taken:], rows + made, left - taken * words.itemsize
                     if not len(words):
-                        words, tail = self._fill(file, buffer)
+                        words, more = self._fill(file, buffer)
+                        tail = tail or more  # the last fill of a file that ended in one is empty
                 self.dropped_events, self.suspect, state[1] = int(state[0]), bool(state[1]), 0
                 t, x, y, p = columns
                 yield Events(t[:rows], x[:rows], y[:rows], p[:rows], self.width, self.height)
