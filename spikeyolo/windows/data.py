@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from annotated_types import Ge, Interval
 
+from spikeyolo.events.chunks import ChunkCache
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.prepare import prepare
 from spikeyolo.events.store import Recording
