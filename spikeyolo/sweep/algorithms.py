@@ -156,6 +156,15 @@ def _target(config: object, base: type, role: str) -> tuple[type, dict[str, Any]
     return cls, arguments
 
 
+def _arguments_of_others(cls: type) -> set[str]:
+    """Arguments of all samplers, or of all pruners, of Optuna."""
+    for module, base in ((optuna.samplers, BaseSampler), (optuna.pruners, BasePruner)):
+        if issubclass(cls, base):
+            others = [getattr(module, name) for name in module.__all__]
+            return {p for other in others if inspect.isclass(other) for p in inspect.signature(other).parameters}
+    return set()
+
+
 def _construct(cls: type, arguments: dict[str, Any], role: str) -> Any:
     parameters = inspect.signature(cls).parameters
     accepted: dict[str, Any] = {}
@@ -163,6 +172,9 @@ def _construct(cls: type, arguments: dict[str, Any], role: str) -> Any:
         name = key if key in parameters else RENAMED_ARGUMENTS.get(key, key)
         if name in RETIRED:
             logger.debug("%s: argument %s is retired in Optuna %s and left out", role, key, optuna.__version__)
+        elif name not in parameters and name in _arguments_of_others(cls):
+            # A search file sets arguments of one pruner, the command line chooses another.
+            logger.info("%s: %s belongs to another %s and is left out", role, key, role)
         elif name not in parameters:
             known = ", ".join(p for p in parameters if p not in ("args", "kwargs") and p not in RETIRED)
             raise SweepError(f"{role}: {cls.__name__} takes no {key!r}; it takes {known or 'no arguments'}")

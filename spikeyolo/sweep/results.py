@@ -3,6 +3,8 @@ figures."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import logging
 import os
 import shlex
@@ -20,7 +22,7 @@ from spikeyolo.sweep.study import FOLDER, METRICS, SweepStudy
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["best_line", "write_best_config", "write_figures", "write_results"]
+__all__ = ["best_line", "import_drawing", "write_best_config", "write_figures", "write_results"]
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +82,15 @@ def _write(path: Path, text: str) -> Path:
     partial.write_text(text)
     partial.replace(path)
     return path
+
+
+def import_drawing() -> None:
+    """Import what draws the figures, in a thread while trials run: it takes seconds."""
+    for name in ("matplotlib", "matplotlib.pyplot", "plotly.graph_objects", "sklearn.ensemble"):
+        with contextlib.suppress(ImportError):
+            module = importlib.import_module(name)
+            if name == "matplotlib":
+                module.use("Agg")
 
 
 def write_figures(study: optuna.Study, folder: Path) -> list[Path]:

@@ -130,7 +130,7 @@ class OptunaSweeper(Sweeper):
         from spikeyolo.sweep.constraints import parse_constraints
         from spikeyolo.sweep.drawing import Drawing, check_keys
         from spikeyolo.sweep.loop import Limits, SweepLoop
-        from spikeyolo.sweep.results import best_line
+        from spikeyolo.sweep.results import best_line, import_drawing
         from spikeyolo.sweep.space import read_space
         from spikeyolo.sweep.starts import starting_points
         from spikeyolo.sweep.storage import open_storage, patiently, storage_address
@@ -202,6 +202,8 @@ class OptunaSweeper(Sweeper):
             tracking=tracking,
             keep_pruned=settings.pruned_checkpoints == "keep",
         )
+        if settings.figures:
+            threading.Thread(target=import_drawing, daemon=True).start()
         status = "KILLED"
         console.open()
         try:

@@ -130,6 +130,13 @@ def test_a_sampler_that_makes_no_sense_is_named(config: object, message: str) ->
         build_sampler(config, space=read_space({"x": "choice(1,2)"}, []), objectives=1, seed=None, drawn=0)
 
 
+def test_arguments_left_over_from_another_pruner_are_left_out() -> None:
+    pruner = build_pruner(
+        {"_target_": "optuna.pruners.MedianPruner", "min_resource": 2, "n_warmup_steps": 3}, objectives=1
+    )
+    assert pruner._n_warmup_steps == 3  # type: ignore[attr-defined]
+
+
 def test_a_sampler_of_numbers_refuses_choices_only() -> None:
     config = {"_target_": "optuna.samplers.CmaEsSampler"}
     with pytest.raises(SweepError, match="searches numbers"):
