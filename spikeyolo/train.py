@@ -126,7 +126,7 @@ def again(overrides: Sequence[str], checkpoint: Path) -> str:
     """The arguments that go on from a checkpoint, as a shell takes them."""
     kept = [override for override in overrides if not override.startswith("trainer.resume=")]
     place = str(checkpoint)
-    if not re.fullmatch(r"[\w./:-]+", place):  # Hydra's own grammar asks for quotes too
+    if not re.fullmatch(r"[A-Za-z0-9_./:-]+", place):  # Hydra's own grammar asks for quotes too
         place = "'" + place.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return shlex.join([*kept, f"trainer.resume={place}"])
 

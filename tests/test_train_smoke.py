@@ -1,0 +1,247 @@
+"""The whole path at its smallest, as a user starts it: what a run leaves behind, and that it can be had again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from command_line import SMOKE, Ended, run_folder, train, train_process
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from spikeyolo.engine import checkpoint
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Ended]:
+    """The folder a smoke run was started in, the run's own folder, and how it ended."""
+    cwd = tmp_path_factory.mktemp("bare")
+    ended = train_process(*SMOKE, "trainer.device=cpu", "hydra.verbose=true", cwd=cwd)
+    return cwd, run_folder(cwd), ended
+
+
+@pytest.fixture(scope="module")
+def tracked(smoke: tuple[Path, Path, Ended]) -> tuple[MlflowClient, Run]:
+    """What ``mlflow ui`` would show in that folder."""
+    client = MlflowClient(f"sqlite:///{smoke[0] / 'mlflow.db'}")
+    (experiment,) = [found for found in client.search_experiments() if found.name == "spikeyolo"]
+    (run,) = client.search_runs([experiment.experiment_id])
+    return client, run
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def figures(folder: Path) -> dict[str, Any]:
+    """Everything measured but the times."""
+    found: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    return {name: value for name, value in found.items() if name not in ("seconds_per_epoch", "data_wait_share")}
+
+
+def test_a_smoke_run_ends_well_and_leaves_nothing_unexpected(smoke: tuple[Path, Path, Ended]) -> None:
+    cwd, folder, ended = smoke
+    assert ended.code == 0, ended.errors
+    assert sorted(path.name for path in cwd.iterdir()) == ["data", "mlflow.db", "mlruns", "outputs"]
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    (log,) = [name for name in names if re.fullmatch(r"training_\d{8}_\d{6}\.log", name)]
+    assert names == {
+        log,
+        ".hydra/config.yaml",
+        ".hydra/hydra.yaml",
+        ".hydra/overrides.yaml",
+        "metrics.csv",
+        "metrics.json",
+        "checkpoints/best/weights.safetensors",
+        "checkpoints/best/state.json",
+        "checkpoints/last/weights.safetensors",
+        "checkpoints/last/training.pt",
+        "checkpoints/last/state.json",
+        "figures/predictions.png",
+        "figures/precision_recall.png",
+        "figures/confusion.png",
+    }
+    assert all((folder / name).stat().st_size > 0 for name in names)
+
+
+def test_metrics_json_is_flat_and_names_what_matters(smoke: tuple[Path, Path, Ended]) -> None:
+    found = json.loads((smoke[1] / "metrics.json").read_text())
+    assert all(value is None or isinstance(value, (int, float)) for value in found.values())
+    assert {"val/map50", "val/map", "last/train/total", "seconds_per_epoch"} <= set(found)
+    assert any(name.startswith("val/ap50/") for name in found)
+    assert 0 <= found["val/map50"] <= 1
+    assert found["epochs"] == 2
+
+
+def test_metrics_csv_has_a_row_an_epoch_and_every_term_of_the_loss(smoke: tuple[Path, Path, Ended]) -> None:
+    found = rows(smoke[1])
+    assert [row["epoch"] for row in found] == ["1.0", "2.0"]
+    for row in found:
+        terms = [float(row[f"train/{name}"]) for name in ("box", "class", "dfl")]
+        assert sum(terms) == pytest.approx(float(row["train/total"]), rel=1e-5)
+        assert float(row["train/lr"]) > 0
+    assert float(found[1]["train/total"]) < float(found[0]["train/total"])
+
+
+def test_the_saved_configuration_and_checkpoint_say_what_was_trained(smoke: tuple[Path, Path, Ended]) -> None:
+    _, folder, _ = smoke
+    config = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text())
+    assert (config["name"], config["trainer"]["max_epochs"]) == ("smoke", 2)
+    state = checkpoint.read_state(folder / "checkpoints" / "best")
+    assert state["classes"] == config["data"]["classes"]
+    assert state["model"]["width"] == config["model"]["width"]
+
+
+def test_counts_are_said_and_a_verbose_run_tells_of_each_recording(smoke: tuple[Path, Path, Ended]) -> None:
+    errors = smoke[2].errors
+    assert re.search(r"^train: 4 recordings \(0 without labels\), \d+ boxes, \d+ windows of 4 × 100 µs$", errors, re.M)
+    assert re.search(r"^val: 2 recordings \(0 without labels\), \d+ boxes, \d+ windows of 4 × 100 µs$", errors, re.M)
+    line = r"sequence_\d{4}.zarr: \d+ events \[\d+–\d+ µs\] → \d+ boxes, \d+ labelled windows"
+    assert len(re.findall(line, errors)) == 6
+    for noise in ("findfont", "bytecode", "FutureWarning"):
+        assert noise not in errors
+
+
+def test_the_log_file_holds_what_the_terminal_showed(smoke: tuple[Path, Path, Ended]) -> None:
+    (log,) = smoke[1].glob("training_*.log")
+    text = log.read_text()
+    assert "INFO spikeyolo.engine.trainer: epoch 2/2" in text
+    assert "DEBUG spikeyolo.windows.dataset: sequence_0000.zarr" in text
+
+
+def test_the_tracked_run_has_every_parameter_and_says_where_it_took_place(tracked: tuple[MlflowClient, Run]) -> None:
+    _, run = tracked
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "smoke"
+    assert run.data.params["trainer.max_epochs"] == "2"
+    assert run.data.params["data.dataset.train_sequences"] == "4"
+    assert run.data.params["optimizer.lr"] == "0.001"
+    assert run.data.tags["overrides"].split()[: len(SMOKE)] == list(SMOKE)
+    assert run.data.tags["device"] == "cpu"
+    assert "version.torch" in run.data.tags
+    if (Path(__file__).parents[1] / ".git").exists():
+        assert re.fullmatch(r"[0-9a-f]{40}", run.data.tags["git_commit"])
+
+
+def test_the_tracked_metrics_are_those_on_disk_in_one_batch_an_epoch(
+    smoke: tuple[Path, Path, Ended], tracked: tuple[MlflowClient, Run]
+) -> None:
+    client, run = tracked
+    written = rows(smoke[1])
+    times = set()
+    for name in written[0]:
+        if name == "epoch":
+            continue
+        history = sorted(client.get_metric_history(run.info.run_id, name), key=lambda metric: metric.step)
+        assert [metric.step for metric in history] == [1, 2]
+        for metric, row in zip(history, written, strict=True):
+            assert metric.value == pytest.approx(float(row[name]), nan_ok=True)
+            times.add((metric.step, metric.timestamp))
+    assert len(times) == 2  # one time an epoch: all of it was sent at once
+
+
+def test_the_tracked_artifacts_are_the_files_of_the_run(
+    smoke: tuple[Path, Path, Ended], tracked: tuple[MlflowClient, Run], tmp_path: Path
+) -> None:
+    client, run = tracked
+    listed = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert listed == {"config", "checkpoints", "figures", "metrics.csv", "metrics.json"}
+    assert {item.path for item in client.list_artifacts(run.info.run_id, "figures")} >= {"figures/predictions.png"}
+    fetched = client.download_artifacts(run.info.run_id, "checkpoints/best/weights.safetensors", str(tmp_path))
+    original = smoke[1] / "checkpoints" / "best" / "weights.safetensors"
+    assert Path(fetched).read_bytes() == original.read_bytes()
+
+
+def test_the_same_command_finds_its_recordings_again_and_gives_the_same_digits(
+    smoke: tuple[Path, Path, Ended],
+) -> None:
+    cwd, first, _ = smoke
+    made = {path: path.stat().st_mtime_ns for path in (cwd / "data").rglob("*") if path.is_file()}
+    ended = train(*SMOKE, "trainer.device=cpu", "logger=none", cwd=cwd)
+    assert ended.code == 0, ended.errors
+    second = run_folder(cwd)
+    assert second != first
+    assert {path: path.stat().st_mtime_ns for path in (cwd / "data").rglob("*") if path.is_file()} == made
+    timed = {"seconds"}
+    assert [{k: v for k, v in row.items() if k not in timed} for row in rows(second)] == [
+        {k: v for k, v in row.items() if k not in timed} for row in rows(first)
+    ]
+    assert figures(second) == figures(first)
+    for name in ("best", "last"):
+        weights = [(folder / "checkpoints" / name / "weights.safetensors").read_bytes() for folder in (first, second)]
+        assert weights[0] == weights[1]
+
+
+def test_another_seed_gives_another_run_on_the_same_recordings(smoke: tuple[Path, Path, Ended]) -> None:
+    cwd, first, _ = smoke
+    recordings = sorted((cwd / "data").rglob("*.zarr"))
+    ended = train(*SMOKE, "trainer.device=cpu", "logger=none", "seed=1", "trainer.max_epochs=1", cwd=cwd)
+    assert ended.code == 0, ended.errors
+    assert rows(run_folder(cwd))[0]["train/total"] != rows(first)[0]["train/total"]
+    assert sorted((cwd / "data").rglob("*.zarr")) == recordings
+
+
+def test_a_multirun_trains_one_job_a_choice(smoke: tuple[Path, Path, Ended]) -> None:
+    cwd = smoke[0]
+    options = ("trainer.max_epochs=1", "data.max_samples_per_file=2", "logger=none")
+    ended = train("-m", *SMOKE, *options, "optimizer=sgd,adamw", cwd=cwd)
+    assert ended.code == 0, ended.errors
+    jobs = sorted(path.parent for path in (cwd / "multirun").rglob(".hydra"))
+    assert [job.name for job in jobs] == ["0", "1"]
+    targets = [yaml.safe_load((job / ".hydra" / "config.yaml").read_text())["optimizer"]["_target_"] for job in jobs]
+    assert [target.rpartition(".")[2] for target in targets] == ["Sgd", "AdamW"]
+    assert all(figures(job)["epochs"] == 1 for job in jobs)
+
+
+def test_a_multirun_with_a_mistake_ends_in_its_sentence(smoke: tuple[Path, Path, Ended]) -> None:
+    ended = train("-m", *SMOKE, "logger=none", "trainer.max_epochs=0,-1", cwd=smoke[0])
+    assert ended.code == 2
+    assert ended.error_lines == ["error: trainer.max_epochs: found 0; expected greater than or equal to 1"]
+
+
+def test_a_loss_that_explodes_names_its_first_term_and_step(smoke: tuple[Path, Path, Ended]) -> None:
+    options = ("logger=none", "optimizer=sgd", "optimizer.lr=1e30", "trainer.clip_gradient=null")
+    ended = train(*SMOKE, *options, cwd=smoke[0])
+    assert ended.code == 2
+    (line,) = ended.error_lines
+    assert re.search(r"loss term '\w+' is not finite at step \d+; training stopped .*there is no checkpoint yet$", line)
+    assert not (run_folder(smoke[0]) / "checkpoints").exists()
+
+
+def test_a_checkpoint_of_another_model_or_of_other_classes_is_refused_before_data_is_made(
+    smoke: tuple[Path, Path, Ended], tmp_path: Path
+) -> None:
+    resume = f"trainer.resume={smoke[1] / 'checkpoints' / 'last'}"
+    for change, expected in (
+        ("model=pico", "a checkpoint of another model"),
+        ("data.classes=[cross,triangle,disc]", "a checkpoint of the classes ['disc', 'triangle', 'cross']"),
+    ):
+        ended = train(*SMOKE, "logger=none", change, resume, cwd=tmp_path)
+        assert ended.code == 2
+        assert expected in ended.errors
+        assert len(ended.errors.splitlines()) == 1
+    best = f"trainer.resume={smoke[1] / 'checkpoints' / 'best'}"
+    ended = train(*SMOKE, "logger=none", best, cwd=tmp_path)
+    assert "training.pt: missing; expected a checkpoint to go on from, such as checkpoints/last" in ended.errors
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_finished_run_can_be_gone_on_with_and_keeps_its_best(smoke: tuple[Path, Path, Ended]) -> None:
+    cwd, first, _ = smoke
+    options = ("logger=none", "trainer.device=cpu", f"trainer.resume={first / 'checkpoints' / 'last'}")
+    same = train(*SMOKE, *options, cwd=cwd)  # nothing is left to train: it only draws and reports
+    assert same.code == 0, same.errors
+    assert figures(run_folder(cwd)) == figures(first)
+    best = [(folder / "checkpoints" / "best" / "weights.safetensors") for folder in (first, run_folder(cwd))]
+    assert best[0].read_bytes() == best[1].read_bytes()
+    longer = train(*SMOKE, *options, "trainer.max_epochs=3", cwd=cwd)
+    assert longer.code == 0, longer.errors
+    after = rows(run_folder(cwd))
+    assert [row["epoch"] for row in after] == ["1.0", "2.0", "3.0"]
+    assert after[:2] == rows(first)
