@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from spikeyolo.sweep.tracking import SweepRun
 __all__ = ["Executor", "Limits", "SweepLoop"]
 
 POLL_S = 0.25
+INTERRUPTIONS = 3  # of one trial from outside, before it counts as failed
 OTHERS_S = 2.0  # between looks at what other controllers do
 
 
@@ -90,6 +92,8 @@ class SweepLoop:
         self._keep_pruned = keep_pruned
         self._trials: dict[int, Trial] = {}
         self._folders: dict[int, str] = {}
+        self._interruptions: Counter[int] = Counter()
+        self._stopping = False
         self._failed: list[tuple[int, str]] = []
         self._begun = time.monotonic()
         self._stop_reason = ""
@@ -172,6 +176,10 @@ class SweepLoop:
 
     def _end(self, trial: Trial, event: Ended) -> None:
         outcome: Outcome = event.outcome
+        if isinstance(outcome, Interrupted) and not self._stopping:
+            self._interruptions[trial.number] += 1
+            if self._interruptions[trial.number] > INTERRUPTIONS:
+                outcome = Failed(f"the trial was interrupted {INTERRUPTIONS + 1} times, and not by this sweep")
         folder = self._folders.get(trial.number, "")
         retried = isinstance(outcome, Failed) and outcome.crashed and self.study.retry(trial)
         run_id = event.run_id
@@ -214,6 +222,7 @@ class SweepLoop:
 
     def _stop(self, *, put_back: bool) -> None:
         """Stop what runs and put it back; where the storage is away there is nothing to tell."""
+        self._stopping = True
         for event in self.executor.interrupt(self._limits.grace_s):
             if put_back:
                 self._handle(event)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from omegaconf.errors import OmegaConfBaseException
+
 from spikeyolo.errors import SweepError
 
 if TYPE_CHECKING:
@@ -59,7 +61,10 @@ class Settings:
         Raises:
             SweepError: a key is unknown or its value makes no sense.
         """
-        given = {key: _plain(value) for key, value in values.items()}
+        try:
+            given = {key: _plain(value) for key, value in values.items()}
+        except OmegaConfBaseException as error:
+            raise SweepError(f"hydra.sweeper: {str(error).splitlines()[0]}") from error
         unknown = given.keys() - KEYS
         if unknown:
             raise SweepError(

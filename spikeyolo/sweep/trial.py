@@ -13,12 +13,9 @@ this machine (which talks to its controller over a socket) or a job of a cluster
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
-
-from spikeyolo.errors import SweepError
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -74,8 +71,6 @@ class TrialReporter:
 
     def report(self, value: float, step: int) -> None:
         """Report the first objective after a step (an epoch); only the first report of a step counts."""
-        if not math.isfinite(value):
-            raise SweepError(f"trial {self.number}: reported {value} at step {step}, expected a finite number")
         self._channel.report(float(value), int(step))
 
     def should_prune(self) -> bool:

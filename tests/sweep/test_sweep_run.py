@@ -56,6 +56,7 @@ def test_a_failure_takes_only_its_trial_and_is_told_with_its_folder(sweep) -> No
         "segfault": "killed by SIGSEGV",
         "exit": "exit code 3",
         "leave": "exit code 5",
+        "stop": "interrupted 4 times",
         "not_a_number": "returned NaN",
         "none": "returned None",
         "string": "returned 'good'",

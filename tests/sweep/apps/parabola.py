@@ -31,6 +31,8 @@ def main(config: DictConfig) -> object:
             os._exit(3)
         if config.chosen == "leave":
             sys.exit(5)
+        if config.chosen == "stop":
+            raise KeyboardInterrupt
         if config.chosen == "kill" and not (folder.parent / f"killed-{config.x}").exists():
             (folder.parent / f"killed-{config.x}").touch()
             os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,54 @@
+"""The search files of the project fit its configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import open_dict
+
+from spikeyolo.sweep.algorithms import build_pruner, build_sampler
+from spikeyolo.sweep.drawing import check_keys
+from spikeyolo.sweep.settings import Settings
+from spikeyolo.sweep.space import read_space
+
+SEARCHES = sorted(path.stem for path in (REPOSITORY / "conf" / "search").glob("*.yaml"))
+
+
+def test_there_are_searches() -> None:
+    assert {"highfreq", "detector", "architecture", "accuracy_energy"} <= set(SEARCHES)
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("more", [(), ("scheduler=cyclic",), ("optimizer=sgd", "logger=none")])
+def test_every_key_of_a_search_is_one_of_the_configuration(search: str, more: tuple[str, ...]) -> None:
+    arguments = ["+experiment=highfreq", f"+search={search}", *more]
+    with initialize_config_dir(version_base="1.3", config_dir=str(Path(REPOSITORY, "conf"))):
+        config = compose("train", arguments, return_hydra_config=True)
+        with open_dict(config):
+            config.hydra.job.name = "train"
+        values = {k: v for k, v in config.hydra.sweeper.items() if k not in ("_target_", "_recursive_")}
+        settings = Settings.read(values, config)
+        loader = GlobalHydra.instance().config_loader()
+        space = read_space(settings.params, arguments, settings.when, loader)
+        check_keys(space, loader, config)
+        assert len(space.parameters) >= 4
+        several = len(settings.directions)
+        build_sampler(settings.sampler, space=space, objectives=several, seed=0, drawn=0)
+        build_pruner(settings.pruner, objectives=several)
+        assert settings.study_name == search
+        assert bool(settings.mlflow) == ("logger=none" not in more)
+
+
+def test_the_highfreq_search_has_the_ranges_it_promises() -> None:
+    with initialize_config_dir(version_base="1.3", config_dir=str(Path(REPOSITORY, "conf"))):
+        config = compose("train", ["+experiment=highfreq", "+search=highfreq"], return_hydra_config=True)
+    found = {p.name: p.distribution for p in read_space(config.hydra.sweeper.params, []).parameters}
+    assert (found["loss.focal_gamma"].low, found["loss.focal_gamma"].high) == (0.0, 5.0)
+    assert (found["loss.box_weight"].low, found["loss.box_weight"].high) == (1.0, 15.0)
+    assert (found["data.temporal_buffer"].low, found["data.temporal_buffer"].high) == (0.0, 0.5)
+    assert found["optimizer.lr"].log
+    assert found["scheduler.max_lr"].log
