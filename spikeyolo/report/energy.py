@@ -29,7 +29,7 @@ def draw_energy(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> Path:
     energy.legend(fontsize=8, labelcolor=canvas.TEXT, facecolor=canvas.PANEL, edgecolor=canvas.FAINT)
     rates.bar(places, [row["firing_rate"] if row["spiking"] else 0.0 for row in rows], color=canvas.series(0))
     rates.set(ylabel="spikes an element and step")
-    rates.set_xticks(places, [row["layer"] for row in rows], rotation=90, fontsize=5)
     for axes in (energy, rates):
         canvas.darken(axes)
+    rates.set_xticks(places, [row["layer"] for row in rows], rotation=90, fontsize=5)
     return canvas.save(figure, path)
