@@ -1,0 +1,295 @@
+"""The bounds of a training: the clock, a loss that is no number, a disk that is full."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from spikeyolo.engine import checkpoint
+from spikeyolo.engine.evaluator import DetectionEvaluator
+from spikeyolo.engine.optimizer import Sgd
+from spikeyolo.engine.schedule import CosineSchedule
+from spikeyolo.engine.task import Pruned, Stopped, Task
+from spikeyolo.engine.trainer import Trainer
+from spikeyolo.errors import CheckpointError, ConfigError, TrainingError
+from spikeyolo.report.silent import SilentLogger
+
+
+@dataclass
+class World:
+    """A training of one number, whose batches take as long as they are told to.
+
+    Attributes:
+        batch_s, validation_batch_s: how long each takes on the clock.
+        train, val: batches an epoch, and of a validation.
+        bad_step: the update whose loss is not a number.
+        stop_at: the update after which the user presses Ctrl-C.
+    """
+
+    batch_s: float = 1.0
+    validation_batch_s: float = 1.0
+    train: int = 4
+    val: int = 2
+    bad_step: int | None = None
+    stop_at: int | None = None
+    figures: tuple[float, ...] = (0.5,)
+    now: float = 1000.0
+    validated_at: list[float] = field(default_factory=list)
+    rates: list[tuple[float, float]] = field(default_factory=list)
+    steps: int = 0
+
+    def clock(self) -> float:
+        return self.now
+
+    def batches(self, count: int, seconds: float, first: int) -> Iterator[Any]:
+        for _ in range(first, count):
+            self.now += seconds
+            batch = SimpleNamespace(frames=torch.ones(3), targets=None)
+            batch.to = lambda device, batch=batch: batch
+            yield batch
+
+    def loader(self, count: int, seconds: float) -> Any:
+        class Loader:
+            def __len__(self) -> int:
+                return count
+
+            def epoch(loader, epoch: int, *, first_batch: int = 0) -> Iterator[Any]:  # noqa: N805
+                return self.batches(count, seconds, first_batch)
+
+        return Loader()
+
+    def loss(self, predictions: torch.Tensor, targets: Any) -> Any:
+        self.steps += 1
+        if self.steps == self.stop_at:
+            signal.raise_signal(signal.SIGINT)
+        total = (predictions**2).mean()
+        box = dfl = total.detach() * 0.5
+        if self.steps == self.bad_step:
+            dfl = dfl * float("nan")
+            total = total + dfl
+        named = {"box": box, "dfl": dfl}
+        return SimpleNamespace(total=total, num_positives=torch.tensor(1), named=lambda: named)
+
+    def evaluate(self, detector: nn.Module, batches: Iterable[Any], *, device: torch.device) -> dict[str, float]:
+        seen = sum(1 for _ in batches)
+        if seen:
+            self.validated_at.append(self.now)
+        return {"map50": self.figures[min(len(self.validated_at), len(self.figures)) - 1], "map": 0.25}
+
+    @contextmanager
+    def progress(self, label: str, total: int) -> Iterator[Any]:
+        yield lambda text: None
+
+    def fit(self, folder: Path, *, pruner: Any = None, optimizer: Any = None, **trainer: Any) -> dict[str, float]:
+        world = self
+
+        class Cosine(CosineSchedule):
+            def learning_rate(self, progress: float, *, base_lr: float, max_epochs: int) -> float:
+                world.rates.append((progress, world.now))
+                return super().learning_rate(progress, base_lr=base_lr, max_epochs=max_epochs)
+
+        torch.manual_seed(0)
+        task = Task(
+            detector=nn.Linear(3, 1),
+            loss=self.loss,  # type: ignore[arg-type]
+            optimizer=optimizer or Sgd(lr=0.01),
+            schedule=Cosine(),
+            train=self.loader(self.train, self.batch_s),
+            val=self.loader(self.val, self.validation_batch_s),
+            evaluator=self,
+            logger=SilentLogger(),
+            console=self,
+            folder=folder,
+            description={"classes": ["car"]},
+            pruner=pruner,
+        )
+        return Trainer(device="cpu", clock=self.clock, **trainer).fit(task)
+
+
+@settings(max_examples=40)
+@given(
+    batch_s=st.floats(0.01, 5),
+    validation_batch_s=st.floats(0.01, 5),
+    train=st.integers(1, 12),
+    val=st.integers(1, 6),
+    minutes=st.floats(0.2, 3),
+)
+def test_the_last_validation_ends_within_the_time_given(
+    batch_s: float, validation_batch_s: float, train: int, val: int, minutes: float
+) -> None:
+    # A single batch and a validation must fit, and a window costs no more to validate than to train on.
+    validation_batch_s = min(validation_batch_s, batch_s)
+    if batch_s + val * validation_batch_s > 0.9 * 60 * minutes:
+        return
+    world = World(batch_s, validation_batch_s, train, val)
+    with TemporaryDirectory() as folder:
+        figures = world.fit(Path(folder), max_epochs=12, max_minutes=minutes)
+    taken = world.now - 1000.0
+    assert taken <= 60 * minutes
+    assert figures["val/map50"] == 0.5
+    assert world.validated_at[-1] == world.now  # nothing is trained that is not measured
+    if figures["epochs"] < 12:  # and the time is used: what is left would not hold another batch and validation
+        left = 60 * minutes - taken
+        assert left <= 2 * batch_s + 2.5 * val * max(batch_s, validation_batch_s) + 0.11 * 60 * minutes
+
+
+def test_learning_rates_follow_the_share_of_time_where_it_is_ahead_of_the_epochs(tmp_path: Path) -> None:
+    world = World(batch_s=1.0, validation_batch_s=0.5, train=5, val=2)
+    world.fit(tmp_path, max_epochs=1000, max_minutes=1.0)
+    for progress, now in world.rates:
+        assert progress == pytest.approx(max((now - 1000.0) / 60.0, 0.0))
+    assert world.rates[-1][0] > 0.9  # it comes down to the end of its curve
+
+
+def test_learning_rates_follow_the_share_of_epochs_where_time_is_plenty(tmp_path: Path) -> None:
+    world = World(train=5)
+    world.fit(tmp_path, max_epochs=3, max_minutes=1000.0)
+    assert [progress for progress, _ in world.rates] == pytest.approx([step / 15 for step in range(15)], abs=1e-4)
+
+
+def test_a_run_that_goes_on_has_used_the_time_it_used_before(tmp_path: Path) -> None:
+    world = World(batch_s=1.0, validation_batch_s=1.0, train=10, val=1, stop_at=15)
+    with pytest.raises(Stopped) as stop:
+        world.fit(tmp_path / "first", max_epochs=100, max_minutes=1.0)
+    used = world.now - 1000.0
+    later = World(batch_s=1.0, validation_batch_s=1.0, train=10, val=1, now=50_000.0)
+    later.fit(tmp_path / "second", max_epochs=100, max_minutes=1.0, resume=str(stop.value.checkpoint))
+    assert 50 <= used + later.now - 50_000.0 <= 60
+
+
+def test_a_loss_that_is_no_number_names_its_first_term_and_step_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(TrainingError) as stop:
+        World(train=4, bad_step=7).fit(tmp_path, max_epochs=5)
+    assert str(stop.value).startswith("loss term 'dfl' is not finite at step 7; training stopped")
+    assert str(stop.value).endswith(f"; the last good checkpoint is {tmp_path / 'checkpoints' / 'last'}")
+    state = checkpoint.read_state(tmp_path / "checkpoints" / "last")
+    assert (state["position"]["epoch"], state["position"]["step"]) == (1, 4)
+    restored = nn.Linear(3, 1)
+    checkpoint.load_weights(tmp_path / "checkpoints" / "last", restored)
+    assert all(torch.isfinite(value).all() for value in restored.state_dict().values())
+
+
+def test_ctrl_c_after_a_loss_that_is_no_number_does_not_replace_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spikeyolo.engine import meter
+
+    class Unhurried(meter.LossMeter):
+        def __init__(self, device: torch.device) -> None:
+            super().__init__(device)
+            self.check_every = 50  # as on a device that must not be waited for
+
+    monkeypatch.setattr("spikeyolo.engine.trainer.LossMeter", Unhurried)
+    with pytest.raises(TrainingError, match="not finite at step 6"):
+        World(train=4, bad_step=6, stop_at=7).fit(tmp_path, max_epochs=5)
+    assert checkpoint.read_state(tmp_path / "checkpoints" / "last")["position"]["step"] == 4
+
+
+def test_a_loss_that_is_no_number_in_the_first_epoch_says_that_there_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="there is no checkpoint yet"):
+        World(bad_step=1).fit(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def no_room_for_files_over(size: int) -> Iterator[None]:
+    """What a full disk does to a write, without filling one."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(("room", "file"), [(16, "weights"), (400, "training"), (1300, "state")])
+def test_a_full_disk_ends_in_one_sentence_and_keeps_the_checkpoint_before(
+    room: int, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    World().fit(tmp_path, max_epochs=1)
+    last = tmp_path / "checkpoints" / "last"
+    before = {path.name: path.read_bytes() for path in last.iterdir()}
+    assert len(before["weights.safetensors"]) < 400 < 1300 < len(before["training.pt"])
+    if file == "state":
+        monkeypatch.setattr(torch, "save", lambda value, stream: stream.write(b"short"))
+        before_state = len(before["state.json"])
+        room = before_state // 2
+    with (
+        no_room_for_files_over(room),
+        pytest.raises(CheckpointError, match=r"the checkpoint cannot be written \(.*large"),
+    ):
+        World().fit(tmp_path, max_epochs=2, resume=str(last))
+    assert {path.name: path.read_bytes() for path in last.iterdir()} == before
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best", "last"]
+
+
+def test_figures_that_cannot_be_written_end_in_one_sentence_and_leave_the_ones_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    World().fit(tmp_path, max_epochs=1)
+    before = (tmp_path / "metrics.csv").read_text()
+    monkeypatch.setattr(checkpoint, "save", lambda *arguments, **named: None)
+    resume = str(tmp_path / "checkpoints" / "last")
+    with no_room_for_files_over(len(before) - 10), pytest.raises(TrainingError) as stop:
+        World().fit(tmp_path, max_epochs=2, resume=resume)
+    assert str(stop.value).startswith(f"{tmp_path / 'metrics.csv'}: cannot be written (File too large)")
+    assert (tmp_path / "metrics.csv").read_text() == before
+    assert [path.name for path in tmp_path.glob("*partial*")] == []
+
+
+def test_the_best_epoch_is_the_one_with_the_largest_figure(tmp_path: Path) -> None:
+    figures = World(figures=(0.2, 0.6, math.nan, 0.4)).fit(tmp_path, max_epochs=4)
+    assert (figures["best_epoch"], figures["val/map50"], figures["last/val/map50"]) == (2, 0.6, 0.4)
+    assert checkpoint.read_state(tmp_path / "checkpoints" / "best")["position"]["epoch"] == 2
+    assert not (tmp_path / "checkpoints" / "best" / "training.pt").exists()
+
+
+def test_a_figure_that_is_no_number_is_null_on_disk(tmp_path: Path) -> None:
+    World(figures=(math.nan,)).fit(tmp_path, max_epochs=1)
+    assert json.loads((tmp_path / "metrics.json").read_text())["val/map50"] is None
+
+
+def test_a_sweep_may_give_a_run_up_after_any_epoch(tmp_path: Path) -> None:
+    class Impatient:
+        told: list[tuple[float, int]] = []  # noqa: RUF012
+
+        def report(self, value: float, step: int) -> None:
+            self.told.append((value, step))
+
+        def should_prune(self) -> bool:
+            return len(self.told) == 2
+
+    with pytest.raises(Pruned, match="given up after epoch 2"):
+        World(figures=(0.1, 0.2)).fit(tmp_path, max_epochs=9, pruner=Impatient())
+    assert Impatient.told == [(0.1, 1), (0.2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "hint"), [("map5", r"did you mean map50\?"), ("loss", "expected one of map50, map")]
+)
+def test_a_figure_that_is_never_measured_cannot_select_the_best(chosen: str, hint: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"trainer.select_by: found '{chosen}', which is no figure .*{hint}"):
+        World().fit(tmp_path, select_by=chosen)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_evaluator_names_its_figures_before_it_has_seen_anything() -> None:
+    figures = DetectionEvaluator(classes=["car"]).evaluate(nn.Identity(), (), device=torch.device("cpu"))
+    assert {"map50", "map", "map75", "f1"} <= set(figures)
