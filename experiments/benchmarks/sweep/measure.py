@@ -1,6 +1,6 @@
-"""Measures the sweeper: cost a trial, uneven trials, ask on a long study, killed workers.
+"""Measures the sweeper: cost and start of a trial, uneven trials, ask on a long study, killed workers.
 
-    python experiments/benchmarks/sweep/measure.py cost uneven ask kills --peer PEER/bin/python
+    python experiments/benchmarks/sweep/measure.py cost start uneven ask kills --peer PEER/bin/python
 
 PEER is an environment of its own with hydra-optuna-sweeper, optuna 2.10 and hydra-joblib-launcher (see README.md).
 """
@@ -52,6 +52,20 @@ def cost(peer: str | None) -> dict[str, float]:
         found[f"{name}: 50 trials, s a trial with start-up and figures"] = long / 50
         found[f"{name}: s a further trial"] = (long - short) / 40
     return found
+
+
+def start(peer: str | None) -> dict[str, float]:
+    """Seconds to start a trial of an application that imports torch: from the warm server, and without it."""
+    del peer
+    torch = "hydra.sweeper.preload=[torch]"
+    more = (torch, "hydra.sweeper.n_jobs=1", "hydra.sweeper.figures=false")
+    short, long = (min(timed(sys.executable, n, *more) for _ in range(3)) for n in (5, 25))
+    cold = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import torch, hydra.main, optuna"], check=True)
+        cold.append(time.perf_counter() - begun)
+    return {"from the warm server, s a trial in all": (long - short) / 20, "imports of a new process, s": min(cold)}
 
 
 def uneven(peer: str | None) -> dict[str, float]:
@@ -182,7 +196,7 @@ def _children() -> dict[int, list[int]]:
 
 
 def main() -> None:
-    studies = {"cost": cost, "uneven": uneven, "ask": ask, "kills": kills}
+    studies = {"cost": cost, "start": start, "uneven": uneven, "ask": ask, "kills": kills}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("studies", nargs="+", choices=list(studies))
     parser.add_argument("--peer", help="python of the official plugin's environment")
