@@ -84,6 +84,8 @@ def run(config: DictConfig) -> float:
         tags={**run_tags(device=str(trainer.device)), "overrides": " ".join(overrides)},
         parent_run_id=None if trial is None else trial.parent_run_id,
     )
+    if trial is not None and trial.parent_run_id and logger.run_id:
+        trial.attach_run(logger.run_id)
     status = "FAILED"
     try:
         pinned = trainer.device.type == "cuda"
