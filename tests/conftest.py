@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Workers of pytest share the cores: one thread each, read when torch is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # The first example of a test may compile a kernel: no deadline. Derandomised, so that CI says the same twice.
 settings.register_profile("spikeyolo", deadline=None, derandomize=True, max_examples=60)
