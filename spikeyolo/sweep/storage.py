@@ -11,6 +11,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -98,9 +99,21 @@ def open_storage(address: str | Mapping[str, Any], *, mend: bool = True) -> Base
             return proxy
         if scheme in ("redis", "rediss"):
             return JournalStorage(optuna.storages.journal.JournalRedisBackend(address))
-        return RDBStorage(address, engine_kwargs={"pool_pre_ping": True}, skip_compatibility_check=False)
+        return _open_database(address)
     except expected as error:
         raise SweepError(f"storage {_hide_password(str(address))} cannot be opened: {_brief(error)}") from error
+
+
+def _open_database(address: str) -> RDBStorage:
+    """Open a database; of several controllers that find it empty at once, one makes the tables and the others wait."""
+    for pause_s in (0.2, 0.5, 1.0, 2.0, None):
+        try:
+            return RDBStorage(address, engine_kwargs={"pool_pre_ping": True})
+        except SQLAlchemyError as error:
+            if pause_s is None or not re.search("already exists|duplicate key", str(error), re.IGNORECASE):
+                raise
+            time.sleep(pause_s)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _is_journal(text: str) -> bool:
