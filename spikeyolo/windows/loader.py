@@ -37,7 +37,7 @@ class WindowLoader:
             pin_memory=pin_memory,
             multiprocessing_context="spawn" if workers else None,
             persistent_workers=workers > 0,
-            worker_init_fn=_leave_signals_to_the_trainer if workers else None,
+            worker_init_fn=leave_signals_to_the_trainer if workers else None,
             prefetch_factor=4 if workers else None,
         )
 
@@ -51,7 +51,7 @@ class WindowLoader:
         return iter(self._loader)
 
 
-def _leave_signals_to_the_trainer(worker: int) -> None:
+def leave_signals_to_the_trainer(worker: int) -> None:
     """Ctrl-C and a scheduler's SIGTERM reach the whole group; a worker that died of it would crash the run that is
     about to save its state. Workers end with their parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,93 @@
+"""Batches do not depend on who makes them: the order is a function of seed and epoch, workers change nothing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from stored import END_US, boxes_at, part, random_events, store
+
+from spikeyolo.windows.augment import Augmentation
+from spikeyolo.windows.batch import Batch
+from spikeyolo.windows.dataset import WindowDataset, WindowRules
+from spikeyolo.windows.encode import HistogramEncoder
+from spikeyolo.windows.loader import WindowLoader, leave_signals_to_the_trainer
+from spikeyolo.windows.sampler import EpochSampler
+
+LABELS = list(range(10_000, END_US + 1, 10_000))
+
+
+@pytest.fixture(scope="module")
+def windows(tmp_path_factory: pytest.TempPathFactory) -> WindowDataset:
+    folder = tmp_path_factory.mktemp("store")
+    return WindowDataset(
+        [part(store(folder / f"{seed}.zarr", random_events(seed=seed)), boxes_at(LABELS)) for seed in range(2)],
+        rules=WindowRules(slice_duration_us=1000, time_steps=3),
+        encoder=HistogramEncoder(),
+        augmentation=Augmentation(flip=0.5, zoom_min=0.8, zoom_max=1.25, event_drop=0.2, noise=0.1, polarity_flip=0.5),
+        seed=3,
+    )
+
+
+def loader(windows: WindowDataset, workers: int = 0) -> WindowLoader:
+    sampler = EpochSampler(size=len(windows), batch_size=8, shuffle=True, seed=3)
+    return WindowLoader(windows, sampler, workers=workers)
+
+
+def same(one: Batch, other: Batch) -> bool:
+    return (
+        torch.equal(one.frames, other.frames)
+        and one.windows == other.windows
+        and all(torch.equal(getattr(one.targets, n), getattr(other.targets, n)) for n in one.targets.__annotations__)
+    )
+
+
+def test_spawned_workers_make_the_batches_that_this_process_makes(windows: WindowDataset) -> None:
+    alone, spawned = loader(windows), loader(windows, workers=2)
+    for epoch, first in ((0, 0), (1, 0), (1, 1)):
+        expected, found = list(alone.epoch(epoch, first_batch=first)), list(spawned.epoch(epoch, first_batch=first))
+        assert len(found) == len(alone) - first
+        assert all(same(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def test_an_epoch_gone_on_with_has_the_batches_that_were_left(windows: WindowDataset) -> None:
+    whole = list(loader(windows).epoch(5))
+    for first in range(len(whole) + 1):
+        rest = list(loader(windows).epoch(5, first_batch=first))
+        assert len(rest) == len(whole) - first
+        assert all(same(a, b) for a, b in zip(rest, whole[first:], strict=True))
+
+
+def test_each_epoch_and_each_seed_augments_anew(windows: WindowDataset) -> None:
+    again, later = windows[0, 4], windows[1, 4]
+    assert np.array_equal(windows[0, 4].frames, again.frames)
+    assert not np.array_equal(again.frames, later.frames)
+    assert again.window == later.window
+
+
+def test_without_augmentation_a_window_is_always_the_same(windows: WindowDataset) -> None:
+    plain = WindowDataset(windows.parts, rules=windows.rules, encoder=windows.encoder)
+    assert np.array_equal(plain[0, 4].frames, plain[9, 4].frames)
+
+
+def test_a_worker_outlives_the_signals_that_are_meant_for_its_parent(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=_signalled, args=(leave_signals_to_the_trainer, tmp_path / "alive"))
+    process.start()
+    process.join(20)
+    assert process.exitcode == 0
+    assert (tmp_path / "alive").exists()
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+def _signalled(prepare: Callable[[int], None], path: Path) -> None:
+    prepare(0)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+    path.touch()
