@@ -1,8 +1,8 @@
 """The ``highfreq`` search with Hyperband and without pruning, for the same time, on two CPU workers each.
 
-    python experiments/benchmarks/sweep/pruning.py --minutes 8
+    python experiments/benchmarks/sweep/pruning.py --minutes 12
 
-Both arms search the same space with the same sampler and seed on the small embedded set, with trials of 8 epochs at
+Both arms search the same space with the same sampler and seed on the small embedded set, with trials of 24 epochs at
 most. A trial counts as tried if it began within the time; those that still run then are finished.
 """
 
@@ -29,7 +29,7 @@ SHARED = (
     "data.dataset.height=48",
     "data.time_steps=2",
     "data.batch_size=4",
-    "trainer.max_epochs=8",
+    "trainer.max_epochs=24",
     "trainer.threads=1",
     "hydra.sweeper.devices=cpu",
     "hydra.sweeper.workers=2",
@@ -41,8 +41,8 @@ SHARED = (
 ARMS = {
     "hyperband": (
         "hydra/sweeper/pruner=hyperband",
-        "hydra.sweeper.pruner.min_resource=2",
-        "hydra.sweeper.pruner.reduction_factor=2",
+        "hydra.sweeper.pruner.min_resource=3",
+        "hydra.sweeper.pruner.reduction_factor=3",
     ),
     "none": ("hydra/sweeper/pruner=none",),
 }
@@ -82,7 +82,7 @@ def run(arm: str, minutes: float, seed: int, data: Path) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     arguments = parser.parse_args()
