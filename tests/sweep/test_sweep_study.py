@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import optuna
@@ -160,3 +164,34 @@ def test_the_best_of_another_study_starts_a_sweep(address: str, tmp_path: Path) 
     assert len(points) == 2
     with pytest.raises(SweepError, match="y is no parameter"):
         starting_points([{"y": 1}], space=SPACE, composed=None, folder=tmp_path, directions=["minimize"])  # type: ignore[arg-type]
+
+
+def test_a_study_behind_a_grpc_proxy_is_shared_too(tmp_path: Path) -> None:
+    pytest.importorskip("grpc")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = (
+        "import optuna\n"
+        f"optuna.storages.run_grpc_proxy_server(optuna.storages.RDBStorage('sqlite:///{tmp_path}/study.db'),"
+        f" host='127.0.0.1', port={port})"
+    )
+    server = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        first, second = (opened(f"grpc://127.0.0.1:{port}", tmp_path, n_trials=3) for _ in range(2))
+        claimed = [study.claim() for study in (first, second, first, second)]
+        assert sum(trial is not None for trial in claimed) == 3
+        trial = claimed[0]
+        assert trial is not None
+        SPACE.suggest(trial, lambda key: None)
+        first.finish(trial, Completed((1.0,)), {})
+        assert second.counts().complete == 1
+    finally:
+        server.kill()
+        server.wait(10)
