@@ -1,4 +1,4 @@
-"""What a person looks at after training: pictures of the best checkpoint's detections, precision and confusion."""
+"""What a person looks at after training: pictures of the best checkpoint's detections, precision, confusion, energy."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import torch
 from torch import nn
 
 from spikeyolo.engine.evaluator import DetectionEvaluator, truth_at
+from spikeyolo.engine.record import write_rows
 from spikeyolo.metrics.confusion import ConfusionMatrix
 from spikeyolo.metrics.detection import DetectionMetrics
+from spikeyolo.metrics.energy import EnergyMeter
+from spikeyolo.model.fold import fold
+from spikeyolo.report.energy import draw_energy
 from spikeyolo.report.figures import draw_confusion, draw_precision_recall
 from spikeyolo.report.render import RenderedWindow, render_windows
 from spikeyolo.windows.loader import WindowLoader
@@ -64,3 +68,23 @@ def draw_figures(
     if curves:
         paths.append(draw_precision_recall(folder / "precision_recall.png", curves))
     return [*paths, draw_confusion(folder / "confusion.png", confusion.counts, classes)]
+
+
+def measure_energy(
+    folder: Path, *, detector: nn.Module, loader: WindowLoader, meter: EnergyMeter, device: torch.device
+) -> tuple[dict[str, float], list[Path]]:
+    """Count spikes and operations of the folded detector on validation windows.
+
+    Returns:
+        flat figures of one time step, and of one window of T steps (``energy/window_mj``, ``energy/ann_window_mj``);
+        and the files ``energy.png`` and ``energy.csv``, one row a layer, written into ``folder``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    folded = fold(detector, synapses="single")
+    report = meter.measure(folded, (batch.frames.to(device) for batch in loader.epoch(0)))
+    figures = report.metrics()
+    steps = loader.dataset.rules.time_steps
+    figures["energy/window_mj"] = steps * figures["energy/snn_mj"]
+    figures["energy/ann_window_mj"] = steps * figures["energy/ann_mj"]
+    write_rows(folder / "energy.csv", report.rows())
+    return figures, [draw_energy(folder / "energy.png", report.rows()), folder / "energy.csv"]

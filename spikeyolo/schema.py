@@ -23,7 +23,12 @@ from pydantic_core import SchemaError
 from spikeyolo.errors import ConfigError, SpikeyoloError
 
 _RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
-_TOP_LEVEL: Mapping[str, Any] = {"seed": Annotated[int, Interval(ge=0, lt=2**63)], "debug": bool, "name": str | None}
+_TOP_LEVEL: Mapping[str, Any] = {
+    "seed": Annotated[int, Interval(ge=0, lt=2**63)],
+    "debug": bool,
+    "name": str | None,
+    "objective": str | list[str] | None,
+}
 
 
 def check(config: DictConfig, *, groups: Sequence[str] = ()) -> None:

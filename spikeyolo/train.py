@@ -6,7 +6,7 @@ import logging
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from spikeyolo.engine.evaluator import DetectionEvaluator
     from spikeyolo.engine.task import Task
     from spikeyolo.engine.trainer import Trainer
+    from spikeyolo.metrics.energy import EnergyMeter
 
 log = logging.getLogger("spikeyolo")
 
-GROUPS = ("data", "augment", "model", "loss", "optimizer", "scheduler", "trainer", "evaluator", "logger")
+GROUPS = ("data", "augment", "model", "loss", "optimizer", "scheduler", "trainer", "evaluator", "energy", "logger")
 
 
-def train(config: DictConfig) -> float:
-    """One run of a composed configuration; the validation figure named by ``trainer.select_by``, of the best epoch."""
+def train(config: DictConfig) -> float | tuple[float, ...]:
+    """One run of a composed configuration; returns what ``objective`` names, of the best epoch, for a sweep."""
     from spikeyolo.errors import SpikeyoloError
 
     try:
@@ -41,7 +42,7 @@ def train(config: DictConfig) -> float:
         raise full from error
 
 
-def run(config: DictConfig) -> float:
+def run(config: DictConfig) -> float | tuple[float, ...]:
     """The run itself; errors are raised as they are."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
@@ -69,6 +70,9 @@ def run(config: DictConfig) -> float:
     detector = schema.build(config.model, num_classes=len(data.classes), in_channels=data.encoder.channels)
     loss, optimizer, schedule = (schema.build(config[name]) for name in ("loss", "optimizer", "scheduler"))
     evaluator = schema.build(config.evaluator, classes=data.classes)
+    meter = schema.build(config.energy)
+    wanted = config.objective or f"val/{trainer.select_by}"
+    names = [wanted] if isinstance(wanted, str) else list(wanted)
     description = {
         "classes": list(data.classes),
         "in_channels": data.encoder.channels,
@@ -107,9 +111,10 @@ def run(config: DictConfig) -> float:
                 pruner=trial,
             )
         figures = trainer.fit(task)
-        finish(task, trainer, evaluator, figures)
+        figures |= finish(task, trainer, evaluator, meter, figures)
+        objective = chosen(figures, names)
         status = "FINISHED"
-        return float(figures.get(f"val/{trainer.select_by}", float("nan")))
+        return objective
     except Stopped as stop:
         status = "KILLED"
         log.warning("%s; go on with: python -m spikeyolo.train %s", stop, again(overrides, stop.checkpoint))
@@ -133,10 +138,32 @@ def again(overrides: Sequence[str], checkpoint: Path) -> str:
     return shlex.join([*kept, f"trainer.resume={place}"])
 
 
-def finish(task: Task, trainer: Trainer, evaluator: DetectionEvaluator, figures: dict[str, float]) -> None:
-    """Draw what the best checkpoint sees, and hand the run's files to the logger."""
+def chosen(figures: Mapping[str, float], names: Sequence[str]) -> float | tuple[float, ...]:
+    """The figure that a sweep asked for, or several of them.
+
+    Raises:
+        ConfigError: a figure of that name does not exist.
+    """
+    from spikeyolo.errors import ConfigError
+
+    for name in names:
+        if name not in figures:
+            raise ConfigError(f"objective: found {name!r}; expected one of {', '.join(sorted(figures))}")
+    values = tuple(float(figures[name]) for name in names)
+    return values if len(values) > 1 else values[0]
+
+
+def finish(
+    task: Task, trainer: Trainer, evaluator: DetectionEvaluator, meter: EnergyMeter, figures: Mapping[str, float]
+) -> dict[str, float]:
+    """Draw what the best checkpoint sees, measure what it costs, and hand the run's files to the logger.
+
+    Returns:
+        the figures of energy.
+    """
     from spikeyolo.engine import checkpoint
-    from spikeyolo.review import draw_figures
+    from spikeyolo.engine.record import write_metrics
+    from spikeyolo.review import draw_figures, measure_energy
 
     checkpoints = task.folder / "checkpoints"
     checkpoint.load_weights(checkpoints / "best", task.detector)
@@ -148,6 +175,12 @@ def finish(task: Task, trainer: Trainer, evaluator: DetectionEvaluator, figures:
         classes=task.description["classes"],
         device=trainer.device,
     )
+    energy, energy_files = measure_energy(
+        task.folder / "figures", detector=task.detector, loader=task.val, meter=meter, device=trainer.device
+    )
+    drawn += energy_files
+    write_metrics(task.folder / "metrics.json", {**figures, **energy})
+    task.logger.log_metrics(energy, int(figures["epochs"]))
     files = [(task.folder / ".hydra" / "config.yaml", "config"), (task.folder / "metrics.csv", None)]
     files += [(task.folder / "metrics.json", None), *((path, "figures") for path in drawn)]
     files += [(checkpoints / "best", "checkpoints"), (checkpoints / "last", "checkpoints")]
@@ -155,7 +188,13 @@ def finish(task: Task, trainer: Trainer, evaluator: DetectionEvaluator, figures:
         task.logger.log_artifact(path, folder)
     for name in ("val/map50", "val/map", "seconds_per_epoch", "data_wait_share"):
         log.info("%s %.4f", name, figures[name])
+    log.info(
+        "energy of one window %.4f mJ, of its ANN twin %.4f mJ",
+        energy["energy/window_mj"],
+        energy["energy/ann_window_mj"],
+    )
     log.info("run folder: %s", task.folder)
+    return energy
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What AEDAT4 packets are packed with: LZ4 and Zstandard frames, unpacked by their libraries within a limit of bytes."""
+"""What AEDAT4 packets are packed with: LZ4 and Zstandard frames, unpacked by libraries within a limit of bytes."""
 
 from __future__ import annotations
 
