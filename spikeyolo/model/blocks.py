@@ -10,8 +10,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
+from spikeyolo.model.kernel import spike_counts
 from spikeyolo.model.neuron import Neuron
 from spikeyolo.model.norm import Norm
 from spikeyolo.model.streaming import Memory
@@ -70,6 +72,21 @@ class SepRepConv(nn.Module):
         return self.depthwise(maps, None, constant)  # type: ignore[no-any-return]
 
 
+class _Counts(saved_tensors_hooks):
+    """Lets whatever needs spikes for its backward pass hold on to the neuron's own bytes: a quarter of the memory."""
+
+    def __init__(self, spikes: Tensor, counts: Tensor) -> None:
+        at, shape, dtype = spikes.data_ptr(), spikes.shape, spikes.dtype
+
+        def pack(saved: Tensor) -> Tensor | tuple[Tensor]:
+            return (counts,) if saved.data_ptr() == at and saved.shape == shape else saved
+
+        def unpack(held: Tensor | tuple[Tensor]) -> Tensor:
+            return held if isinstance(held, Tensor) else held[0].bitwise_and(127).to(dtype)
+
+        super().__init__(pack, unpack)
+
+
 class SpikingConv(nn.Module):
     """Neuron → synapse → norm on ``[T, B, C, H, W]``: the only place where spikes arise and are used up.
 
@@ -93,7 +110,13 @@ class SpikingConv(nn.Module):
             else:
                 maps, state = self.neuron(maps, memory.recall(), True)
                 memory.keep(state)
-        maps = self.transmit(maps.flatten(0, 1))
+        counts = None if torch.compiler.is_compiling() else spike_counts(maps)
+        maps = maps.flatten(0, 1)
+        if counts is None:
+            maps = self.transmit(maps)
+        else:
+            with _Counts(maps, counts.flatten(0, 1)):
+                maps = self.transmit(maps)
         return maps.view(steps, batch, *maps.shape[1:])
 
     def transmit(self, maps: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.model.blocks import RepConv, SepRepConv, SpikingConv
@@ -149,6 +148,8 @@ def fold(detector: nn.Module, *, synapses: Synapses = "separable") -> nn.Module:
 
 def macs(module: nn.Module, frames: Tensor) -> int:
     """Multiply-accumulates of all convolutions in one forward pass."""
+    from torch.utils.flop_counter import FlopCounterMode  # loads Triton, which nothing else here needs
+
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(frames)
     return int(counter.get_total_flops()) // 2

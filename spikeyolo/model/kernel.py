@@ -1,15 +1,21 @@
 """The whole-sequence I-LIF pass as a torch operator: numba on a CPU, Triton on CUDA, a torch loop elsewhere.
 
-Only one boolean an element is kept for the backward pass. With the detached reset the recurrence is linear in the
-membrane, so the gradient is ``gv[t] = window[t] · g[t] + decay · gv[t + 1]`` and ``gx = gv``.
+Only one byte an element is kept for the backward pass: the spike count, and 128 more where the surrogate gradient is 1.
+With the detached reset the recurrence is linear in the membrane, so the gradient is
+``gv[t] = inside[t] · g[t] + decay · gv[t + 1]`` and ``gx = gv``.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+Gradient = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
 
 def _dense(tensor: Tensor) -> Tensor:
@@ -42,8 +48,7 @@ def _triton_runs(tensor: Tensor) -> bool:
     return tensor.is_cuda and importlib.util.find_spec("triton") is not None
 
 
-@torch.library.custom_op("spikeyolo::ilif", mutates_args=())
-def ilif(
+def run_forward(
     currents: Tensor, residual: Tensor, levels: int, decay: float, margin: float, record: bool, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Integer leaky integrate-and-fire neurons over all time steps.
@@ -54,41 +59,42 @@ def ilif(
         levels: D, the most spikes of one step.
         decay: share of the residual that is left after a step.
         margin: how far beyond 0 and D the surrogate gradient is 1.
-        record: keep the surrogate window for a backward pass.
+        record: keep what a backward pass needs.
         keep: return the membrane left behind.
 
     Returns:
-        spikes like ``currents``; window, bool like ``currents`` or empty; residual like one step of them or empty.
+        spikes like ``currents``; bytes like ``currents`` or empty, spike count plus 128 inside the surrogate window;
+        residual like one step of ``currents`` or empty.
     """
     currents = _dense(currents)
     working = currents.to(membrane_dtype(currents.dtype))
     spikes = torch.empty_like(currents)
-    window = torch.empty_like(currents, dtype=torch.bool) if record else _nothing(currents, torch.bool)
+    kept = torch.empty_like(currents, dtype=torch.uint8) if record else _nothing(currents, torch.uint8)
     rest = torch.empty_like(working[0]) if keep else _nothing(currents, working.dtype)
     if residual.numel():
         residual = _same_layout(residual, working[0])
     if currents.numel() == 0:
-        return spikes, window, rest
+        return spikes, kept, rest
     if _triton_runs(currents):
         from spikeyolo.model import kernel_triton
 
-        kernel_triton.forward(currents, residual, spikes, window, rest, levels=levels, decay=decay, margin=margin)
+        kernel_triton.forward(currents, residual, spikes, kept, rest, levels=levels, decay=decay, margin=margin)
     elif currents.is_cpu:
         from spikeyolo.model import kernel_numba
 
         written = spikes if spikes.dtype == working.dtype else torch.empty_like(working)
         flat_rest = rest.as_strided((rest.numel(),), (1,))
         flat_residual = residual.as_strided((residual.numel(),), (1,))
-        flat_window = _rows(window) if record else window.view(len(currents), 0)
+        flat_kept = _rows(kept) if record else kept.view(len(currents), 0)
         kernel_numba.forward(
-            _rows(working), flat_residual, _rows(written), flat_window, flat_rest,
+            _rows(working), flat_residual, _rows(written), flat_kept, flat_rest,
             levels=levels, decay=decay, margin=margin,
         )  # fmt: skip
         if written is not spikes:
             spikes.copy_(written)
     else:
-        _loop_forward(working, residual, spikes, window, rest, levels=levels, decay=decay, margin=margin)
-    return spikes, window, rest
+        _loop_forward(working, residual, spikes, kept, rest, levels=levels, decay=decay, margin=margin)
+    return spikes, kept, rest
 
 
 def _nothing(like: Tensor, dtype: torch.dtype) -> Tensor:
@@ -96,7 +102,7 @@ def _nothing(like: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _loop_forward(
-    currents: Tensor, residual: Tensor, spikes: Tensor, window: Tensor, rest: Tensor,
+    currents: Tensor, residual: Tensor, spikes: Tensor, kept: Tensor, rest: Tensor,
     *, levels: int, decay: float, margin: float,
 ) -> None:  # fmt: skip
     left = residual if residual.numel() else None
@@ -104,11 +110,15 @@ def _loop_forward(
         membrane = current if left is None else decay * left + current
         fired = membrane.clamp(0, levels).round()
         spikes[step] = fired
-        if window.numel():
-            window[step] = (membrane >= -margin) & (membrane <= levels + margin)
+        if kept.numel():
+            inside = (membrane >= -margin) & (membrane <= levels + margin)
+            kept[step] = fired.to(torch.uint8) + 128 * inside
         left = membrane - fired
     if rest.numel() and left is not None:
         rest.copy_(left)
+
+
+ilif = torch.library.custom_op("spikeyolo::ilif", run_forward, mutates_args=())
 
 
 @ilif.register_fake
@@ -119,46 +129,45 @@ def _(
     dtype = membrane_dtype(currents.dtype)
     return (
         torch.empty_like(currents),
-        torch.empty_like(currents, dtype=torch.bool) if record else _nothing(currents, torch.bool),
+        torch.empty_like(currents, dtype=torch.uint8) if record else _nothing(currents, torch.uint8),
         torch.empty_like(currents[0], dtype=dtype) if keep else _nothing(currents, dtype),
     )
 
 
-@torch.library.custom_op("spikeyolo::ilif_backward", mutates_args=())
-def ilif_backward(grad_spikes: Tensor, grad_rest: Tensor, window: Tensor, decay: float) -> Tensor:
+def run_backward(grad_spikes: Tensor, grad_rest: Tensor, kept: Tensor, decay: float) -> Tensor:
     """The gradient of the currents; ``grad_rest`` is empty where nothing used the residual."""
     dtype = membrane_dtype(grad_spikes.dtype)
-    grad_spikes = _same_layout(grad_spikes, window)
+    grad_spikes = _same_layout(grad_spikes, kept)
     if grad_rest.numel():
-        grad_rest = _same_layout(grad_rest.to(dtype), window[0])
+        grad_rest = _same_layout(grad_rest.to(dtype), kept[0])
     if grad_spikes.numel() == 0:
-        return torch.empty_like(window, dtype=grad_spikes.dtype)
-    if _triton_runs(window):
+        return torch.empty_like(kept, dtype=grad_spikes.dtype)
+    if _triton_runs(kept):
         from spikeyolo.model import kernel_triton
 
-        grad_currents = torch.empty_like(window, dtype=grad_spikes.dtype)
-        kernel_triton.backward(grad_spikes, grad_rest, window, grad_currents, decay=decay)
+        grad_currents = torch.empty_like(kept, dtype=grad_spikes.dtype)
+        kernel_triton.backward(grad_spikes, grad_rest, kept, grad_currents, decay=decay)
         return grad_currents
     working = grad_spikes.to(dtype)
-    grad_currents = torch.empty_like(window, dtype=dtype)
-    if window.is_cpu:
+    grad_currents = torch.empty_like(kept, dtype=dtype)
+    if kept.is_cpu:
         from spikeyolo.model import kernel_numba
 
         kernel_numba.backward(
-            _rows(working), grad_rest.as_strided((grad_rest.numel(),), (1,)), _rows(window), _rows(grad_currents),
+            _rows(working), grad_rest.as_strided((grad_rest.numel(),), (1,)), _rows(kept), _rows(grad_currents),
             decay=decay,
         )  # fmt: skip
     else:
-        _loop_backward(working, grad_rest, window, grad_currents, decay=decay)
+        _loop_backward(working, grad_rest, kept, grad_currents, decay=decay)
     return grad_currents.to(grad_spikes.dtype)
 
 
 def _loop_backward(
-    grad_spikes: Tensor, grad_rest: Tensor, window: Tensor, grad_currents: Tensor, *, decay: float
+    grad_spikes: Tensor, grad_rest: Tensor, kept: Tensor, grad_currents: Tensor, *, decay: float
 ) -> None:
     later: Tensor | None = None
     for step in range(len(grad_spikes) - 1, -1, -1):
-        here = torch.where(window[step], grad_spikes[step], 0)
+        here = torch.where(kept[step] >= 128, grad_spikes[step], 0)
         if later is not None:
             here = here + decay * later
         elif grad_rest.numel():
@@ -167,39 +176,74 @@ def _loop_backward(
         later = here
 
 
+ilif_backward = torch.library.custom_op("spikeyolo::ilif_backward", run_backward, mutates_args=())
+
+
 @ilif_backward.register_fake
-def _(grad_spikes: Tensor, grad_rest: Tensor, window: Tensor, decay: float) -> Tensor:
-    return torch.empty_like(window, dtype=grad_spikes.dtype)
+def _(grad_spikes: Tensor, grad_rest: Tensor, kept: Tensor, decay: float) -> Tensor:
+    return torch.empty_like(kept, dtype=grad_spikes.dtype)
 
 
-def _setup_context(
-    ctx: torch.autograd.function.FunctionCtx,
-    inputs: tuple[Tensor, Tensor, int, float, float, bool, bool],
-    output: tuple[Tensor, Tensor, Tensor],
-) -> None:
+def spike_counts(spikes: Tensor) -> Tensor | None:
+    """The bytes that the pass which gave these spikes keeps for its backward pass, None where it keeps none.
+
+    What needs the spikes later may hold on to these, and take ``bytes & 127``, instead of to the spikes themselves.
+    """
+    node = spikes.grad_fn
+    if node is None or node.name() != "_PassBackward":
+        return None
+    (kept,) = node.saved_tensors  # type: ignore[attr-defined]
+    return kept  # type: ignore[no-any-return]
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     _, residual, _, decay, _, _, keep = inputs
-    _, window, _ = output
-    ctx.save_for_backward(window)
-    ctx.decay, ctx.keep, ctx.resumed, ctx.residual_dtype = decay, keep, residual.numel() > 0, residual.dtype  # type: ignore[attr-defined]
-    ctx.mark_non_differentiable(window)
+    _, kept, _ = output
+    ctx.save_for_backward(kept)
+    ctx.decay, ctx.keep, ctx.resumed, ctx.residual_dtype = decay, keep, residual.numel() > 0, residual.dtype
+    ctx.mark_non_differentiable(kept)
     ctx.set_materialize_grads(False)
 
 
 def _backward(
-    ctx: torch.autograd.function.FunctionCtx, grad_spikes: Tensor | None, _: Tensor | None, grad_rest: Tensor | None
+    ctx: Any, grad_spikes: Tensor | None, _: Tensor | None, grad_rest: Tensor | None, run: Gradient = ilif_backward
 ) -> tuple[Tensor | None, Tensor | None, None, None, None, None, None]:
-    (window,) = ctx.saved_tensors  # type: ignore[attr-defined]
+    (kept,) = ctx.saved_tensors
     none = (None, None, None, None, None)
     if grad_spikes is None and grad_rest is None:
         return None, None, *none
     if grad_spikes is None and grad_rest is not None:
-        grad_spikes = torch.zeros_like(window, dtype=grad_rest.dtype)
+        grad_spikes = torch.zeros_like(kept, dtype=grad_rest.dtype)
     assert grad_spikes is not None
-    if grad_rest is None or not ctx.keep:  # type: ignore[attr-defined]
+    if grad_rest is None or not ctx.keep:
         grad_rest = _nothing(grad_spikes, membrane_dtype(grad_spikes.dtype))
-    grad_currents = ilif_backward(grad_spikes, grad_rest, window, ctx.decay)  # type: ignore[attr-defined]
-    carried = ctx.decay * grad_currents[0].to(ctx.residual_dtype) if ctx.resumed else None  # type: ignore[attr-defined]
+    grad_currents = run(grad_spikes, grad_rest, kept, ctx.decay)
+    carried = ctx.decay * grad_currents[0].to(ctx.residual_dtype) if ctx.resumed else None
     return grad_currents, carried, *none
 
 
 ilif.register_autograd(_backward, setup_context=_setup_context)
+
+
+class _Pass(torch.autograd.Function):
+    """The same pass without the dispatcher, which would load torch's compiler and costs more than a small layer."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+        output = run_forward(*inputs)
+        _setup_context(ctx, inputs, output)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_spikes: Tensor | None, _: None, grad_rest: Tensor | None) -> Any:
+        return _backward(ctx, grad_spikes, None, grad_rest, run_backward)
+
+
+def ilif_pass(
+    currents: Tensor, residual: Tensor, levels: int, decay: float, margin: float, record: bool, keep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`run_forward` with its gradient: the registered operator where torch traces, a plain call elsewhere."""
+    traced = torch.compiler.is_compiling() or type(currents) not in (Tensor, nn.Parameter)
+    run = ilif if traced else _Pass.apply
+    return run(currents, residual, levels, decay, margin, record, keep)  # type: ignore[no-any-return]

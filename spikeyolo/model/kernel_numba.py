@@ -23,7 +23,7 @@ def _forward_block(
     currents: NDArray[Any],
     residual: NDArray[Any],
     spikes: NDArray[Any],
-    window: NDArray[np.bool_],
+    kept: NDArray[np.uint8],
     rest: NDArray[Any],
     constants: NDArray[Any],
     first: int,
@@ -32,7 +32,7 @@ def _forward_block(
     top, decay, margin, rounding = constants[0], constants[1], constants[2], constants[3]
     zero = top - top
     low, high = zero - margin, top + margin
-    record = window.shape[1] > 0
+    record = kept.shape[1] > 0
     membrane = np.empty(last - first, currents.dtype)
     for step in range(currents.shape[0]):
         current = currents[step, first:last]
@@ -48,15 +48,22 @@ def _forward_block(
             for i in range(membrane.size):
                 membrane[i] = decay * membrane[i] + current[i]
         if record:
-            inside = window[step, first:last]
+            byte = kept[step, first:last]
             for i in range(membrane.size):
-                inside[i] = (membrane[i] >= low) & (membrane[i] <= high)
-        for i in range(membrane.size):
-            v = membrane[i]
-            clamped = zero if v < zero else (top if v > top else v)
-            rounded = (clamped + rounding) - rounding  # half to even
-            spike[i] = rounded
-            membrane[i] = v - rounded
+                v = membrane[i]
+                clamped = zero if v < zero else (top if v > top else v)
+                rounded = (clamped + rounding) - rounding  # half to even
+                spike[i] = rounded
+                inside = (v >= low) & (v <= high)
+                byte[i] = np.int32(rounded) + (128 if inside else 0)
+                membrane[i] = v - rounded
+        else:
+            for i in range(membrane.size):
+                v = membrane[i]
+                clamped = zero if v < zero else (top if v > top else v)
+                rounded = (clamped + rounding) - rounding
+                spike[i] = rounded
+                membrane[i] = v - rounded
     if rest.size > 0:
         rest[first:last] = membrane
 
@@ -65,7 +72,7 @@ def _forward_block(
 def _backward_block(
     grad_spikes: NDArray[Any],
     grad_rest: NDArray[Any],
-    window: NDArray[np.uint8],
+    kept: NDArray[np.uint8],
     grad_currents: NDArray[Any],
     decay: Any,
     first: int,
@@ -75,50 +82,50 @@ def _backward_block(
     zero = decay - decay
     for back in range(steps):
         step = steps - 1 - back
-        inside = window[step, first:last]
+        byte = kept[step, first:last]
         grad = grad_spikes[step, first:last]
         out = grad_currents[step, first:last]
         if back > 0:
             later = grad_currents[step + 1, first:last]
             for i in range(out.size):
-                out[i] = (grad[i] if inside[i] else zero) + decay * later[i]
+                out[i] = (grad[i] if byte[i] >= 128 else zero) + decay * later[i]
         elif grad_rest.size > 0:
             later = grad_rest[first:last]
             for i in range(out.size):
-                out[i] = (grad[i] if inside[i] else zero) + later[i]
+                out[i] = (grad[i] if byte[i] >= 128 else zero) + later[i]
         else:
             for i in range(out.size):
-                out[i] = grad[i] if inside[i] else zero
+                out[i] = grad[i] if byte[i] >= 128 else zero
 
 
 @njit(nogil=True, cache=True)
-def _forward(currents, residual, spikes, window, rest, constants):  # type: ignore[no-untyped-def]
+def _forward(currents, residual, spikes, kept, rest, constants):  # type: ignore[no-untyped-def]
     for first in range(0, currents.shape[1], BLOCK):
         last = min(first + BLOCK, currents.shape[1])
-        _forward_block(currents, residual, spikes, window, rest, constants, first, last)
+        _forward_block(currents, residual, spikes, kept, rest, constants, first, last)
 
 
 @njit(nogil=True, cache=True, parallel=True)
-def _forward_threads(currents, residual, spikes, window, rest, constants):  # type: ignore[no-untyped-def]
+def _forward_threads(currents, residual, spikes, kept, rest, constants):  # type: ignore[no-untyped-def]
     for block in prange((currents.shape[1] + BLOCK - 1) // BLOCK):
         first = block * BLOCK
         last = min(first + BLOCK, currents.shape[1])
-        _forward_block(currents, residual, spikes, window, rest, constants, first, last)
+        _forward_block(currents, residual, spikes, kept, rest, constants, first, last)
 
 
 @njit(nogil=True, cache=True)
-def _backward(grad_spikes, grad_rest, window, grad_currents, decay):  # type: ignore[no-untyped-def]
+def _backward(grad_spikes, grad_rest, kept, grad_currents, decay):  # type: ignore[no-untyped-def]
     for first in range(0, grad_spikes.shape[1], BLOCK):
         last = min(first + BLOCK, grad_spikes.shape[1])
-        _backward_block(grad_spikes, grad_rest, window, grad_currents, decay, first, last)
+        _backward_block(grad_spikes, grad_rest, kept, grad_currents, decay, first, last)
 
 
 @njit(nogil=True, cache=True, parallel=True)
-def _backward_threads(grad_spikes, grad_rest, window, grad_currents, decay):  # type: ignore[no-untyped-def]
+def _backward_threads(grad_spikes, grad_rest, kept, grad_currents, decay):  # type: ignore[no-untyped-def]
     for block in prange((grad_spikes.shape[1] + BLOCK - 1) // BLOCK):
         first = block * BLOCK
         last = min(first + BLOCK, grad_spikes.shape[1])
-        _backward_block(grad_spikes, grad_rest, window, grad_currents, decay, first, last)
+        _backward_block(grad_spikes, grad_rest, kept, grad_currents, decay, first, last)
 
 
 def _available() -> int:
@@ -137,20 +144,20 @@ def forward(
     currents: torch.Tensor,
     residual: torch.Tensor,
     spikes: torch.Tensor,
-    window: torch.Tensor,
+    kept: torch.Tensor,
     rest: torch.Tensor,
     *,
     levels: int,
     decay: float,
     margin: float,
 ) -> None:
-    """Write spikes, surrogate window and the membrane left behind.
+    """Write spikes, what the backward pass needs, and the membrane left behind.
 
     Args:
         currents: ``[T, N]`` float32 or float64, contiguous.
         residual: ``[N]`` of the same dtype, or empty for a fresh start.
         spikes: ``[T, N]`` of the same dtype.
-        window: ``[T, N]`` bool, or ``[T, 0]`` where no gradient is wanted.
+        kept: ``[T, N]`` uint8, spike count plus 128 inside the surrogate window, or ``[T, 0]`` without gradient.
         rest: ``[N]`` of the same dtype, or empty where it is not wanted.
     """
     dtype = np.float32 if currents.dtype == torch.float32 else np.float64
@@ -160,7 +167,7 @@ def forward(
         currents.numpy(),
         residual.numpy(),
         spikes.numpy(),
-        window.numpy(),
+        kept.numpy(),
         rest.numpy(),
         np.array([levels, decay, margin, rounding], dtype),
     )
@@ -169,7 +176,7 @@ def forward(
 def backward(
     grad_spikes: torch.Tensor,
     grad_rest: torch.Tensor,
-    window: torch.Tensor,
+    kept: torch.Tensor,
     grad_currents: torch.Tensor,
     *,
     decay: float,
@@ -177,4 +184,4 @@ def backward(
     """Write the gradient of the currents; shapes as in :func:`forward`."""
     dtype = np.float32 if grad_spikes.dtype == torch.float32 else np.float64
     run = _backward if threads_for(grad_spikes.numel()) == 1 else _backward_threads
-    run(grad_spikes.numpy(), grad_rest.numpy(), window.view(torch.uint8).numpy(), grad_currents.numpy(), dtype(decay))
+    run(grad_spikes.numpy(), grad_rest.numpy(), kept.numpy(), grad_currents.numpy(), dtype(decay))

@@ -18,7 +18,7 @@ def _forward(  # type: ignore[no-untyped-def]
     currents,
     residual,
     spikes,
-    window,
+    kept,
     rest,
     steps,
     size,
@@ -45,8 +45,10 @@ def _forward(  # type: ignore[no-untyped-def]
         spike = (clamped + rounding) - rounding  # half to even
         tl.store(spikes + at, spike.to(spikes.dtype.element_ty), mask=inside)
         if record:
-            tl.store(window + at, ((membrane >= -margin) & (membrane <= levels + margin)).to(tl.uint8), mask=inside)
-            window += size
+            passes = (membrane >= -margin) & (membrane <= levels + margin)
+            byte = spike.to(tl.int32) + tl.where(passes, 128, 0)
+            tl.store(kept + at, byte.to(tl.uint8), mask=inside)
+            kept += size
         left = membrane - spike
         currents += size
         spikes += size
@@ -58,7 +60,7 @@ def _forward(  # type: ignore[no-untyped-def]
 def _backward(  # type: ignore[no-untyped-def]
     grad_spikes,
     grad_rest,
-    window,
+    kept,
     grad_currents,
     steps,
     size,
@@ -76,8 +78,8 @@ def _backward(  # type: ignore[no-untyped-def]
     for back in range(steps):
         here = (steps - 1 - back).to(tl.int64) * size + at
         grad = tl.load(grad_spikes + here, mask=inside, other=0.0).to(dtype)
-        passes = tl.load(window + here, mask=inside, other=0)
-        grad = tl.where(passes != 0, grad, 0.0).to(dtype) + later
+        byte = tl.load(kept + here, mask=inside, other=0)
+        grad = tl.where(byte >= 128, grad, 0.0).to(dtype) + later
         tl.store(grad_currents + here, grad.to(grad_currents.dtype.element_ty), mask=inside)
         later = grad * decay
 
@@ -86,20 +88,20 @@ def forward(
     currents: torch.Tensor,
     residual: torch.Tensor,
     spikes: torch.Tensor,
-    window: torch.Tensor,
+    kept: torch.Tensor,
     rest: torch.Tensor,
     *,
     levels: int,
     decay: float,
     margin: float,
 ) -> None:
-    """Write spikes, surrogate window and the membrane left behind; memory is time-major and dense.
+    """Write spikes, what the backward pass needs, and the membrane left behind; memory is time-major and dense.
 
     Args:
         currents: ``[T, ...]`` any floating dtype.
         residual: ``[...]`` float32 (float64 for float64 currents), or empty for a fresh start.
         spikes: ``[T, ...]`` of the currents' dtype.
-        window: ``[T, ...]`` bool, or empty where no gradient is wanted.
+        kept: ``[T, ...]`` uint8, spike count plus 128 inside the surrogate window, or empty without gradient.
         rest: like ``residual``, or empty where it is not wanted.
     """
     steps, double = len(currents), currents.dtype == torch.float64
@@ -108,7 +110,7 @@ def forward(
         currents,
         residual,
         spikes,
-        window.view(torch.uint8),
+        kept,
         rest,
         steps,
         size,
@@ -118,7 +120,7 @@ def forward(
         rounding=1.5 * 2.0 ** (52 if double else 23),
         double=double,
         resume=residual.numel() > 0,
-        record=window.numel() > 0,
+        record=kept.numel() > 0,
         keep=rest.numel() > 0,
         block=BLOCK,
         enable_fp_fusion=False,
@@ -128,7 +130,7 @@ def forward(
 def backward(
     grad_spikes: torch.Tensor,
     grad_rest: torch.Tensor,
-    window: torch.Tensor,
+    kept: torch.Tensor,
     grad_currents: torch.Tensor,
     *,
     decay: float,
@@ -139,7 +141,7 @@ def backward(
     _backward[(triton.cdiv(size, BLOCK),)](
         grad_spikes,
         grad_rest,
-        window.view(torch.uint8),
+        kept,
         grad_currents,
         steps,
         size,

@@ -88,12 +88,12 @@ class Ilif(Neuron):
     def __init__(
         self,
         *,
-        levels: Annotated[int, Ge(1)] = 4,
+        levels: Annotated[int, Interval(ge=1, le=127)] = 4,
         decay: Annotated[float, Interval(ge=0, le=1)] = 0.25,
         surrogate_margin: Annotated[float, Ge(0)] = 0.0,
     ) -> None:
-        if levels < 1:
-            raise ConfigError(f"neuron.levels is {levels}, expected at least 1")
+        if not 1 <= levels <= 127:  # a count and a flag share a byte
+            raise ConfigError(f"neuron.levels is {levels}, expected a value from 1 to 127")
         if not 0 <= decay <= 1:
             raise ConfigError(f"neuron.decay is {decay}, expected a value from 0 to 1")
         if not surrogate_margin >= 0:
@@ -118,7 +118,7 @@ class Ilif(Neuron):
         if state is not None and state.residual.numel():
             residual = state.residual
         record = torch.is_grad_enabled() and (currents.requires_grad or residual.requires_grad)
-        spikes, _, rest = kernel.ilif(
+        spikes, _, rest = kernel.ilif_pass(
             currents, residual, self.p.levels, self.p.decay, self.p.surrogate_margin, record, keep
         )
         return spikes, IlifState(rest)

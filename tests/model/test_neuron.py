@@ -102,6 +102,15 @@ def test_only_one_byte_an_element_is_kept_for_the_backward_pass() -> None:
     assert sum(tensor.nbytes for tensor in saved) == currents.numel()
 
 
+def test_the_byte_that_is_kept_holds_the_spike_count() -> None:
+    currents = torch.randn(4, 2, 3, 8, 8, requires_grad=True)
+    spikes, _ = Ilif(levels=127)(currents * 60)
+    counts = kernel.spike_counts(spikes)
+    assert counts is not None
+    assert torch.equal(counts.bitwise_and(127).float(), spikes.detach())
+    assert kernel.spike_counts(currents) is None
+
+
 def test_the_membrane_is_float32_under_autocast() -> None:
     currents = torch.full((8, 1, 4), 0.3007, dtype=torch.bfloat16)
     spikes, state = Ilif(decay=1.0)(currents)
@@ -164,6 +173,7 @@ def test_norse_neurons_refuse_a_threshold_of_zero(build: type[LifBox]) -> None:
     ("settings", "key"),
     [
         ({"levels": 0}, "levels"),
+        ({"levels": 128}, "levels"),
         ({"decay": 1.5}, "decay"),
         ({"decay": -0.1}, "decay"),
         ({"surrogate_margin": -1}, "margin"),
@@ -186,7 +196,7 @@ for dtype in (torch.float32, torch.float64, torch.bfloat16):
     results = []
     for run, given in ((kernel_triton, currents), (kernel_numba, currents.to(wide))):
         spikes, rest = torch.empty_like(given), torch.empty_like(residual)
-        window = torch.empty(steps, size, dtype=torch.bool)
+        window = torch.empty(steps, size, dtype=torch.uint8)
         run.forward(given, residual, spikes, window, rest, levels=3, decay=0.3, margin=0.25)
         gradient = torch.empty_like(given)
         run.backward(given, late, window, gradient, decay=0.3)
