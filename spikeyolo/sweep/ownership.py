@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-__all__ = ["BEAT_S", "ENDED", "OWNER", "SILENCE_S", "Ownership"]
+__all__ = ["BEAT_S", "CONTROLLER", "ENDED", "OWNER", "SILENCE_S", "Ownership"]
 
 OWNER = "sweep:owner"  # user attribute of a trial
 CONTROLLER = "sweep:controller:"  # user attribute of the study, one a controller: its count of signs of life

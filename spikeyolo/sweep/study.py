@@ -26,7 +26,7 @@ from spikeyolo.sweep.algorithms import prepare_pruner
 from spikeyolo.sweep.changes import list_changes
 from spikeyolo.sweep.constraints import Constraint
 from spikeyolo.sweep.outcome import Completed, Failed, Interrupted, Outcome, Pruned
-from spikeyolo.sweep.ownership import OWNER, Ownership
+from spikeyolo.sweep.ownership import CONTROLLER, OWNER, Ownership
 from spikeyolo.sweep.space import SearchSpace
 from spikeyolo.sweep.storage import patiently, study_lock
 
@@ -130,6 +130,17 @@ class SweepStudy:
         if now != stored:
             self._persist(lambda: self.study.set_user_attr(SPACE, now), "writing the space")
         return changes
+
+    def join(self) -> int:
+        """Sign this controller in; returns how many were before it, in earlier runs too."""
+
+        def locked() -> int:
+            with study_lock(self._raw_storage, self.study.study_name, self._folder):
+                before = sum(key.startswith(CONTROLLER) for key in self.study.user_attrs)
+                self.study.set_user_attr(CONTROLLER + self.ownership.owner, 0)
+                return before
+
+        return self._persist(locked, "signing in")
 
     def enqueue(self, points: Sequence[Mapping[str, Any]]) -> None:
         """Line up starting points that the study does not have yet, as far as the budget goes."""

@@ -35,6 +35,7 @@ __all__ = ["OptunaSweeper"]
 
 logger = logging.getLogger("spikeyolo.sweep")
 BASIC_LAUNCHER = "BasicLauncher"
+CONTROLLER_STRIDE = 100_003  # between the seeds of controllers that share a study
 
 
 class OptunaSweeper(Sweeper):
@@ -161,18 +162,24 @@ class OptunaSweeper(Sweeper):
             return study, len(study.get_trials(deepcopy=False))
 
         opened, drawn = patiently(begin, patience_s=0.0, what="opening the study")
-        opened.sampler = build_sampler(
-            settings.sampler, space=space, objectives=len(settings.directions), seed=settings.seed, drawn=drawn
-        )
         study = SweepStudy(
             study=opened,
             storage=storage,
             folder=folder,
-            n_trials=settings.budget(space, opened.sampler),
+            n_trials=settings.n_trials,
             retries=settings.retries,
             constraints=constraints,
             patience_s=settings.storage_patience,
         )
+        # Neither a resumed sampler nor a second machine's may draw the same numbers again.
+        opened.sampler = build_sampler(
+            settings.sampler,
+            space=space,
+            objectives=len(settings.directions),
+            seed=settings.seed,
+            drawn=drawn + CONTROLLER_STRIDE * study.join(),
+        )
+        study.n_trials = settings.budget(space, opened.sampler)
         for change in study.check_space(space):
             logger.warning("study %s goes on with another space: %s", settings.study_name, change)
         study.recover()

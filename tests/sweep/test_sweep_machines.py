@@ -72,6 +72,7 @@ def test_two_controllers_share_a_budget_to_the_trial(machines: list[Sweep], url:
     trials = study(url).get_trials()
     assert [t.state for t in trials] == [TrialState.COMPLETE] * 13
     assert len({t.user_attrs[OWNER] for t in trials}) == 2
+    assert len({t.params["x"] for t in trials}) == 13  # one seed, yet no machine draws what the other drew
     folders = [path.parent.name for machine in machines for path in machine.folder.glob("*/finished.txt")]
     assert sorted(map(int, folders)) == list(range(13))  # none ran twice
 

@@ -29,7 +29,8 @@ def test_a_killed_controller_takes_its_workers_along_and_the_same_command_goes_o
     assert [t.state for t in trials] == [TrialState.COMPLETE] * 8
     assert [t.number for t in trials] == list(range(8))
     assert {n: t for n, t in before.items() if trials[n].datetime_complete != t} == {}  # none was run again
-    assert {n: trials[n].params for n in interrupted} == interrupted
+    # What had been drawn is not drawn again (a trial may have been claimed and not drawn yet).
+    assert all(trials[n].params == params for n, params in interrupted.items() if params)
     # A third time there is nothing to do; with a larger budget it tops up.
     output = sweep.run(*command)
     assert "8 of 8 trials are done" in output
