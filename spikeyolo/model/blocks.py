@@ -87,6 +87,11 @@ class _Counts(saved_tensors_hooks):
         super().__init__(pack, unpack)
 
 
+def _others_keep_tensors() -> bool:
+    """Whether hooks from outside (gradient checkpointing) say what is kept: ours inside would take that from them."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
+
+
 class SpikingConv(nn.Module):
     """Neuron → synapse → norm on ``[T, B, C, H, W]``: the only place where spikes arise and are used up.
 
@@ -110,7 +115,7 @@ class SpikingConv(nn.Module):
             else:
                 maps, state = self.neuron(maps, memory.recall(), True)
                 memory.keep(state)
-        counts = None if torch.compiler.is_compiling() else spike_counts(maps)
+        counts = None if torch.compiler.is_compiling() or _others_keep_tensors() else spike_counts(maps)
         maps = maps.flatten(0, 1)
         if counts is None:
             maps = self.transmit(maps)

@@ -280,3 +280,32 @@ def test_checkpointing_a_block_gives_the_same_gradients() -> None:
     block(plain.requires_grad_()).square().sum().backward()
     checkpoint(block, again.requires_grad_(), use_reentrant=False).square().sum().backward()
     assert torch.equal(plain.grad, again.grad)
+
+
+def test_a_block_leaves_what_is_kept_to_hooks_from_outside() -> None:
+    torch.manual_seed(0)
+    block = Block(8, 2, rep=True, neuron=Ilif)
+    seen: list[Tensor] = []
+    maps = torch.randn(2, 3, 8, 6, 5, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: (seen.append(tensor), tensor)[1], lambda tensor: tensor
+    ):
+        block(maps)
+    inputs = [module.in_channels for module in block.modules() if isinstance(module, nn.Conv2d)]
+    entering = [tensor.shape[1] for tensor in seen if tensor.dim() == 4 and tensor.shape[0] == 6]
+    assert all(entering.count(channels) >= inputs.count(channels) for channels in set(inputs))
+
+
+def test_bytes_kept_for_the_backward_pass_give_the_same_gradients() -> None:
+    torch.manual_seed(0)
+    unit = Block(8, 2, rep=False, neuron=Ilif).widen
+    maps, again = (torch.randn(2, 3, 8, 6, 5, generator=torch.Generator().manual_seed(1)) for _ in "ab")
+    bytes_kept = unit(maps.requires_grad_())
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor):
+        kept_whole = unit(again.requires_grad_())
+    bytes_kept.square().sum().backward()
+    gradient = unit.synapse.weight.grad.clone()
+    unit.zero_grad()
+    kept_whole.square().sum().backward()
+    assert torch.equal(maps.grad, again.grad)
+    assert torch.equal(unit.synapse.weight.grad, gradient)

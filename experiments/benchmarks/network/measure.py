@@ -1,0 +1,162 @@
+"""Training and inference of the network: milliseconds, memory, and share of the machine's matrix-multiplication peak.
+
+    python experiments/benchmarks/network/measure.py steps      # SGD steps of size t, and variants
+    python experiments/benchmarks/network/measure.py scaling    # cost against T, B and pixels
+    python experiments/benchmarks/network/measure.py folded     # inference of size n, unfolded and folded
+
+Every case runs in a process of its own, so that its peak of resident memory is its own (it holds torch itself, about
+0.6 GiB here). Times are the best of a few steps, wall clock, and beside them processor seconds over all threads: on a
+machine that others use at the same time, the latter tell what the step costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+SIZES = {"femto": 0.0625, "pico": 0.125, "t": 0.25, "n": 0.375}
+STEP: dict[str, Any] = {"kind": "step", "size": "t", "shape": [4, 4, 2, 256, 320], "variant": "default"}
+
+
+def best(run: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """Least wall seconds and least processor seconds of a call, after two to warm up."""
+    walls, processors = [], []
+    for repeat in range(repeats + 2):
+        wall, processor = time.perf_counter(), time.process_time()
+        run()
+        if repeat >= 2:
+            walls.append(time.perf_counter() - wall)
+            processors.append(time.process_time() - processor)
+    return min(walls), min(processors)
+
+
+def peak_gflops() -> float:
+    """GFLOP/s of a large float32 matrix product, the yardstick."""
+    import torch
+
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    return 2 * 2048**3 / best(lambda: a @ b, 8)[0] / 1e9
+
+
+def measure(case: dict[str, Any]) -> dict[str, float]:
+    """One case, in this process."""
+    import torch
+
+    from spikeyolo.model.detector import Detector
+    from spikeyolo.model.fold import fold, macs
+    from spikeyolo.model.neuron import Ilif, Relu
+
+    torch.set_num_threads(case["threads"])
+    torch.manual_seed(0)
+    variant = case["variant"]
+    neuron = Relu if variant == "relu" else Ilif
+    detector = Detector(num_classes=3, depth=0.33, width=SIZES[case["size"]], neuron=neuron)
+    frames = torch.poisson(torch.full(case["shape"], 0.1)).to(torch.uint8)
+    if variant == "contiguous":
+        detector.to(memory_format=torch.contiguous_format)
+    result = {"peak_gflops": peak_gflops()}
+    if case["kind"] == "inference":
+        detector(frames)  # statistics of norms that are not those of a fresh network
+        network = detector.eval() if variant == "unfolded" else fold(detector, synapses=variant)
+        with torch.no_grad():
+            result["wall"], result["processor"] = best(lambda: network(frames), case["repeats"])
+        flops = 2 * macs(network, frames)
+    else:
+        optimizer = torch.optim.SGD(detector.parameters(), 1e-4, momentum=0.9)
+        run: Any = torch.compile(detector) if variant == "compile" else detector
+        if variant == "checkpoint":
+            checkpoint_blocks(detector)
+
+        def step() -> None:
+            with torch.autocast("cpu", torch.bfloat16, enabled=variant == "bfloat16"):
+                predictions = run(frames)
+            loss = predictions.box_logits.float().square().mean() + predictions.class_logits.float().square().mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        result["wall"], result["processor"] = best(step, case["repeats"])
+        flops = 3 * 2 * macs(detector.eval(), frames)
+    result["rss_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    result["gflops"] = flops / result["wall"] / 1e9
+    return result
+
+
+def checkpoint_blocks(detector: Any) -> None:
+    """Blocks forget their inner maps and compute them again in the backward pass."""
+    from torch.utils.checkpoint import checkpoint
+
+    from spikeyolo.model.blocks import Block
+
+    for block in [module for module in detector.modules() if isinstance(module, Block)]:
+        inner = block.forward
+        block.forward = lambda maps, memory=None, inner=inner: checkpoint(inner, maps, memory, use_reentrant=False)  # type: ignore[method-assign]
+
+
+def isolated(case: dict[str, Any]) -> dict[str, float]:
+    """One case in a fresh process."""
+    command = [sys.executable, __file__, "case", "--case", json.dumps(case)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    if run.returncode != 0:
+        raise SystemExit(run.stderr)
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def table(cases: list[tuple[str, dict[str, Any]]]) -> None:
+    """Run the cases and print one line each."""
+    print("| case | wall ms | processor ms | peak memory GiB | GFLOP/s | of matmul peak |\n|---|---|---|---|---|---|")
+    for title, case in cases:
+        got = isolated(case)
+        print(
+            f"| {title} | {got['wall'] * 1e3:.0f} | {got['processor'] * 1e3:.0f} | {got['rss_gib']:.2f} | "
+            f"{got['gflops']:.0f} | {got['gflops'] / got['peak_gflops']:.0%} |",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=["steps", "scaling", "folded", "case"])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--case")
+    options = parser.parse_args()
+    if options.what == "case":
+        print(json.dumps(measure(json.loads(options.case))))
+        return
+    common = {"threads": options.threads, "repeats": options.repeats}
+    step = STEP | common
+    short, small = [1, 4, 2, 256, 320], [8, 8, 2, 96, 128]
+    if options.what == "steps":
+        variants = ("contiguous", "bfloat16", "checkpoint", "relu")
+        table(
+            [
+                ("t, T 4, B 4, 256×320", step),
+                ("t, T 1, B 4, 256×320", step | {"shape": short}),
+                *((f"t, T 1, B 4, 256×320, {name}", step | {"shape": short, "variant": name}) for name in variants),
+                ("pico, T 8, B 8, 96×128", step | {"size": "pico", "shape": small}),
+                ("femto, T 8, B 8, 96×128", step | {"size": "femto", "shape": small}),
+            ]
+        )
+    elif options.what == "scaling":
+        shapes = [[1, 2, 2, 128, 160], [2, 2, 2, 128, 160], [4, 2, 2, 128, 160], [8, 2, 2, 128, 160]]
+        shapes += [[2, 4, 2, 128, 160], [2, 8, 2, 128, 160], [2, 2, 2, 256, 160], [2, 2, 2, 256, 320]]
+        table([("t, T {}, B {}, {}×{}".format(*s[:2], *s[3:]), step | {"shape": s}) for s in shapes])
+    else:
+        inference = step | {"kind": "inference", "size": "n", "shape": [1, 1, 2, 256, 320], "repeats": 20}
+        table(
+            [
+                (f"n, T 1, B 1, 256×320, {name}", inference | {"variant": name})
+                for name in ("unfolded", "separable", "single")
+            ]
+        )
+
+
+if __name__ == "__main__":
+    main()
