@@ -50,6 +50,8 @@ def main(config: DictConfig) -> object:
     for step in range(begin, config.steps):
         time.sleep(config.sleep)
         progress.write_text(str(step + 1))
+        with (folder / "steps.txt").open("a") as file:
+            file.write(f"{os.getpid()} {step}\n")
         if trial is not None:
             trial.report(value + 1.0 / (step + 1), step=step)
             if trial.should_prune():

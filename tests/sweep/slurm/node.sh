@@ -7,6 +7,12 @@ export SLURM_CONF=$dir/slurm.conf
 host=$(hostname -s)
 
 down() {
+    # Jobs end before the daemons do, or their steps would be left behind.
+    timeout 5 scancel --user=root 2>/dev/null || true
+    for _ in $(seq 80); do
+        [ -n "$(timeout 5 squeue --noheader 2>/dev/null)" ] || break
+        sleep 0.2
+    done
     for daemon in slurmd slurmctld munged; do
         [ -f "$dir/$daemon.pid" ] && kill "$(cat "$dir/$daemon.pid")" 2>/dev/null || true
     done
@@ -43,7 +49,7 @@ SchedulerParameters=sched_interval=1,sched_min_interval=0,bf_interval=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmctldParameters=preempt_send_user_signal
-KillWait=10
+KillWait=3
 MinJobAge=3600
 NodeName=$host NodeAddr=127.0.0.1 CPUs=8 RealMemory=4000 Gres=gpu:pretended:4
 PartitionName=idle Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=30
