@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import shlex
 import sys
@@ -79,8 +80,10 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         "model": OmegaConf.to_container(config.model, resolve=True),
         "seed": config.seed,
     }
-    trainer.check_resume(detector, description)
     trial = current_trial()
+    if trial is not None and trainer.resume is None and (folder / "checkpoints" / "last").is_dir():
+        trainer.resume = folder / "checkpoints" / "last"  # the trial was put back: it goes on
+    trainer.check_resume(detector, description)
     logger = schema.build(config.logger)
     logger.start(
         folder=folder,
@@ -113,6 +116,8 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         figures = trainer.fit(task)
         figures |= finish(task, trainer, evaluator, meter, figures)
         objective = chosen(figures, names)
+        if trial is not None:
+            trial.record({name: float(value) for name, value in figures.items() if math.isfinite(value)})
         status = "FINISHED"
         return objective
     except Stopped as stop:
