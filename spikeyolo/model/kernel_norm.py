@@ -10,14 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numba import njit, prange
 from numpy.typing import NDArray
-
-from spikeyolo.model.kernel_numba import threads_for
-
-BLOCK = 16384  # values a task works on
-LANES = 128  # inner loops are made about this long
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -84,13 +78,13 @@ def _affine_block(rows: NDArray[Any], scale: NDArray[Any], shift: NDArray[Any], 
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _affine(rows, scale, shift, out, per_block):  # type: ignore[no-untyped-def]
+def affine(rows, scale, shift, out, per_block):  # type: ignore[no-untyped-def]
     for first in range(0, rows.shape[0], per_block):
         _affine_block(rows[first : first + per_block], scale, shift, out[first : first + per_block])
 
 
 @njit(nogil=True, cache=True, parallel=True, error_model="numpy")
-def _affine_threads(rows, scale, shift, out, per_block):  # type: ignore[no-untyped-def]
+def affine_threads(rows, scale, shift, out, per_block):  # type: ignore[no-untyped-def]
     for block in prange((rows.shape[0] + per_block - 1) // per_block):
         first = block * per_block
         _affine_block(rows[first : first + per_block], scale, shift, out[first : first + per_block])
@@ -122,87 +116,166 @@ def _affine_pair_threads(rows, grad, of_grad, of_row, shift, out, per_block):  #
         _affine_pair_block(rows[first:last], grad[first:last], of_grad, of_row, shift, out[first:last])
 
 
-def fits(maps: torch.Tensor) -> bool:
-    """Whether these kernels can take the maps: float32 or float64 on a CPU, dense in channels-last order."""
-    return (
-        maps.is_cpu
-        and maps.dtype in (torch.float32, torch.float64)
-        and maps.is_contiguous(memory_format=torch.channels_last)
-    )
+@njit(nogil=True, cache=True, error_model="numpy")
+def _joined(parts: NDArray[Any], channels: int, out: NDArray[np.float64]) -> None:
+    """Block sums ``[blocks, lanes]`` as one float64 sum a channel, in order."""
+    for channel in range(channels):
+        out[channel] = 0.0
+    for block in range(parts.shape[0]):
+        for lane in range(parts.shape[1]):
+            out[lane % channels] += np.float64(parts[block, lane])
 
 
-class Rows:
-    """Channels-last maps ``[N, C, H, W]`` as a matrix whose rows repeat the channels ``repeats`` times."""
-
-    def __init__(self, maps: torch.Tensor) -> None:
-        self.channels = maps.shape[1]
-        self.count = maps.numel() // self.channels
-        self.repeats = 1
-        while self.repeats * self.channels < LANES and self.count % (2 * self.repeats) == 0:
-            self.repeats *= 2
-        self.lanes = self.repeats * self.channels
-        self.per_block = max(BLOCK // self.lanes, 1)
-        self.blocks = -(-self.count // self.repeats // self.per_block)
-        self.dtype = np.float32 if maps.dtype == torch.float32 else np.float64
-        self.parallel = threads_for(maps.numel()) > 1
-
-    def matrix(self, maps: torch.Tensor) -> NDArray[Any]:
-        """The maps' memory, ``[rows, lanes]``."""
-        return maps.as_strided((self.count // self.repeats, self.lanes), (self.lanes, 1)).numpy()
-
-    def lane(self, values: NDArray[Any]) -> NDArray[Any]:
-        """One value a channel, repeated to one a lane."""
-        return np.tile(values.astype(self.dtype), self.repeats)
-
-    def joined(self, parts: NDArray[Any]) -> NDArray[np.float64]:
-        """Block sums ``[blocks, lanes]`` as one float64 sum a channel."""
-        lanes = parts.sum(axis=0, dtype=np.float64)
-        return lanes.reshape(self.repeats, self.channels).sum(axis=0)  # type: ignore[no-any-return]
+@njit(nogil=True, cache=True, error_model="numpy")
+def _lanes(values: NDArray[np.float64], out: NDArray[Any]) -> None:
+    """One value a channel, repeated to one a lane."""
+    for lane in range(out.size):
+        out[lane] = values[lane % values.size]
 
 
-def moments(maps: torch.Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and biased variance of each channel, ``[C]`` float64."""
-    rows = Rows(maps)
-    matrix = rows.matrix(maps.detach())
-    # the first value of each channel as origin: no cancellation where the mean is large
-    origin = matrix[0, : rows.channels].astype(np.float64)
-    total = np.empty((rows.blocks, rows.lanes), rows.dtype)
-    square = np.empty_like(total)
-    (_moments_threads if rows.parallel else _moments)(matrix, rows.lane(origin), total, square, rows.per_block)
-    offset = rows.joined(total) / rows.count
-    variance = rows.joined(square) / rows.count - offset * offset
-    return origin + offset, np.maximum(variance, 0)
+@njit(nogil=True, cache=True, error_model="numpy")
+def _origin(rows: NDArray[Any], channels: int) -> NDArray[Any]:
+    """The first value of each channel, a lane each: no cancellation where a mean is large."""
+    origin = np.empty(rows.shape[1], rows.dtype)
+    for lane in range(origin.size):
+        origin[lane] = rows[0, lane % channels]
+    return origin
 
 
-def products(
-    maps: torch.Tensor, grad: torch.Tensor, origin: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Σ grad and Σ grad · (maps − origin) of each channel, ``[C]`` float64."""
-    rows = Rows(maps)
-    total = np.empty((rows.blocks, rows.lanes), rows.dtype)
-    product = np.empty_like(total)
-    run = _products_threads if rows.parallel else _products
-    run(rows.matrix(maps), rows.matrix(grad), rows.lane(origin), total, product, rows.per_block)
-    return rows.joined(total), rows.joined(product)
+@njit(nogil=True, cache=True, error_model="numpy")
+def _statistics(total, square, origin, count, stats):  # type: ignore[no-untyped-def]
+    """Sums about the origin → mean and biased variance, ``stats[0]`` and ``stats[1]``."""
+    channels = stats.shape[1]
+    _joined(total, channels, stats[0])
+    _joined(square, channels, stats[1])
+    for c in range(channels):
+        offset = stats[0, c] / count
+        stats[1, c] = max(stats[1, c] / count - offset * offset, 0.0)
+        stats[0, c] = np.float64(origin[c]) + offset
 
 
-def affine(maps: torch.Tensor, scale: NDArray[Any], shift: NDArray[Any]) -> torch.Tensor:
-    """``maps · scale + shift``, one scale and shift a channel."""
-    rows = Rows(maps)
-    out = torch.empty_like(maps)
-    run = _affine_threads if rows.parallel else _affine
-    run(rows.matrix(maps), rows.lane(scale), rows.lane(shift), rows.matrix(out), rows.per_block)
-    return out
+@njit(nogil=True, cache=True, error_model="numpy")
+def _tracked(mean, variance, running_mean, running_variance, momentum, count):  # type: ignore[no-untyped-def]
+    """Move running statistics towards a batch's."""
+    unbiased = count / max(count - 1, 1)
+    for c in range(mean.size):
+        running_mean[c] += momentum * (mean[c] - running_mean[c])
+        running_variance[c] += momentum * (variance[c] * unbiased - running_variance[c])
 
 
-def affine_pair(
-    maps: torch.Tensor, grad: torch.Tensor, of_grad: NDArray[Any], of_maps: NDArray[Any], shift: NDArray[Any]
-) -> torch.Tensor:
-    """``grad · of_grad + maps · of_maps + shift``, one value a channel each."""
-    rows = Rows(maps)
-    out = torch.empty_like(maps)
-    (_affine_pair_threads if rows.parallel else _affine_pair)(
-        rows.matrix(maps), rows.matrix(grad), rows.lane(of_grad), rows.lane(of_maps), rows.lane(shift),
-        rows.matrix(out), rows.per_block,
-    )  # fmt: skip
-    return out
+@njit(nogil=True, cache=True, error_model="numpy")
+def _scaled(stats, weight, bias, before, eps, scale, shift):  # type: ignore[no-untyped-def]
+    """Scale and shift of one norm (``before`` is empty) or two from mean and variance; ``stats[2]`` becomes q."""
+    channels = stats.shape[1]
+    for c in range(channels):
+        first = np.float64(1.0)
+        inside = stats[1, c] + eps[0]
+        if before.size:
+            first = np.float64(before[0, c])
+            inside = first * first * stats[1, c] + eps[0] * (stats[1, c] + eps[1])
+        stats[2, c] = inside**-0.5
+        factor = weight[c] * first * stats[2, c]
+        for lane in range(c, scale.size, channels):
+            scale[lane] = factor
+            shift[lane] = bias[c] - stats[0, c] * factor
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _forward_running(stats, before, running, running_before, momentum, eps, count):  # type: ignore[no-untyped-def]
+    """Running statistics of one norm or two; the second sees mean β₁ and variance γ₁² · v / (v + ε₁)."""
+    if before.size:
+        _tracked(stats[0], stats[1], running_before[0], running_before[1], momentum[1], count)
+        inner = np.empty(stats.shape[1])
+        for c in range(inner.size):
+            first = np.float64(before[0, c])
+            inner[c] = first * first * stats[1, c] / (stats[1, c] + eps[1])
+        _tracked(before[1], inner, running[0], running[1], momentum[0], count)
+    else:
+        _tracked(stats[0], stats[1], running[0], running[1], momentum[0], count)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _slopes(total, product, stats, weight, before, eps, count, grads, of_grad, of_row, shift):  # type: ignore[no-untyped-def]
+    """Sums over the output's gradient → gradients of the parameters, and the map's as an affine pair.
+
+    With ``y = (x − μ) · γ · f · q`` (f is γ₁ or 1) and P = Σ g · (x − μ): ``dL/dv = −½ · γ · f · P · q³ · dq``, where
+    dq, the factor of v inside q, is 1 for one norm and γ₁² + ε₂ for two.
+    """
+    channels = stats.shape[1]
+    _joined(total, channels, grads[1])
+    _joined(product, channels, grads[0])
+    for c in range(channels):
+        mean, variance, q = stats[0, c], stats[1, c], stats[2, c]
+        summed, moment, gamma = grads[1, c], grads[0, c], np.float64(weight[c])
+        first = np.float64(before[0, c]) if before.size else 1.0
+        inside = first * first + eps[0] if before.size else 1.0
+        scale = gamma * first * q
+        slope = -gamma * first * moment * q**3 * inside / count
+        grads[0, c] = moment * first * q
+        grads[2, c] = gamma * moment * (q - first * first * variance * q**3)
+        for lane in range(c, of_grad.size, channels):
+            of_grad[lane] = scale
+            of_row[lane] = slope
+            shift[lane] = -slope * mean - scale * summed / count
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def measure(rows, per_block, count, stats):  # type: ignore[no-untyped-def]
+    blocks = (rows.shape[0] + per_block - 1) // per_block
+    total = np.empty((blocks, rows.shape[1]), rows.dtype)
+    square = np.empty((blocks, rows.shape[1]), rows.dtype)
+    origin = _origin(rows, stats.shape[1])
+    _moments(rows, origin, total, square, per_block)
+    _statistics(total, square, origin, count, stats)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def measure_threads(rows, per_block, count, stats):  # type: ignore[no-untyped-def]
+    blocks = (rows.shape[0] + per_block - 1) // per_block
+    total = np.empty((blocks, rows.shape[1]), rows.dtype)
+    square = np.empty((blocks, rows.shape[1]), rows.dtype)
+    origin = _origin(rows, stats.shape[1])
+    _moments_threads(rows, origin, total, square, per_block)
+    _statistics(total, square, origin, count, stats)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def normalise(rows, out, weight, bias, before, running, running_before, momentum, eps, per_block, count, stats):  # type: ignore[no-untyped-def]
+    scale, shift = np.empty(rows.shape[1], rows.dtype), np.empty(rows.shape[1], rows.dtype)
+    measure(rows, per_block, count, stats)
+    _scaled(stats, weight, bias, before, eps, scale, shift)
+    _forward_running(stats, before, running, running_before, momentum, eps, count)
+    affine(rows, scale, shift, out, per_block)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def normalise_threads(rows, out, weight, bias, before, running, running_before, momentum, eps, per_block, count, stats):  # type: ignore[no-untyped-def]
+    scale, shift = np.empty(rows.shape[1], rows.dtype), np.empty(rows.shape[1], rows.dtype)
+    measure_threads(rows, per_block, count, stats)
+    _scaled(stats, weight, bias, before, eps, scale, shift)
+    _forward_running(stats, before, running, running_before, momentum, eps, count)
+    affine_threads(rows, scale, shift, out, per_block)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def differentiate(rows, grad, out, weight, before, eps, per_block, count, stats, grads):  # type: ignore[no-untyped-def]
+    blocks, lanes = (rows.shape[0] + per_block - 1) // per_block, rows.shape[1]
+    total, product = np.empty((blocks, lanes), rows.dtype), np.empty((blocks, lanes), rows.dtype)
+    origin, of_grad = np.empty(lanes, rows.dtype), np.empty(lanes, rows.dtype)
+    of_row, shift = np.empty(lanes, rows.dtype), np.empty(lanes, rows.dtype)
+    _lanes(stats[0], origin)
+    _products(rows, grad, origin, total, product, per_block)
+    _slopes(total, product, stats, weight, before, eps, count, grads, of_grad, of_row, shift)
+    _affine_pair(rows, grad, of_grad, of_row, shift, out, per_block)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def differentiate_threads(rows, grad, out, weight, before, eps, per_block, count, stats, grads):  # type: ignore[no-untyped-def]
+    blocks, lanes = (rows.shape[0] + per_block - 1) // per_block, rows.shape[1]
+    total, product = np.empty((blocks, lanes), rows.dtype), np.empty((blocks, lanes), rows.dtype)
+    origin, of_grad = np.empty(lanes, rows.dtype), np.empty(lanes, rows.dtype)
+    of_row, shift = np.empty(lanes, rows.dtype), np.empty(lanes, rows.dtype)
+    _lanes(stats[0], origin)
+    _products_threads(rows, grad, origin, total, product, per_block)
+    _slopes(total, product, stats, weight, before, eps, count, grads, of_grad, of_row, shift)
+    _affine_pair_threads(rows, grad, of_grad, of_row, shift, out, per_block)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -65,13 +64,9 @@ def _fused(maps: Tensor) -> bool:
     """Whether the CPU kernels take the maps; the compiler gets torch's own operators."""
     if torch.compiler.is_compiling() or not maps.is_cpu or maps.numel() == 0:
         return False
-    from spikeyolo.model import kernel_norm
+    from spikeyolo.model import normalise
 
-    return kernel_norm.fits(maps)
-
-
-def _array(tensor: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return tensor.detach().numpy().astype(np.float64)
+    return normalise.fits(maps)
 
 
 class _Moments(torch.autograd.Function):
@@ -79,22 +74,21 @@ class _Moments(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor) -> tuple[Tensor, Tensor]:
-        from spikeyolo.model import kernel_norm
+        from spikeyolo.model import normalise
 
-        mean, variance = kernel_norm.moments(maps)
+        stats = normalise.moments(maps)
         ctx.save_for_backward(maps)
-        ctx.mean = mean
-        return torch.from_numpy(mean).to(maps.dtype), torch.from_numpy(variance).to(maps.dtype)
+        ctx.mean = stats[0]
+        mean, variance = torch.from_numpy(stats).to(maps.dtype)
+        return mean, variance
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_mean: Tensor, grad_variance: Tensor) -> Tensor:
-        from spikeyolo.model import kernel_norm
+        from spikeyolo.model import normalise
 
         (maps,) = ctx.saved_tensors
-        count = maps.numel() // maps.shape[1]
-        slope = 2 * _array(grad_variance) / count
-        return kernel_norm.affine(maps, slope, _array(grad_mean) / count - slope * ctx.mean)
+        return normalise.moments_gradient(maps, ctx.mean, grad_mean, grad_variance)
 
 
 class _Normalised(torch.autograd.Function):
@@ -109,54 +103,20 @@ class _Normalised(torch.autograd.Function):
         ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, weight_before: Tensor | None, bias_before: Tensor | None,
         norm: Norm, before: Norm | None,
     ) -> Tensor:  # fmt: skip
-        from spikeyolo.model import kernel_norm
+        from spikeyolo.model import normalise
 
-        mean, variance = kernel_norm.moments(maps)
-        count = maps.numel() // maps.shape[1]
-        gamma, beta = _array(weight), _array(bias)
-        first = np.ones_like(gamma)
-        if before is None or weight_before is None or bias_before is None:
-            q = (variance + norm.eps) ** -0.5
-            norm.update(torch.from_numpy(mean), torch.from_numpy(variance), count)
-        else:
-            first = _array(weight_before)
-            q = (first * first * variance + norm.eps * (variance + before.eps)) ** -0.5
-            before.update(torch.from_numpy(mean), torch.from_numpy(variance), count)
-            inner = first * first * variance / (variance + before.eps)
-            norm.update(bias_before, torch.from_numpy(inner), count)
-        scale = gamma * first * q
-        ctx.save_for_backward(maps)
-        ctx.chain = before is not None
-        ctx.mean, ctx.variance, ctx.q, ctx.gamma, ctx.first, ctx.eps = mean, variance, q, gamma, first, norm.eps
-        return kernel_norm.affine(maps, scale, beta - mean * scale)
+        ctx.save_for_backward(maps, weight, weight_before)  # weights too: torch then sees if one was changed
+        ctx.norm, ctx.before = norm, before
+        normed, ctx.stats = normalise.normalise(maps, norm, before)
+        return normed
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        from spikeyolo.model import kernel_norm
+        from spikeyolo.model import normalise
 
-        (maps,) = ctx.saved_tensors
-        grad = grad.contiguous(memory_format=torch.channels_last)
-        total, product = kernel_norm.products(maps, grad, ctx.mean)
-        count = maps.numel() // maps.shape[1]
-        q, gamma, first = ctx.q, ctx.gamma, ctx.first
-        scale = gamma * first * q
-        # dq/dv: the factor of v inside q is 1 for one norm, γ₁² + ε₂ for two
-        inside = first * first + ctx.eps if ctx.chain else 1.0
-        grad_variance = -0.5 * gamma * first * product * q**3 * inside
-        slope = 2 * grad_variance / count
-        grad_maps = kernel_norm.affine_pair(maps, grad, scale, slope, -slope * ctx.mean - scale * total / count)
-        grad_first = grad_bias_before = None
-        if ctx.chain:
-            value = gamma * product * (q - first * first * ctx.variance * q**3)
-            grad_first = torch.from_numpy(value).to(maps.dtype)
-            grad_bias_before = torch.zeros_like(grad_first)
-        return (
-            grad_maps,
-            torch.from_numpy(product * first * q).to(maps.dtype),
-            torch.from_numpy(total).to(maps.dtype),
-            grad_first,
-            grad_bias_before,
-            None,
-            None,
-        )
+        maps, *_ = ctx.saved_tensors
+        grad_maps, (weight, bias, first) = normalise.differentiate(maps, grad, ctx.stats, ctx.norm, ctx.before)
+        if ctx.before is None:
+            return grad_maps, weight, bias, None, None, None, None
+        return grad_maps, weight, bias, first, torch.zeros_like(bias), None, None
