@@ -13,7 +13,11 @@ import numpy.typing as npt
 import pytest
 from command_line import Ended, run_folder, train
 from etram_set import CLASSES, DURATION_US, HEIGHT, LABEL, WIDTH, film, write_events, write_set
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
+from spikeyolo import schema
+from spikeyolo.entry import config_directory
 from spikeyolo.events.store import Recording
 
 TRAIN = (
@@ -73,10 +77,14 @@ def test_the_store_holds_every_event_of_the_files(trained: tuple[Path, Ended]) -
     assert np.array_equal(Recording.open(stored).slice(0, DURATION_US).x, events.x)
 
 
-def test_the_test_split_can_be_the_one_that_is_measured(trained: tuple[Path, Ended]) -> None:
-    ended = train(*TRAIN, "data.val_split=test", cwd=trained[0])
-    assert ended.code == 0, ended.errors
-    assert list((trained[0] / "store").glob("day_2-*.zarr"))
+def test_the_test_split_can_be_the_one_that_is_measured(original: Path, tmp_path: Path) -> None:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        places = (f"data.root={original}", f"data.store={tmp_path}", "data.val_split=test")
+        config = compose("train", [*TRAIN, *places])
+    data = schema.build(config.data)
+    assert [part.name for part in data.parts("val")] == ["test_h5_1/day_2"]
+    assert next(iter(data.val_loader().epoch(0))).targets.supervised.all()
 
 
 def spoil(file: Path, change: Callable[[npt.NDArray[np.void]], None]) -> None:

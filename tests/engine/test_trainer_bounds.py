@@ -121,7 +121,7 @@ class World:
         return Trainer(device="cpu", clock=self.clock, **trainer).fit(task)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     batch_s=st.floats(0.01, 5),
     validation_batch_s=st.floats(0.01, 5),

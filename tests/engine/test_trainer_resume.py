@@ -130,8 +130,8 @@ def test_the_run_that_is_compared_has_batches_to_stop_between(whole: tuple[dict[
     assert shown[:5] == ["epoch 1/2"] * 3 + ["validation 1"] * 2
 
 
-# In mid-epoch, after its last batch, in mid-validation, after it, and in the epoch after that.
-@pytest.mark.parametrize("at", [1, 3, 4, 5, 7])
+# In mid-epoch, after its last batch, in mid-validation, and after it.
+@pytest.mark.parametrize("at", [1, 3, 4, 5])
 def test_stopped_after_any_batch_and_gone_on_with_it_equals_the_run_that_never_stopped(
     at: int, config: DictConfig, whole: tuple[dict[str, Any], list[str]], tmp_path: Path
 ) -> None:
