@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import math
 import re
@@ -84,6 +85,8 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     if trial is not None and trainer.resume is None and (folder / "checkpoints" / "last").is_dir():
         trainer.resume = folder / "checkpoints" / "last"  # the trial was put back: it goes on
     trainer.check_resume(detector, description)
+    check_objective(names, evaluator.evaluate(detector, (), device=trainer.device))
+    data.check()
     logger = schema.build(config.logger)
     logger.start(
         folder=folder,
@@ -141,6 +144,22 @@ def again(overrides: Sequence[str], checkpoint: Path) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_./:-]+", place):  # Hydra's own grammar asks for quotes too
         place = "'" + place.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return shlex.join([*kept, f"trainer.resume={place}"])
+
+
+def check_objective(names: Sequence[str], judged: Mapping[str, float]) -> None:
+    """Refuse a misspelt objective before training; figures of a class, of energy and of the last epoch come later.
+
+    Raises:
+        ConfigError: no figure can have that name.
+    """
+    from spikeyolo.errors import ConfigError
+
+    known = [f"val/{name}" for name in judged] + ["best_epoch", "epochs", "seconds_per_epoch", "data_wait_share"]
+    for name in names:
+        if name not in known and not name.startswith(("val/ap/", "val/ap50/", "energy/", "last/")):
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"
+            raise ConfigError(f"objective: found {name!r}, which no run has; {hint}")
 
 
 def chosen(figures: Mapping[str, float], names: Sequence[str]) -> float | tuple[float, ...]:

@@ -50,6 +50,18 @@ class PreparedRecording:
         return Recording.open(self.path, cache=cache, chunks=chunks).with_boxes(self.boxes, self.classes)
 
 
+def check_labels(sources: Sequence[Source], *, store: Path | str, classes: Sequence[str]) -> None:
+    """Read the label files of recordings that are not in the store yet, before hours are spent on converting them.
+
+    Raises:
+        RecordingError: an events file cannot be opened as what it claims to be.
+        LabelError: a label file does not fit its sensor or the class list.
+    """
+    for source in sources:
+        if source.labels is not None and not stored_path(source, Path(store)).exists():
+            labels_of(source, tuple(classes), open_recording(source.events, strict=True), None)
+
+
 def prepare(
     sources: Sequence[Source],
     *,

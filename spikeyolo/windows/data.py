@@ -10,7 +10,7 @@ from annotated_types import Ge, Interval
 
 from spikeyolo.events.chunks import ChunkCache
 from spikeyolo.events.datasets import Source
-from spikeyolo.events.prepare import prepare
+from spikeyolo.events.prepare import check_labels, prepare
 from spikeyolo.events.store import Recording
 from spikeyolo.windows.augment import Augmentation
 from spikeyolo.windows.dataset import Part, Slicing, TargetRule, WindowDataset, WindowRules
@@ -95,6 +95,17 @@ class EventData:
             max_events_per_sample=max_events_per_sample,
             negative_share=negative_share,
         )
+
+    def check(self) -> None:
+        """Find both roles' recordings and read their labels before anything is converted.
+
+        Raises:
+            RecordingError, LabelError: a file is not what it should be.
+        """
+        if isinstance(self.dataset, RecordedSet):
+            roles: tuple[Role, ...] = ("train", "val")
+            for sources in [self.dataset.sources(role) for role in roles]:
+                check_labels(sources, store=self.store, classes=self.classes)
 
     def parts(self, role: Role, *, progress: Progress | None = None) -> list[Part]:
         """The stored recordings of a role, converted or made on first use.
