@@ -19,6 +19,7 @@ from torch import Tensor
 warnings.filterwarnings("ignore")
 
 Run = Callable[[Tensor], Tensor]
+TURN = 10  # runs of one implementation before the next has its turn
 
 
 def implementations() -> dict[str, Run]:
@@ -99,12 +100,13 @@ def main() -> None:
             torch.cuda.synchronize()
         return time.perf_counter()
 
-    for repeat in range(options.repeats + 3):
+    for _ in range(max(options.repeats // TURN, 1)):
         for name, run in runs.items():
-            start = wait()
-            torch.autograd.grad(run(currents), currents, weights)
-            if repeat >= 3:
-                times[name].append(wait() - start)
+            for repeat in range(TURN + 2):
+                start = wait()
+                torch.autograd.grad(run(currents), currents, weights)
+                if repeat >= 2:  # memory and caches are this implementation's again
+                    times[name].append(wait() - start)
     print(f"shape {options.shape}, {options.threads} threads, torch {torch.__version__}, {options.device}\n")
     print("| implementation | best ms | median ms | MiB saved |\n|---|---|---|---|")
     for name, run in runs.items():
