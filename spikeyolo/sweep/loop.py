@@ -144,7 +144,7 @@ class SweepLoop:
                 self._look_again = time.monotonic() + OTHERS_S
                 return
             self._trials[trial.number] = trial
-            overrides = self._draw(trial)
+            overrides = self.study.draw(trial, self._draw)
             order = Order(
                 number=trial.number,
                 overrides=tuple(overrides),

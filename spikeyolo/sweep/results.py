@@ -96,6 +96,9 @@ def import_drawing() -> None:
 def write_figures(study: optuna.Study, folder: Path) -> list[Path]:
     """Write every figure the study has data for, as PNG (matplotlib) and HTML (plotly, where it is installed)."""
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    with contextlib.suppress(ImportError):
+        # Plotly looks at pandas wherever it is loaded, and fails on one that another thread has half imported.
+        importlib.import_module("pandas")
     target = folder / "figures"
     target.mkdir(parents=True, exist_ok=True)
     written = []

@@ -224,6 +224,10 @@ class SweepStudy:
         """Say that this controller is done."""
         self._persist(lambda: self.study.set_user_attr(*self.ownership.farewell), "taking leave")
 
+    def draw(self, trial: Trial, values_of: Callable[[Trial], T]) -> T:
+        """Draw a trial's values; asked again, Optuna returns those that are stored already."""
+        return self._persist(lambda: values_of(trial), "drawing a trial's values")
+
     def note(self, trial: Trial, attributes: Mapping[str, Any]) -> None:
         """Write attributes of a trial (its folder, its MLflow run, its error)."""
         for key, value in attributes.items():
