@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from lively import lively
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from torch import Tensor
 
-from spikeyolo import export
+from spikeyolo import export, schema
 from spikeyolo.errors import CheckpointError, ConfigError
 from spikeyolo.model import exchange
 from spikeyolo.model.detector import Detector
@@ -124,6 +125,25 @@ def test_a_run_whose_data_are_gone_is_checked_on_drawn_counts(tmp_path: Path, ca
     folder = _checkpoint(tmp_path / "checkpoints" / "best")
     export.run(_config(checkpoint=str(folder), window="run"))
     assert "drawn counts" in caplog.text
+
+
+def test_the_check_uses_the_first_validation_window_of_the_run(tmp_path: Path) -> None:
+    with initialize_config_dir(str(Path(__file__).resolve().parents[2] / "conf"), version_base="1.3"):
+        small = [f"data.store={tmp_path / 'store'}", "data.dataset.train_sequences=1", "data.dataset.val_sequences=1"]
+        size = ["data.dataset.width=64", "data.dataset.height=32", "data.dataset.duration_us=20000"]
+        sized = ["data.dataset.size_min_px=8", "data.dataset.size_max_px=16", "data.workers=1", "data.time_steps=3"]
+        config = compose("train", overrides=["data=synthetic", *small, *size, *sized])
+    folder = tmp_path / "run" / "checkpoints" / "best"
+    (tmp_path / "run" / ".hydra").mkdir(parents=True)
+    OmegaConf.save(config, tmp_path / "run" / ".hydra" / "config.yaml")
+    assert export.run_window(folder) is None  # no store yet, and none is made
+    assert not (tmp_path / "store").exists()
+    config.data.workers = 0
+    expected = next(schema.build(config.data).val_loader(pin_memory=False).epoch(0)).frames[:, :1]
+    found = export.run_window(folder)
+    assert found is not None
+    assert found.shape == (3, 1, 2, 32, 64)
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize(
