@@ -19,6 +19,7 @@ from spikeyolo.windows.loader import WindowLoader
 from spikeyolo.windows.sampler import EpochSampler
 
 Role = Literal["train", "val"]
+Sampling = Literal["uniform", "balanced"]
 Progress = Callable[[int, int, str], None]
 
 
@@ -47,10 +48,12 @@ class EventData:
             or ``mmap`` (an unpacked file beside the store).
         batch_size: windows a batch, B.
         samples_per_epoch: training windows an epoch; None takes every window once.
+        sampling: ``uniform`` takes all training windows alike; ``balanced`` takes each class's about equally often and
+            lets the files take turns, see :class:`ClassBalance`.
         workers: processes that encode windows; 0 encodes in the training process.
         encoder: events to frames.
-        slice_duration_us, time_steps, slicing, overlap, temporal_buffer, max_label_gap_us, targets,
-        max_samples_per_file, max_events_per_sample, negative_share: see :class:`WindowRules`.
+        slice_duration_us, time_steps, slicing, events_per_window, overlap, temporal_buffer, max_label_gap_us,
+        targets, max_samples_per_file, max_events_per_sample, negative_share: see :class:`WindowRules`.
     """
 
     def __init__(
@@ -63,10 +66,12 @@ class EventData:
         cache: Literal["none", "ram", "mmap"] = "none",
         batch_size: Annotated[int, Ge(1)] = 8,
         samples_per_epoch: Annotated[int, Ge(1)] | None = None,
+        sampling: Sampling = "uniform",
         workers: Annotated[int, Ge(0)] = 0,
         slice_duration_us: Annotated[int, Ge(1)] = 10_000,
         time_steps: Annotated[int, Ge(1)] = 8,
         slicing: Slicing = "around_labels",
+        events_per_window: Annotated[int, Ge(1)] = 50_000,
         overlap: Annotated[float, Interval(ge=0, lt=1)] = 0.25,
         temporal_buffer: Annotated[float, Interval(ge=0, le=10)] = 0.2,
         max_label_gap_us: Annotated[int, Ge(0)] = 200_000,
@@ -82,11 +87,13 @@ class EventData:
         self.cache: Literal["none", "ram", "mmap"] = cache
         self.batch_size = batch_size
         self.samples_per_epoch = samples_per_epoch
+        self.sampling: Sampling = sampling
         self.workers = workers
         self.rules = WindowRules(
             slice_duration_us=slice_duration_us,
             time_steps=time_steps,
             slicing=slicing,
+            events_per_window=events_per_window,
             overlap=overlap,
             temporal_buffer=temporal_buffer,
             max_label_gap_us=max_label_gap_us,
@@ -118,7 +125,14 @@ class EventData:
             paths = self.dataset.recordings(role, progress=progress)
             stored = [Recording.open(path, cache=self.cache, chunks=chunks) for path in paths]
             return [
-                Part(item, item.boxes if item.labelled else None, item.start_us, item.end_us, item.name)
+                Part(
+                    item,
+                    item.boxes if item.labelled else None,
+                    item.start_us,
+                    item.end_us,
+                    item.name,
+                    _labels_from(item, _stored_skip(item)),
+                )
                 for item in stored
             ]
         prepared = prepare(self.dataset.sources(role), store=self.store, classes=self.classes, progress=progress)
@@ -127,7 +141,8 @@ class EventData:
             recording = item.open(cache=self.cache, chunks=chunks)
             start = recording.start_us if item.source.start_us is None else item.source.start_us
             end = recording.end_us if item.source.end_us is None else item.source.end_us
-            parts.append(Part(recording, item.boxes, start, min(end, recording.end_us), item.source.name))
+            known_from = _labels_from(recording, item.source.rules.skip_first_us)
+            parts.append(Part(recording, item.boxes, start, min(end, recording.end_us), item.source.name, known_from))
         return parts
 
     def train_loader(
@@ -153,6 +168,7 @@ class EventData:
             shuffle=True,
             samples_per_epoch=self.samples_per_epoch,
             seed=seed,
+            balance=dataset.balance(len(self.classes)) if self.sampling == "balanced" else None,
         )
         return WindowLoader(dataset, sampler, workers=self.workers, pin_memory=pin_memory)
 
@@ -163,3 +179,14 @@ class EventData:
         )
         sampler = EpochSampler(size=len(dataset), batch_size=self.batch_size, shuffle=False)
         return WindowLoader(dataset, sampler, workers=self.workers, pin_memory=pin_memory)
+
+
+def _labels_from(recording: Recording, skip_first_us: int) -> int | None:
+    """From when on a labelled recording's objects are known, µs, where a rule left out those before."""
+    return recording.start_us + skip_first_us if recording.labelled and skip_first_us else None
+
+
+def _stored_skip(recording: Recording) -> int:
+    """``skip_first_us`` of the rules under which a recording was converted, as its notes tell."""
+    rules = (recording.attributes.get("notes") or {}).get("rules") or {}
+    return int(rules.get("skip_first_us", 0))

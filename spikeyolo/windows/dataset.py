@@ -16,13 +16,14 @@ from spikeyolo.events import Boxes
 from spikeyolo.events.store import Recording
 from spikeyolo.windows import slicing
 from spikeyolo.windows.augment import Augmentation, clip
+from spikeyolo.windows.balance import ClassBalance
 from spikeyolo.windows.batch import Window
 from spikeyolo.windows.encode import HistogramEncoder, Placement
 from spikeyolo.windows.matching import BoxMatcher, SliceBoxes
 
 log = logging.getLogger(__name__)
 
-Slicing = Literal["around_labels", "sliding"]
+Slicing = Literal["around_labels", "sliding", "by_count"]
 TargetRule = Literal["per_slice", "last"]
 
 
@@ -35,6 +36,8 @@ class Part:
         boxes: its labels in px of the sensor; None where it has no label file, which is not the same as no box.
         start_us, end_us: µs; windows lie wholly inside.
         name: what messages call it.
+        labels_from_us: µs; objects before this time are not known (evaluation rules skip a recording's beginning),
+            so that no window ends and no time step is supervised before it. None: all are known.
     """
 
     recording: Recording
@@ -42,6 +45,7 @@ class Part:
     start_us: int
     end_us: int
     name: str
+    labels_from_us: int | None = None
 
     @property
     def num_boxes(self) -> int:
@@ -56,9 +60,13 @@ class WindowRules:
     """How windows are cut and matched.
 
     Attributes:
-        slice_duration_us: length of one time step, µs.
+        slice_duration_us: length of one time step, µs; ``by_count`` sets each window's own.
         time_steps: T.
-        slicing: ``around_labels`` looks back from each label time; ``sliding`` covers everything.
+        slicing: ``around_labels`` looks back from each label time; ``sliding`` covers everything; ``by_count`` too, in
+            windows of ``events_per_window`` events: such a window ends 1 µs after its last event, and its T slices
+            last the T-th part of the time back to its first event each, rounded up to whole µs.
+        events_per_window: at least as many a window holds ``by_count``; more where events of one time, or of the few
+            µs that rounding adds before the first, belong to it too.
         overlap: share of a window's length that it has in common with the next one, where windows slide.
         temporal_buffer: share of a window's length by which a label may lie outside it and still belong to it.
         max_label_gap_us: the longest gap between two labels of a track that is interpolated, µs.
@@ -71,6 +79,7 @@ class WindowRules:
     slice_duration_us: int
     time_steps: int
     slicing: Slicing = "around_labels"
+    events_per_window: int = 50_000
     overlap: float = 0.25
     temporal_buffer: float = 0.2
     max_label_gap_us: int = 200_000
@@ -122,14 +131,13 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         self.width, self.height = _common_sensor(self.parts)
         self.frame_width, self.frame_height = encoder.frame_size(self.width, self.height)
         self._matchers: list[BoxMatcher | None] = []
-        recording: list[npt.NDArray[np.int64]] = []
-        ends: list[npt.NDArray[np.int64]] = []
-        for index, part in enumerate(self.parts):
-            found = self._windows_of(part)
-            recording.append(np.full(len(found), index, np.int64))
-            ends.append(found)
-        self._recording = np.concatenate(recording) if recording else np.empty(0, np.int64)
-        self._end = np.concatenate(ends) if ends else np.empty(0, np.int64)
+        found = [self._windows_of(part) for part in self.parts]
+        self._recording = np.repeat(np.arange(len(found), dtype=np.int64), [len(ends) for ends, _ in found])
+        self._end = np.concatenate([ends for ends, _ in found])
+        # One number where all windows are equally long.
+        self._slice_us: npt.NDArray[np.int64] | int = rules.slice_duration_us
+        if rules.slicing == "by_count":
+            self._slice_us = np.concatenate([slice_us for _, slice_us in found])
         self._report(role)
 
     def __len__(self) -> int:
@@ -137,7 +145,19 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
 
     def window(self, index: int) -> Window:
         end = int(self._end[index])
-        return Window(int(self._recording[index]), end - self.rules.duration_us, end)
+        slice_us = self._slice_us if isinstance(self._slice_us, int) else int(self._slice_us[index])
+        return Window(int(self._recording[index]), end - slice_us * self.rules.time_steps, end)
+
+    def balance(self, num_classes: int) -> ClassBalance:
+        """For epochs in which the classes that the windows' last slices show come equally often."""
+        first = np.searchsorted(self._recording, np.arange(len(self.parts) + 1))
+        shown = np.zeros((len(self), num_classes), np.bool_)
+        for index, matcher in enumerate(self._matchers):
+            rows = slice(first[index], first[index + 1])
+            if matcher is not None and rows.start < rows.stop:
+                slice_us = self._slice_us if isinstance(self._slice_us, int) else self._slice_us[rows]
+                shown[rows] = matcher.shown_classes(self._end[rows], slice_us, self.rules.time_steps, num_classes)
+        return ClassBalance(classes=shown, recording=self._recording)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
@@ -153,9 +173,8 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             packed = self.augmentation.events(packed, generator, width=self.width, height=self.height)
             placement = self.augmentation.place(placement, self.frame_width, self.frame_height, generator)
         frames = np.empty((rules.time_steps, self.encoder.channels, self.frame_height, self.frame_width), np.uint8)
-        self.encoder.encode(
-            packed, start_us=window.start_us, slice_us=rules.slice_duration_us, out=frames, placement=placement
-        )
+        slice_us = (window.end_us - window.start_us) // rules.time_steps
+        self.encoder.encode(packed, start_us=window.start_us, slice_us=slice_us, out=frames, placement=placement)
         boxes, supervised = self._targets(window, placement)
         return Sample(frames, boxes, supervised, window)
 
@@ -164,8 +183,13 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         if matcher is None:
             none = np.empty(0, np.int64)
             return SliceBoxes(none, np.empty((0, 4), np.float32), none, none), np.zeros(rules.time_steps, np.bool_)
-        found = matcher.match(window.start_us, rules.slice_duration_us, rules.time_steps)
+        slice_us = (window.end_us - window.start_us) // rules.time_steps
+        found = matcher.match(window.start_us, slice_us, rules.time_steps)
         supervised = np.ones(rules.time_steps, np.bool_)
+        known_from = self.parts[window.recording].labels_from_us
+        if known_from is not None:
+            supervised = window.start_us + slice_us * np.arange(1, rules.time_steps + 1) >= known_from
+            found = found.rows(supervised[found.step])
         if rules.targets == "last":
             supervised[:-1] = False
             found = found.at(rules.time_steps - 1)
@@ -177,35 +201,59 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             xyxy, keep = self.augmentation.visible(xyxy, self.frame_width, self.frame_height)
         return SliceBoxes(found.step[keep], xyxy[keep], found.class_id[keep], found.track_id[keep]), supervised
 
-    def _windows_of(self, part: Part) -> npt.NDArray[np.int64]:
-        """Ends of the part's windows, in time order; also prepares the matching of its labels."""
+    def _windows_of(self, part: Part) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
+        """Ends of the part's windows, in time order, and by count their slices' lengths, µs; also prepares the
+        matching of its labels."""
         rules = self.rules
-        span = {"start_us": part.start_us, "end_us": part.end_us}
+        interval = 0
         if part.boxes is None:
             self._matchers.append(None)
-            ends = slicing.sliding(duration_us=rules.duration_us, overlap=rules.overlap, **span)
-            ends = ends if rules.slicing == "sliding" else ends[:0]
-            return ends[slicing.spread(len(ends), rules.max_samples_per_file)]
-        interval = slicing.label_interval(part.boxes.t)
-        self._matchers.append(
-            BoxMatcher(
-                part.boxes,
-                temporal_buffer=rules.temporal_buffer,
-                label_interval_us=interval,
-                max_gap_us=rules.max_label_gap_us,
+        else:
+            interval = slicing.label_interval(part.boxes.t)
+            self._matchers.append(
+                BoxMatcher(
+                    part.boxes,
+                    temporal_buffer=rules.temporal_buffer,
+                    label_interval_us=interval,
+                    max_gap_us=rules.max_label_gap_us,
+                )
             )
-        )
-        if rules.slicing == "sliding":
-            ends = slicing.sliding(duration_us=rules.duration_us, overlap=rules.overlap, **span)
+        slice_us = None
+        if rules.slicing == "by_count":
+            ends, slice_us = self._counted(part)
+            positives = len(ends)
+        elif rules.slicing == "sliding":
+            span = {"start_us": part.start_us, "end_us": part.end_us}
+            ends = _used(slicing.sliding(duration_us=rules.duration_us, overlap=rules.overlap, **span), part)
             ends = ends[slicing.spread(len(ends), rules.max_samples_per_file)]
             positives = len(ends)
+        elif part.boxes is None:
+            return np.empty(0, np.int64), None
         else:
-            anchors = slicing.anchored(part.boxes.t, duration_us=rules.duration_us, **span)
+            span = {"start_us": part.start_us, "end_us": part.end_us}
+            anchors = _used(slicing.anchored(part.boxes.t, duration_us=rules.duration_us, **span), part)
             anchors = anchors[slicing.spread(len(anchors), rules.max_samples_per_file)]
             positives = len(anchors)
             ends = np.sort(np.concatenate([anchors, self._empty_windows(part, positives, interval)]))
-        self._log_part(part, positives, len(ends) - positives)
-        return ends
+        if part.boxes is not None:
+            self._log_part(part, positives, len(ends) - positives)
+        return ends, slice_us
+
+    def _counted(self, part: Part) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Ends and slice lengths of windows of a number of events."""
+        rules, recording = self.rules, part.recording
+        # A first event this late leaves room for rounding the slices up.
+        low = recording.index_at(part.start_us + rules.time_steps - 1)
+        begin, last = slicing.by_count(
+            low, recording.index_at(part.end_us), events=rules.events_per_window, overlap=rules.overlap
+        )
+        if part.labels_from_us is not None:
+            known = last >= recording.index_at(part.labels_from_us - 1)
+            begin, last = begin[known], last[known]
+        chosen = slicing.spread(len(begin), rules.max_samples_per_file)
+        ends = slicing.times_of(last[chosen], recording.rows) + 1
+        duration = ends - slicing.times_of(begin[chosen], recording.rows)
+        return ends, -(-duration // rules.time_steps)
 
     def _empty_windows(self, part: Part, positives: int, interval_us: int) -> npt.NDArray[np.int64]:
         rules = self.rules
@@ -214,15 +262,18 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             wanted = 0
         if rules.max_samples_per_file is not None:
             wanted = min(wanted, rules.max_samples_per_file - positives)
+        if wanted <= 0:
+            return np.empty(0, np.int64)
         assert part.boxes is not None
         gap = max(round(2.5 * interval_us), round(max(1.0, rules.temporal_buffer) * rules.duration_us))
-        stretches = slicing.empty_stretches(part.boxes.t, start_us=part.start_us, end_us=part.end_us, gap_us=gap)
+        start = part.start_us if part.labels_from_us is None else max(part.start_us, part.labels_from_us)
+        stretches = slicing.empty_stretches(part.boxes.t, start_us=start, end_us=part.end_us, gap_us=gap)
         ends = [
             slicing.sliding(duration_us=rules.duration_us, overlap=rules.overlap, start_us=begin, end_us=end)
             for begin, end in stretches
         ]
         every = np.concatenate([*ends, np.empty(0, np.int64)])
-        return every[slicing.spread(len(every), max(wanted, 0))]
+        return every[slicing.spread(len(every), wanted)]
 
     def _log_part(self, part: Part, positives: int, negatives: int) -> None:
         if not log.isEnabledFor(logging.DEBUG):
@@ -241,16 +292,23 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
     def _report(self, role: str) -> None:
         unlabelled = sum(matcher is None for matcher in self._matchers)
         boxes = sum(part.num_boxes for part in self.parts)
+        kind = f"{self.rules.time_steps} × {self.rules.slice_duration_us} µs"
+        if self.rules.slicing == "by_count":
+            kind = f"{self.rules.time_steps} slices of {self.rules.events_per_window} events together"
         log.info(
-            "%s: %d recordings (%d without labels), %d boxes, %d windows of %d × %d µs",
+            "%s: %d recordings (%d without labels), %d boxes, %d windows of %s",
             role,
             len(self.parts),
             unlabelled,
             boxes,
             len(self),
-            self.rules.time_steps,
-            self.rules.slice_duration_us,
+            kind,
         )
+        if not len(self) and self.rules.slicing == "by_count":
+            raise ConfigError(
+                f"{role}: none of {len(self.parts)} recordings holds the data.events_per_window = "
+                f"{self.rules.events_per_window} events of a window; expected a smaller number, or longer recordings"
+            )
         if not len(self):
             raise ConfigError(
                 f"{role}: none of {len(self.parts)} recordings has a window of {self.rules.time_steps} × "
@@ -267,6 +325,11 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
     def _count(self, index: int) -> int:
         window = self.window(index)
         return self.parts[window.recording].recording.count(window.start_us, window.end_us)
+
+
+def _used(ends: npt.NDArray[np.int64], part: Part) -> npt.NDArray[np.int64]:
+    """Of windows' ends, those at which the part's objects are known."""
+    return ends if part.labels_from_us is None else ends[ends >= part.labels_from_us]
 
 
 def _common_sensor(parts: Sequence[Part]) -> tuple[int, int]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from spikeyolo.events import Boxes
+
+Times = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +32,10 @@ class SliceBoxes:
         return len(self.step)
 
     def at(self, step: int) -> SliceBoxes:
-        rows = self.step == step
+        return self.rows(self.step == step)
+
+    def rows(self, rows: npt.NDArray[np.bool_]) -> SliceBoxes:
+        """Those boxes for which ``rows`` ``[M]`` is true."""
         return SliceBoxes(self.step[rows], self.xyxy[rows], self.class_id[rows], self.track_id[rows])
 
 
@@ -57,7 +63,11 @@ class BoxMatcher:
         self.temporal_buffer = temporal_buffer
         self.label_interval_us = label_interval_us
         self.max_gap_us = max_gap_us
-        self._previous, self._next = _track_neighbours(boxes)
+
+    @cached_property
+    def _neighbours(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        # Found when a window is first matched: most recordings of a large set are opened long before that.
+        return _track_neighbours(self.boxes)
 
     def belonging(self, start_us: int, end_us: int) -> npt.NDArray[np.int64]:
         """Rows of the labels that belong to the window ``[start_us, end_us)``."""
@@ -65,6 +75,23 @@ class BoxMatcher:
         first = np.searchsorted(self.boxes.t, start_us - buffer, side="left")
         last = np.searchsorted(self.boxes.t, end_us + buffer, side="right")
         return np.arange(first, last, dtype=np.int64)
+
+    def shown_classes(self, ends: Times, slice_us: Times | int, steps: int, num_classes: int) -> npt.NDArray[np.bool_]:
+        """Which classes ``[N, num_classes]`` the last slices of windows that end at ``ends`` ``[N]`` (µs) show.
+
+        A class is shown where one of its labels belongs to the window and is near enough to its end for :meth:`match`
+        to take the box as it is; that a track may be interpolated over longer than that is left out of account.
+        """
+        buffer = self.temporal_buffer * steps * np.asarray(slice_us)
+        reach = np.maximum(np.maximum(buffer, self.label_interval_us / 2), slice_us)
+        window = buffer + np.asarray(slice_us) * steps
+        low = np.searchsorted(self.boxes.t, ends - np.minimum(reach, window), side="left")
+        high = np.searchsorted(self.boxes.t, ends + buffer, side="right")
+        shown = np.zeros((len(ends), num_classes), np.bool_)
+        for class_id in np.unique(self.boxes.class_id):
+            until = np.concatenate([[0], np.cumsum(self.boxes.class_id == class_id)])
+            shown[:, class_id] = until[high] > until[low]
+        return shown
 
     def match(self, start_us: int, slice_us: int, steps: int) -> SliceBoxes:
         """Boxes of the window that starts at ``start_us`` and has ``steps`` slices of ``slice_us``."""
@@ -88,7 +115,8 @@ class BoxMatcher:
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """Boxes ``[N, 4]`` of ``rows`` moved to ``time`` (µs) along their tracks, and whether that was possible."""
         t = self.boxes.t
-        neighbour = np.where(time < t[rows], self._previous[rows], self._next[rows])
+        previous, following = self._neighbours
+        neighbour = np.where(time < t[rows], previous[rows], following[rows])
         exact = time == t[rows]
         gap = np.abs(t[neighbour] - t[rows])
         possible = (neighbour >= 0) & (gap > 0) & (gap <= self.max_gap_us) & ~exact

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from spikeyolo.windows.balance import ClassBalance
+
 
 class EpochSampler(torch.utils.data.Sampler[list[tuple[int, int]]]):
     """Batches of ``(epoch, index)``.
@@ -17,16 +19,25 @@ class EpochSampler(torch.utils.data.Sampler[list[tuple[int, int]]]):
         shuffle: a new order each epoch; otherwise 0, 1, 2, …
         samples_per_epoch: windows an epoch; None takes each once. More than ``size`` repeats windows, evenly.
         seed: of the order.
+        balance: draws a shuffled epoch's windows by class and file; None takes all alike.
     """
 
     def __init__(
-        self, *, size: int, batch_size: int, shuffle: bool, samples_per_epoch: int | None = None, seed: int = 0
+        self,
+        *,
+        size: int,
+        batch_size: int,
+        shuffle: bool,
+        samples_per_epoch: int | None = None,
+        seed: int = 0,
+        balance: ClassBalance | None = None,
     ) -> None:
         self.size = size
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.samples = samples_per_epoch or size
         self.seed = seed
+        self.balance = balance
         self.epoch = 0
         self.first_batch = 0
 
@@ -50,4 +61,6 @@ class EpochSampler(torch.utils.data.Sampler[list[tuple[int, int]]]):
         if not self.shuffle:
             return np.tile(np.arange(self.size), rounds)[: self.samples]
         generator = np.random.default_rng([self.seed, epoch])
+        if self.balance is not None:
+            return self.balance.draw(self.samples, generator)
         return np.concatenate([generator.permutation(self.size) for _ in range(rounds)])[: self.samples]

@@ -1,4 +1,4 @@
-"""Which windows of a recording exist: around its labels, through its empty stretches, or sliding all along it.
+"""Which windows of a recording exist: around labels, through empty stretches, sliding all along, or by count.
 
 A window of T slices looks back from its end, which for a labelled window is the label's time::
 
@@ -9,10 +9,45 @@ A window of T slices looks back from its end, which for a labelled window is the
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
 Times = npt.NDArray[np.int64]
+
+_TIME_SHIFT = np.uint64(25)  # of a packed event
+_NEAR_ROWS = 1 << 15  # rows no further apart are read together
+
+
+def by_count(first: int, last: int, *, events: int, overlap: float) -> tuple[Times, Times]:
+    """First and last rows ``[N]`` of windows of ``events`` events in a recording's rows ``[first, last)``.
+
+    Neighbours share ``overlap`` of their events, so that there are ``(last - first - events) // stride + 1``
+    windows (none where there are fewer events), which is known before any event is read.
+    """
+    stride = max(1, round(events * (1.0 - overlap)))
+    begin = np.arange(first, last - events + 1, stride, dtype=np.int64)
+    return begin, begin + (events - 1)
+
+
+def times_of(rows: Times, read: Callable[[int, int], npt.NDArray[np.uint64]]) -> Times:
+    """Times ``[N]`` (µs) of the events at ordered ``rows``; ``read(low, high)`` gives packed events.
+
+    Rows far apart are read one by one, so that the chunks between them stay encoded.
+    """
+    times = np.empty(len(rows), np.int64)
+    if not len(rows):
+        return times
+    far = np.flatnonzero(np.diff(rows) > _NEAR_ROWS) + 1
+    block = np.flatnonzero(np.diff(rows // (32 * _NEAR_ROWS))) + 1  # and no read is longer than this
+    edges = np.unique(np.concatenate([[0], far, block, [len(rows)]]))
+    for low, high in pairwise(edges.tolist()):
+        wanted = rows[low:high]
+        packed = read(int(wanted[0]), int(wanted[-1]) + 1)
+        times[low:high] = (packed[wanted - wanted[0]] >> _TIME_SHIFT).astype(np.int64)
+    return times
 
 
 def anchored(label_times: Times, *, duration_us: int, start_us: int, end_us: int) -> Times:
@@ -21,7 +56,7 @@ def anchored(label_times: Times, *, duration_us: int, start_us: int, end_us: int
     Only windows that lie wholly in ``[start_us, end_us)`` exist; a label at the very end of a recording counts
     although its last event may precede it.
     """
-    times = np.unique(label_times)
+    times = _distinct(label_times)
     return times[(times - duration_us >= start_us) & (times <= end_us)]
 
 
@@ -37,15 +72,16 @@ def empty_stretches(label_times: Times, *, start_us: int, end_us: int, gap_us: i
     A label file lists objects, not looks: a stretch much longer than the annotators' interval without any box is
     one they found empty.
     """
-    times = np.unique(label_times)  # those just before the start and just after the end count too
+    times = _distinct(label_times)  # those just before the start and just after the end count too
     begins = np.clip(np.concatenate([[start_us], times + gap_us]), start_us, end_us)
     ends = np.clip(np.concatenate([times - gap_us, [end_us]]), start_us, end_us)
-    return [(int(begin), int(end)) for begin, end in zip(begins, ends, strict=True) if end > begin]
+    some = ends > begins
+    return list(zip(begins[some].tolist(), ends[some].tolist(), strict=True))
 
 
 def label_interval(label_times: Times) -> int:
     """The usual time between looks of the annotator, µs: the median step between different label times (0: unknown)."""
-    steps = np.diff(np.unique(label_times))
+    steps = np.diff(_distinct(label_times))
     return int(np.median(steps)) if len(steps) else 0
 
 
@@ -54,3 +90,13 @@ def spread(count: int, limit: int | None) -> npt.NDArray[np.int64]:
     if limit is None or count <= limit:
         return np.arange(count, dtype=np.int64)
     return np.floor((np.arange(limit) + 0.5) * count / limit).astype(np.int64)
+
+
+def _distinct(times: Times) -> Times:
+    """``np.unique``, without sorting what is sorted, as labels are."""
+    steps = np.diff(times)
+    if np.any(steps < 0):
+        return np.unique(times)
+    first = np.ones(len(times), np.bool_)
+    first[1:] = steps > 0
+    return times[first]
