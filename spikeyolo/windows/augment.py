@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Gt, Interval
+from annotated_types import Ge, Gt, Interval
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.windows.encode import Placement
 
 _POLARITY = np.uint64(1)
 _TIME_SHIFT = np.uint64(25)
+_PIXEL = np.uint64(2**25 - 1)  # y, x and p of a packed event
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """What may happen to a training window; every draw changes events and boxes alike.
 
+    What is 0 draws nothing, so that a setting added later leaves the others' random numbers as they were. Leaving
+    out events evenly, by area and by time follows EventDrop (Gu et al., IJCAI 2021, arXiv 2106.05836).
+
     Attributes:
         flip: probability of a mirror image, left to right.
         zoom_min, zoom_max: magnification about the frame's centre, drawn uniformly on a logarithmic scale.
         shift: largest translation, as a share of the frame's side.
-        event_drop: largest share of events that is left out.
+        rotation: largest turn about the frame's centre, degrees, either way; boxes become the upright boxes around.
+        event_drop: largest share of events that is left out, evenly.
+        drop_area: largest share of the sensor's area, one rectangle, whose events are left out.
+        drop_time: largest share of the window's time, one stretch, whose events are left out.
+        contrast: largest share of ON, and another of OFF, events that is left out, as if each contrast threshold of
+            the sensor were higher (Stoffregen et al., ECCV 2020).
+        time_jitter_us: largest displacement of each event's time, µs; none leaves the span of the window's events.
         polarity_flip: probability that ON and OFF change places.
         noise: largest number of added background events, as a share of the window's events.
         min_visible: share of a box's area that must stay in the frame for the box to stay a target.
@@ -34,7 +45,12 @@ class Augmentation:
     zoom_min: Annotated[float, Gt(0)] = 1.0
     zoom_max: Annotated[float, Gt(0)] = 1.0
     shift: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    rotation: Annotated[float, Interval(ge=0, le=45)] = 0.0
     event_drop: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    drop_area: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    drop_time: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    contrast: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    time_jitter_us: Annotated[int, Ge(0)] = 0
     polarity_flip: Annotated[float, Interval(ge=0, le=1)] = 0.0
     noise: Annotated[float, Interval(ge=0, le=1)] = 0.0
     min_visible: Annotated[float, Interval(ge=0, le=1)] = 0.25
@@ -49,27 +65,46 @@ class Augmentation:
         zoom = float(np.exp(generator.uniform(np.log(self.zoom_min), np.log(self.zoom_max))))
         shift_x, shift_y = generator.uniform(-self.shift, self.shift, 2) * (width, height)
         mirror = -1.0 if flip else 1.0
+        angle = float(np.deg2rad(generator.uniform(-self.rotation, self.rotation))) if self.rotation > 0 else 0.0
         # About the frame's centre c: frame' = mirror·zoom·(frame − c) + c + shift.
-        return Placement(
+        upright = Placement(
             scale_x=mirror * zoom * base.scale_x,
             scale_y=zoom * base.scale_y,
             offset_x=mirror * zoom * (base.offset_x - width / 2) + width / 2 + float(shift_x),
             offset_y=zoom * (base.offset_y - height / 2) + height / 2 + float(shift_y),
-            seed=int(generator.integers(1, 2**63)) if zoom != 1.0 else 0,
+            seed=int(generator.integers(1, 2**63)) if zoom != 1.0 or angle != 0.0 else 0,
         )
+        return _turned(upright, angle, width / 2 + float(shift_x), height / 2 + float(shift_y)) if angle else upright
 
     def events(
         self, packed: npt.NDArray[np.uint64], generator: np.random.Generator, *, width: int, height: int
     ) -> npt.NDArray[np.uint64]:
-        """Change packed events ``[N]`` (dropped, noise added, polarity flipped); they stay ordered by time."""
+        """Change packed events ``[N]`` of a sensor of ``width`` × ``height`` px; they stay ordered by time."""
         if self.event_drop > 0 and len(packed):
             share = generator.uniform(0.0, self.event_drop)
             packed = packed[generator.random(len(packed)) >= share]
+        if self.drop_area > 0:
+            packed = packed[
+                ~_inside_rectangle(packed, generator.uniform(0.0, self.drop_area), generator, width, height)
+            ]
+        if self.drop_time > 0 and len(packed):
+            packed = packed[~_inside_stretch(packed, generator.uniform(0.0, self.drop_time), generator)]
+        if self.contrast > 0:
+            shares = generator.uniform(0.0, self.contrast, 2)
+            packed = packed[generator.random(len(packed)) >= shares[(packed & _POLARITY).astype(np.intp)]]
+        if self.time_jitter_us > 0 and len(packed):
+            packed = self._jittered(packed, generator)
         if self.noise > 0 and len(packed):
             packed = self._with_noise(packed, generator, width, height)
         if self.polarity_flip > 0 and generator.random() < self.polarity_flip:
             packed = packed ^ _POLARITY
         return packed
+
+    def _jittered(self, packed: npt.NDArray[np.uint64], generator: np.random.Generator) -> npt.NDArray[np.uint64]:
+        t = (packed >> _TIME_SHIFT).astype(np.int64)
+        moved = t + generator.integers(-self.time_jitter_us, self.time_jitter_us, len(t), endpoint=True)
+        moved = np.clip(moved, t[0], t[-1]).astype(np.uint64)
+        return np.sort((moved << _TIME_SHIFT) | (packed & _PIXEL))
 
     def _with_noise(
         self, packed: npt.NDArray[np.uint64], generator: np.random.Generator, width: int, height: int
@@ -97,3 +132,40 @@ def clip(xyxy: npt.NDArray[np.float32], width: int, height: int) -> npt.NDArray[
     """Boxes ``[M, 4]`` px, cut at the frame's border."""
     limits = np.array([width, height, width, height], np.float32)
     return np.clip(xyxy, np.float32(0), limits)
+
+
+def _turned(placement: Placement, angle: float, center_x: float, center_y: float) -> Placement:
+    """The upright ``placement``, turned by ``angle`` rad about a point of the frame, px."""
+    cos, sin = math.cos(angle), math.sin(angle)
+    x, y = placement.offset_x - center_x, placement.offset_y - center_y
+    return Placement(
+        scale_x=cos * placement.scale_x,
+        scale_y=cos * placement.scale_y,
+        offset_x=cos * x - sin * y + center_x,
+        offset_y=sin * x + cos * y + center_y,
+        seed=placement.seed,
+        shear_x=-sin * placement.scale_y,
+        shear_y=sin * placement.scale_x,
+    )
+
+
+def _inside_rectangle(
+    packed: npt.NDArray[np.uint64], share: float, generator: np.random.Generator, width: int, height: int
+) -> npt.NDArray[np.bool_]:
+    """Which events ``[N]`` lie in a random rectangle with ``share`` of the sensor's area and the sensor's shape."""
+    side_x, side_y = math.sqrt(share) * width, math.sqrt(share) * height
+    left, top = generator.uniform(0.0, width - side_x), generator.uniform(0.0, height - side_y)
+    x, y = (packed >> np.uint64(1)) & np.uint64(0xFFF), (packed >> np.uint64(13)) & np.uint64(0xFFF)
+    inside: npt.NDArray[np.bool_] = (x >= left) & (x < left + side_x) & (y >= top) & (y < top + side_y)
+    return inside
+
+
+def _inside_stretch(
+    packed: npt.NDArray[np.uint64], share: float, generator: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    """Which time-sorted events ``[N]`` lie in a random stretch with ``share`` of the time that they span."""
+    t = packed >> _TIME_SHIFT
+    first, last = int(t[0]), int(t[-1])
+    begin = generator.uniform(first, last - share * (last - first))
+    inside: npt.NDArray[np.bool_] = (t >= begin) & (t < begin + share * (last - first))
+    return inside
