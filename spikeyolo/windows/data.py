@@ -14,7 +14,7 @@ from spikeyolo.events.prepare import check_labels, prepare
 from spikeyolo.events.store import Recording
 from spikeyolo.windows.augment import Augmentation
 from spikeyolo.windows.dataset import Part, Slicing, TargetRule, WindowDataset, WindowRules
-from spikeyolo.windows.encode import HistogramEncoder
+from spikeyolo.windows.encode import Encoder
 from spikeyolo.windows.loader import WindowLoader
 from spikeyolo.windows.sampler import EpochSampler
 
@@ -62,7 +62,7 @@ class EventData:
         dataset: RecordedSet | StoredSet,
         classes: Sequence[str],
         store: str,
-        encoder: HistogramEncoder,
+        encoder: Encoder,
         cache: Literal["none", "ram", "mmap"] = "none",
         batch_size: Annotated[int, Ge(1)] = 8,
         samples_per_epoch: Annotated[int, Ge(1)] | None = None,

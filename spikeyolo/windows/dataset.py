@@ -18,7 +18,7 @@ from spikeyolo.windows import slicing
 from spikeyolo.windows.augment import Augmentation, clip
 from spikeyolo.windows.balance import ClassBalance
 from spikeyolo.windows.batch import Window
-from spikeyolo.windows.encode import HistogramEncoder, Placement
+from spikeyolo.windows.encode import Encoder, Placement
 from spikeyolo.windows.matching import BoxMatcher, SliceBoxes
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         parts: Sequence[Part],
         *,
         rules: WindowRules,
-        encoder: HistogramEncoder,
+        encoder: Encoder,
         augmentation: Augmentation | None = None,
         seed: int = 0,
         role: str = "train",
