@@ -185,10 +185,10 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             return SliceBoxes(none, np.empty((0, 4), np.float32), none, none), np.zeros(rules.time_steps, np.bool_)
         slice_us = (window.end_us - window.start_us) // rules.time_steps
         found = matcher.match(window.start_us, slice_us, rules.time_steps)
-        supervised = np.ones(rules.time_steps, np.bool_)
+        supervised = np.full(rules.time_steps, len(found) > 0 or not matcher.unknown(window.start_us, window.end_us))
         known_from = self.parts[window.recording].labels_from_us
         if known_from is not None:
-            supervised = window.start_us + slice_us * np.arange(1, rules.time_steps + 1) >= known_from
+            supervised &= window.start_us + slice_us * np.arange(1, rules.time_steps + 1) >= known_from
             found = found.rows(supervised[found.step])
         if rules.targets == "last":
             supervised[:-1] = False

@@ -97,10 +97,12 @@ class BoxMatcher:
         """Boxes of the window that starts at ``start_us`` and has ``steps`` slices of ``slice_us``."""
         end_us = start_us + slice_us * steps
         rows = self.belonging(start_us, end_us)
+        reach = max(self.temporal_buffer * (end_us - start_us), self.label_interval_us / 2, slice_us)
+        if self.unknown(start_us, end_us):  # between two looks: only tracks that both of them saw are known here
+            rows, reach = self._enclosing(start_us, end_us), -1.0
         if not len(rows):
             none = np.empty(0, np.int64)
             return SliceBoxes(none, np.empty((0, 4), np.float32), none, none)
-        reach = max(self.temporal_buffer * (end_us - start_us), self.label_interval_us / 2, slice_us)
         chosen, step = _nearest_rows(self.boxes, rows, start_us, slice_us, steps)
         time = start_us + (step + 1) * slice_us
         xyxy, interpolated = self._interpolate(chosen, time)
@@ -109,6 +111,25 @@ class BoxMatcher:
         order = np.argsort(step, kind="stable")
         chosen, step = chosen[order], step[order]
         return SliceBoxes(step, xyxy[order], self.boxes.class_id[chosen], self.boxes.track_id[chosen])
+
+    def unknown(self, start_us: int, end_us: int) -> bool:
+        """Whether nobody can say what the window ``[start_us, end_us)`` shows: no label belongs to it, but one is too
+        near (2.5 times the annotators' interval) for the stretch to be one they found empty."""
+        if len(self.belonging(start_us, end_us)):
+            return False
+        near = round(2.5 * self.label_interval_us)
+        first = np.searchsorted(self.boxes.t, start_us - near, side="right")
+        return bool(first < np.searchsorted(self.boxes.t, end_us + near, side="left"))
+
+    def _enclosing(self, start_us: int, end_us: int) -> npt.NDArray[np.int64]:
+        """Rows of the last label time before the window and of the first one after it."""
+        t = self.boxes.t
+        before, after = np.searchsorted(t, start_us, side="left"), np.searchsorted(t, end_us, side="right")
+        if before == 0 or after == len(t):
+            return np.empty(0, np.int64)
+        first = np.searchsorted(t, t[before - 1], side="left")
+        last = np.searchsorted(t, t[after], side="right")
+        return np.arange(first, last, dtype=np.int64)
 
     def _interpolate(
         self, rows: npt.NDArray[np.int64], time: npt.NDArray[np.int64]
