@@ -93,7 +93,7 @@ def test_the_trials_of_a_killed_controller_are_taken_over(machines: list[Sweep],
 
 def test_a_storage_that_goes_away_and_comes_back_loses_nothing(machines: list[Sweep], server, url: str) -> None:
     sweep = machines[0]
-    process = sweep.start(f"hydra.sweeper.storage='{url}'", "hydra.sweeper.n_trials=6", "sleep=0.5")
+    process = sweep.start(f"hydra.sweeper.storage='{url}'", "hydra.sweeper.n_trials=6", "sleep=2")
     sweep.wait_for(lambda: len(complete(url)) >= 1, limit_s=40)
     # Nobody may connect, and all connections are cut, for two seconds.
     name = url.split("?")[0].rpartition("/")[2]
@@ -114,7 +114,7 @@ def test_a_storage_that_stays_away_stops_the_sweep_with_one_line(machines: list[
     process = sweep.start(
         f"hydra.sweeper.storage='{url}'",
         "hydra.sweeper.n_trials=6",
-        "sleep=0.5",
+        "sleep=2",
         "hydra.sweeper.storage_patience=1",
         "hydra.sweeper.grace=1",
     )
