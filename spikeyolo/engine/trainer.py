@@ -18,6 +18,7 @@ from spikeyolo.engine import checkpoint
 from spikeyolo.engine.average import WeightAverage
 from spikeyolo.engine.budget import Clock, TimeBudget
 from spikeyolo.engine.device import Precision, choose_device
+from spikeyolo.engine.execution import arrange, runner
 from spikeyolo.engine.interrupt import StopRequested, StopWatch
 from spikeyolo.engine.meter import LossMeter
 from spikeyolo.engine.position import Position, read_position
@@ -37,6 +38,10 @@ class Trainer:
             where that is ahead of the share of epochs, and the last validation falls inside the bound.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``bfloat16`` runs the network under autocast; neuron states and the loss stay in float32.
+        channels_last: maps and weights lie as ``[N, H, W, C]`` in memory; the same values, other speed.
+        gradient_checkpointing: residual blocks compute their inner maps again in the backward pass: less memory for
+            about a third more time.
+        compile: the training network through ``torch.compile``: minutes at the start, then whatever it gains.
         clip_gradient: largest norm of all gradients together; None leaves them.
         average_decay: of the running average of weights, which is what is validated and saved.
         threads: CPU threads of torch; None leaves torch's choice.
@@ -52,6 +57,9 @@ class Trainer:
         max_minutes: Annotated[float, Gt(0)] | None = None,
         device: str = "auto",
         precision: Precision = "float32",
+        channels_last: bool = True,
+        gradient_checkpointing: bool = False,
+        compile: bool = False,
         clip_gradient: Annotated[float, Gt(0)] | None = 10.0,
         average_decay: Annotated[float, Interval(ge=0, lt=1)] = 0.998,
         threads: Annotated[int, Ge(1)] | None = None,
@@ -63,6 +71,9 @@ class Trainer:
         self.max_seconds = None if max_minutes is None else 60.0 * max_minutes
         self.device = choose_device(device)
         self.precision: Precision = precision
+        self.channels_last = channels_last
+        self.gradient_checkpointing = gradient_checkpointing
+        self.compile = compile
         self.clip_gradient = clip_gradient
         self.average_decay = average_decay
         self.threads = threads
@@ -111,6 +122,12 @@ class _Run:
         self.settings = settings
         self.task = task
         self.module = task.detector.to(settings.device)
+        arrange(
+            self.module,
+            channels_last=settings.channels_last,
+            gradient_checkpointing=settings.gradient_checkpointing,
+        )
+        self.run = runner(self.module, compiled=settings.compile)
         self.optimizer = task.optimizer.build(self.module)
         self.average = WeightAverage(self.module, decay=settings.average_decay)
         self.position = Position()
@@ -181,7 +198,7 @@ class _Run:
         """One update; returns the loss where looking at it is free."""
         settings = self.settings
         with torch.autocast(settings.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-            predictions = self.module(batch.frames)
+            predictions = self.run(batch.frames)
         terms = self.task.loss(predictions, batch.targets)
         self.optimizer.zero_grad(set_to_none=True)
         terms.total.backward()  # type: ignore[no-untyped-call]

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from spikeyolo.model.kernel import spike_counts
 from spikeyolo.model.neuron import Neuron
 from spikeyolo.model.norm import Norm
+from spikeyolo.model.recompute import recomputed
 from spikeyolo.model.streaming import Memory
 
 NeuronFactory = Callable[[], Neuron]
@@ -170,10 +171,14 @@ class Block(nn.Module):
         ratio: hidden channels of the second branch over C.
         rep: SNN-Block-2, its 3×3 synapses are RepConv; else SNN-Block-1, plain convolutions.
         neuron: factory.
+
+    Attributes:
+        recompute: forget the inner maps in training, and compute them again in the backward pass (less memory).
     """
 
     def __init__(self, channels: int, ratio: int, *, rep: bool, neuron: NeuronFactory) -> None:
         super().__init__()
+        self.recompute = False
         wide = ratio * channels
         self.separable = SepConv(channels, neuron)
         if rep:
@@ -184,6 +189,11 @@ class Block(nn.Module):
             self.narrow = spiking_conv(neuron, wide, channels, 3)
 
     def forward(self, maps: Tensor, memory: Memory | None = None) -> Tensor:
+        if self.recompute and memory is None and torch.is_grad_enabled():
+            return recomputed(self._branches, maps, self)
+        return self._branches(maps, memory)
+
+    def _branches(self, maps: Tensor, memory: Memory | None = None) -> Tensor:
         maps = maps + self.separable(maps, memory)
         return maps + self.narrow(self.widen(maps, memory), memory)  # type: ignore[no-any-return]
 

@@ -127,8 +127,15 @@ class Detector(nn.Module):
         bottom, right = -height % STRIDES[-1], -width % STRIDES[-1]
         if bottom or right:
             maps = F.pad(maps, (0, right, 0, bottom))
-        folded = maps.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        folded = maps.flatten(0, 1)
+        if self._channels_last():
+            folded = folded.contiguous(memory_format=torch.channels_last)
         return folded.view(maps.shape)
+
+    def _channels_last(self) -> bool:
+        """Maps are laid out as the weights are (of a layer with more than one channel, where it can be told)."""
+        weight: Tensor = self.backbone.down2.synapse.weight  # type: ignore[assignment]
+        return weight.is_contiguous(memory_format=torch.channels_last)
 
     def _predictions(self, levels: list[LevelOutput]) -> Predictions:
         def flat(maps: list[Tensor]) -> Tensor:

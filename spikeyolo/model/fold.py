@@ -143,7 +143,7 @@ def fold(detector: nn.Module, *, synapses: Synapses = "separable") -> nn.Module:
     for unit in [module for module in folded.modules() if isinstance(module, SpikingConv)]:
         unit.synapse = folded_kernel(unit) if synapses == "single" else separable_kernels(unit)
         unit.norm = None
-    return folded
+    return folded.to(memory_format=torch.channels_last)
 
 
 def macs(module: nn.Module, frames: Tensor) -> int:

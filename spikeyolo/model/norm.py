@@ -49,6 +49,8 @@ class Norm(nn.BatchNorm2d):
 
     def update(self, mean: Tensor, variance: Tensor, count: int) -> None:
         """Move the running statistics towards a batch's mean and biased variance over ``count`` values."""
+        if not self.track_running_stats:
+            return
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.momentum is not None

@@ -64,8 +64,11 @@ def _before(before: Norm | None, like: NDArray[Any]) -> NDArray[Any]:
 
 
 def _running(norm: Norm) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The statistics to be moved; copies that nobody reads where the norm does not track."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
+    if not norm.track_running_stats:
+        return norm.running_mean.numpy().copy(), norm.running_var.numpy().copy()
     if norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
     return norm.running_mean.numpy(), norm.running_var.numpy()

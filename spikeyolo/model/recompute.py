@@ -1,0 +1,44 @@
+"""Gradient checkpointing: what a part of the network computed is forgotten, and computed again in the backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from spikeyolo.model.norm import Norm
+
+
+def recomputed(run: Callable[[Tensor], Tensor], maps: Tensor, owner: nn.Module) -> Tensor:
+    """``run(maps)``, of which only ``maps`` is kept for the backward pass.
+
+    Norms move their running statistics the first time only, so that they end as they do without checkpointing.
+
+    Args:
+        run: computes with the parameters of ``owner``, and draws no random numbers.
+        maps: of any shape.
+        owner: the module whose norms take part.
+    """
+    norms = [module for module in owner.modules() if isinstance(module, Norm)]
+    result: Tensor = checkpoint(
+        run,
+        maps,
+        use_reentrant=False,
+        preserve_rng_state=False,
+        context_fn=lambda: (nullcontext(), _statistics_kept(norms)),
+    )
+    return result
+
+
+@contextmanager
+def _statistics_kept(norms: list[Norm]) -> Iterator[None]:
+    before = [norm.track_running_stats for norm in norms]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm, tracked in zip(norms, before, strict=True):
+            norm.track_running_stats = tracked
