@@ -19,7 +19,7 @@ def arrange(module: nn.Module, *, channels_last: bool, gradient_checkpointing: b
         channels_last: ``[N, H, W, C]`` in memory instead of ``[N, C, H, W]``.
         gradient_checkpointing: blocks compute their inner maps a second time in the backward pass.
     """
-    module.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)  # type: ignore[call-overload]
+    module.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     for block in module.modules():
         if isinstance(block, Block):
             block.recompute = gradient_checkpointing

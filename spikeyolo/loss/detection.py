@@ -1,4 +1,5 @@
-"""The detection loss: task-aligned assignment, CIoU, distribution focal loss, focal or plain cross-entropy."""
+"""The detection loss: task-aligned assignment, CIoU, distribution focal loss, focal or plain cross-entropy, and for
+tracking a contrast of embeddings."""
 
 from __future__ import annotations
 
@@ -6,11 +7,12 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from annotated_types import Ge, Interval
+from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 from torch.nn import functional
 
 from spikeyolo.loss.assign import Assignment, TaskAlignedAssigner
+from spikeyolo.loss.embedding import track_contrast
 from spikeyolo.loss.overlap import complete_iou
 from spikeyolo.model.decode import decode_boxes
 from spikeyolo.model.predictions import Predictions
@@ -25,6 +27,7 @@ class LossTerms:
         total: float32, the sum of the terms, to be differentiated.
         box, classification, dfl: float32, weighted, detached.
         num_positives: int64, how many cells answered for a box.
+        track: float32, weighted, detached; None where the network gives no embeddings.
     """
 
     total: Tensor
@@ -32,10 +35,12 @@ class LossTerms:
     classification: Tensor
     dfl: Tensor
     num_positives: Tensor
+    track: Tensor | None = None
 
     def named(self) -> dict[str, Tensor]:
         """The terms by the names they are logged under."""
-        return {"box": self.box, "class": self.classification, "dfl": self.dfl}
+        terms = {"box": self.box, "class": self.classification, "dfl": self.dfl}
+        return terms if self.track is None else terms | {"track": self.track}
 
 
 class DetectionLoss:
@@ -45,6 +50,7 @@ class DetectionLoss:
     overlap its box has reached at the box's best cell, less at the others. Then, with sums over supervised steps:
 
     - box: ``Σ q (1 − CIoU) / Σ q``; dfl: ``Σ q · DFL / Σ q`` (arXiv 2006.04388), both over positive cells;
+    - track: where the network gives embeddings, :func:`track_contrast` of those at the boxes' best cells;
     - class: ``Σ w · |y − p|^gamma · BCE(p, y) / N`` over all cells and classes, the quality focal loss of the same
       paper with ``w = y + (1 − y)(1 − alpha) / alpha``; with ``classification="bce"`` both factors are 1.
 
@@ -56,7 +62,7 @@ class DetectionLoss:
     number of supervised steps, so that a batch with few boxes or none costs no more a step than its cells do.
 
     Args:
-        box_weight, class_weight, dfl_weight: factors of the three terms.
+        box_weight, class_weight, dfl_weight, track_weight: factors of the terms.
         classification: focal or plain binary cross-entropy.
         focal_alpha: what is wanted weighs ``focal_alpha`` to the background's ``1 - focal_alpha``. Only the ratio
             counts (what is wanted weighs 1), so that a small value does not also slow the class branch down.
@@ -65,6 +71,7 @@ class DetectionLoss:
         normalisation: what N counts.
         assign_top: the most cells that answer for one box.
         assign_alpha, assign_beta: exponents of probability and overlap in the alignment.
+        track_temperature: of the similarities that the track term compares.
     """
 
     def __init__(
@@ -73,6 +80,7 @@ class DetectionLoss:
         box_weight: Annotated[float, Ge(0)] = 5.0,
         class_weight: Annotated[float, Ge(0)] = 1.0,
         dfl_weight: Annotated[float, Ge(0)] = 1.5,
+        track_weight: Annotated[float, Ge(0)] = 1.0,
         classification: Literal["focal", "bce"] = "focal",
         focal_alpha: Annotated[float, Interval(gt=0, lt=1)] = 0.25,
         focal_gamma: Annotated[float, Ge(0)] = 2.0,
@@ -81,10 +89,13 @@ class DetectionLoss:
         assign_top: Annotated[int, Ge(1)] = 10,
         assign_alpha: Annotated[float, Ge(0)] = 0.5,
         assign_beta: Annotated[float, Ge(0)] = 6.0,
+        track_temperature: Annotated[float, Gt(0)] = 0.1,
     ) -> None:
         self.box_weight = box_weight
         self.class_weight = class_weight
         self.dfl_weight = dfl_weight
+        self.track_weight = track_weight
+        self.track_temperature = track_temperature
         self.classification = classification
         self.focal_alpha = focal_alpha
         self.focal_gamma = focal_gamma
@@ -114,7 +125,8 @@ class DetectionLoss:
             classification = self._class_term(class_logits, wanted, supervised) / steps
             # a zero that depends on the box branch, so that its gradient is zero and not absent
             nothing = box_logits[:0].sum().float()
-            return self._weighted(nothing, classification, nothing, steps.new_zeros(()))
+            track = None if predictions.embedding is None else predictions.embedding[:0].sum().float()
+            return self._weighted(nothing, classification, nothing, track, steps.new_zeros(()))
 
         with torch.no_grad():
             predicted = decode_boxes(box_logits, predictions.points, predictions.strides)
@@ -135,16 +147,37 @@ class DetectionLoss:
         box, dfl = self._box_terms(box_logits, predictions, image, targets.xyxy.float(), assignment)
         classification = self._class_term(class_logits, wanted, supervised) / torch.maximum(counted, steps)
         floor = total_score.clamp_min(1)
-        return self._weighted(box / floor, classification, dfl / floor, num_positives)
+        track = self._track_term(predictions, targets, image, assignment)
+        return self._weighted(box / floor, classification, dfl / floor, track, num_positives)
 
-    def _weighted(self, box: Tensor, classification: Tensor, dfl: Tensor, num_positives: Tensor) -> LossTerms:
+    def _weighted(
+        self, box: Tensor, classification: Tensor, dfl: Tensor, track: Tensor | None, num_positives: Tensor
+    ) -> LossTerms:
         box, classification, dfl = self.box_weight * box, self.class_weight * classification, self.dfl_weight * dfl
+        track = None if track is None else self.track_weight * track
+        total = box + classification + dfl
         return LossTerms(
-            total=box + classification + dfl,
+            total=total if track is None else total + track,
             box=box.detach(),
             classification=classification.detach(),
             dfl=dfl.detach(),
             num_positives=num_positives,
+            track=None if track is None else track.detach(),
+        )
+
+    def _track_term(
+        self, predictions: Predictions, targets: Targets, image: Tensor, assignment: Assignment
+    ) -> Tensor | None:
+        if predictions.embedding is None:
+            return None
+        score, best = assignment.score.max(dim=1)
+        cell = assignment.cell.gather(1, best.unsqueeze(1)).squeeze(1)
+        return track_contrast(
+            predictions.embedding.flatten(0, 1)[image, cell],
+            recording=targets.recording,
+            track_id=targets.track_id,
+            answered=score > 0,
+            temperature=self.track_temperature,
         )
 
     def _wanted(self, class_logits: Tensor, image: Tensor, class_id: Tensor, assignment: Assignment) -> Tensor:

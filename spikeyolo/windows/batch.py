@@ -31,7 +31,8 @@ class Targets:
         time_step: ``[M]`` int64.
         xyxy: ``[M, 4]`` float32, px of the encoded frame.
         class_id: ``[M]`` int64.
-        track_id: ``[M]`` int64; -1 where unknown.
+        track_id: ``[M]`` int64; -1 where unknown. Only within one recording is it one object's.
+        recording: ``[M]`` int64, index into the data set's list of recordings.
         supervised: ``[T, B]`` bool; False where the boxes of a step are not known, so that it gives no loss.
     """
 
@@ -40,6 +41,7 @@ class Targets:
     xyxy: Tensor
     class_id: Tensor
     track_id: Tensor
+    recording: Tensor
     supervised: Tensor
 
     def __len__(self) -> int:

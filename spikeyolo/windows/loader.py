@@ -70,6 +70,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
         xyxy=torch.from_numpy(np.concatenate([b.xyxy for b in boxes])),
         class_id=torch.from_numpy(np.concatenate([b.class_id for b in boxes])),
         track_id=torch.from_numpy(np.concatenate([b.track_id for b in boxes])),
+        recording=torch.repeat_interleave(
+            torch.tensor([sample.window.recording for sample in samples]), torch.tensor(counts)
+        ),
         supervised=supervised,
     )
     return Batch(frames=frames, targets=targets, windows=tuple(sample.window for sample in samples))

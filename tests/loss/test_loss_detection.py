@@ -53,12 +53,13 @@ def random_targets(seed: int, boxes: int = 12, steps: int = T) -> Targets:
         xyxy=torch.cat((corner, corner + size), 1),
         class_id=torch.randint(K, (boxes,), generator=generator),
         track_id=torch.full((boxes,), -1),
+        recording=torch.zeros(boxes, dtype=torch.int64),
         supervised=torch.ones(steps, B, dtype=torch.bool),
     )
 
 
 def chosen(targets: Targets, rows: Tensor) -> Targets:
-    names = ("batch_index", "time_step", "xyxy", "class_id", "track_id")
+    names = ("batch_index", "time_step", "xyxy", "class_id", "track_id", "recording")
     return replace(targets, **{name: getattr(targets, name)[rows] for name in names})
 
 

@@ -32,6 +32,7 @@ def problem(height: int, width: int, boxes: int, device: str) -> tuple[Predictio
         xyxy=torch.cat((corner, corner + 8 + 60 * torch.rand(boxes, 2)), 1),
         class_id=torch.randint(CLASSES, (boxes,)),
         track_id=torch.full((boxes,), -1),
+        recording=torch.zeros(boxes, dtype=torch.int64),
         supervised=torch.ones(STEPS, WINDOWS, dtype=torch.bool),
     )
     cells = torch.cat(points)
