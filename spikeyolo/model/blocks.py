@@ -14,6 +14,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
 from spikeyolo.model.kernel import spike_counts
+from spikeyolo.model.layout import as_batch, as_steps
 from spikeyolo.model.neuron import Neuron
 from spikeyolo.model.norm import Norm
 from spikeyolo.model.recompute import recomputed
@@ -100,16 +101,17 @@ class SpikingConv(nn.Module):
         neuron: None for the first layer, which sees the frames themselves.
         synapse: a convolution, RepConv or SepRepConv.
         norm: None for the head's last convolutions.
+        alone: nothing but this unit reads the maps that it is given.
     """
 
-    def __init__(self, neuron: Neuron | None, synapse: nn.Module, norm: Norm | None) -> None:
+    def __init__(self, neuron: Neuron | None, synapse: nn.Module, norm: Norm | None, *, alone: bool = False) -> None:
         super().__init__()
         self.neuron = neuron
         self.synapse = synapse
         self.norm = norm
+        self.alone = alone
 
     def forward(self, maps: Tensor, memory: Memory | None = None) -> Tensor:
-        steps, batch = maps.shape[:2]
         if self.neuron is not None:
             if memory is None:
                 maps, _ = self.neuron(maps, None, False)
@@ -117,13 +119,11 @@ class SpikingConv(nn.Module):
                 maps, state = self.neuron(maps, memory.recall(), True)
                 memory.keep(state)
         counts = None if torch.compiler.is_compiling() or _others_keep_tensors() else spike_counts(maps)
-        maps = maps.flatten(0, 1)
+        batch = as_batch(maps)
         if counts is None:
-            maps = self.transmit(maps)
-        else:
-            with _Counts(maps, counts.flatten(0, 1)):
-                maps = self.transmit(maps)
-        return maps.view(steps, batch, *maps.shape[1:])
+            return as_steps(self.transmit(batch), like=maps)
+        with _Counts(batch, as_batch(counts)):
+            return as_steps(self.transmit(batch), like=maps)
 
     def transmit(self, maps: Tensor) -> Tensor:
         """Synapse and norm on ``[N, C, H, W]``."""
@@ -138,7 +138,7 @@ class SpikingConv(nn.Module):
 
 def spiking_conv(
     neuron: NeuronFactory | None, inputs: int, outputs: int, kernel: int, stride: int = 1,
-    *, padding: int | None = None, groups: int = 1, bias: bool = False, norm: bool = True,
+    *, padding: int | None = None, groups: int = 1, bias: bool = False, norm: bool = True, alone: bool = False,
 ) -> SpikingConv:  # fmt: skip
     """Neuron (unless None) → one convolution → norm (unless told not to); padding keeps the size at stride 1."""
     padding = kernel // 2 if padding is None else padding
@@ -146,6 +146,7 @@ def spiking_conv(
         neuron() if neuron is not None else None,
         nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=bias),
         Norm(outputs) if norm else None,
+        alone=alone,
     )
 
 
@@ -156,8 +157,8 @@ class SepConv(nn.Module):
         super().__init__()
         wide = 2 * channels
         self.expand = spiking_conv(neuron, channels, wide, 1)
-        self.mix = spiking_conv(neuron, wide, wide, 7, groups=wide)
-        self.project = SpikingConv(neuron(), SepRepConv(wide, channels), Norm(channels))
+        self.mix = spiking_conv(neuron, wide, wide, 7, groups=wide, alone=True)
+        self.project = SpikingConv(neuron(), SepRepConv(wide, channels), Norm(channels), alone=True)
 
     def forward(self, maps: Tensor, memory: Memory | None = None) -> Tensor:
         return self.project(self.mix(self.expand(maps, memory), memory), memory)  # type: ignore[no-any-return]
@@ -183,10 +184,10 @@ class Block(nn.Module):
         self.separable = SepConv(channels, neuron)
         if rep:
             self.widen = SpikingConv(neuron(), RepConv(channels, wide), Norm(wide))
-            self.narrow = SpikingConv(neuron(), RepConv(wide, channels), Norm(channels))
+            self.narrow = SpikingConv(neuron(), RepConv(wide, channels), Norm(channels), alone=True)
         else:
             self.widen = spiking_conv(neuron, channels, wide, 3)
-            self.narrow = spiking_conv(neuron, wide, channels, 3)
+            self.narrow = spiking_conv(neuron, wide, channels, 3, alone=True)
 
     def forward(self, maps: Tensor, memory: Memory | None = None) -> Tensor:
         if self.recompute and memory is None and torch.is_grad_enabled():
@@ -217,12 +218,11 @@ class SpatialPyramid(nn.Module):
     def __init__(self, channels: int, neuron: NeuronFactory) -> None:
         super().__init__()
         self.reduce = spiking_conv(neuron, channels, channels // 2, 1)
-        self.join = spiking_conv(neuron, 4 * (channels // 2), channels, 1)
+        self.join = spiking_conv(neuron, 4 * (channels // 2), channels, 1, alone=True)
 
     def forward(self, maps: Tensor, memory: Memory | None = None) -> Tensor:
         maps = self.reduce(maps, memory)
-        scales = [maps.flatten(0, 1)]
+        scales = [as_batch(maps)]
         for _ in range(3):
             scales.append(F.max_pool2d(scales[-1], 5, stride=1, padding=2))
-        joined = torch.cat(scales, dim=1)
-        return self.join(joined.view(*maps.shape[:2], *joined.shape[1:]), memory)  # type: ignore[no-any-return]
+        return self.join(as_steps(torch.cat(scales, dim=1), like=maps), memory)  # type: ignore[no-any-return]

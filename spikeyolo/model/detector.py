@@ -15,6 +15,7 @@ from spikeyolo.model.backbone import Backbone
 from spikeyolo.model.binary import spike_driven
 from spikeyolo.model.blocks import NeuronFactory
 from spikeyolo.model.head import BINS, DetectHead, LevelOutput, cell_centres
+from spikeyolo.model.layout import as_batch, as_steps
 from spikeyolo.model.neck import Neck
 from spikeyolo.model.predictions import Predictions
 from spikeyolo.model.published import load_published
@@ -127,10 +128,10 @@ class Detector(nn.Module):
         bottom, right = -height % STRIDES[-1], -width % STRIDES[-1]
         if bottom or right:
             maps = F.pad(maps, (0, right, 0, bottom))
-        folded = maps.flatten(0, 1)
+        folded = as_batch(maps)
         if self._channels_last():
             folded = folded.contiguous(memory_format=torch.channels_last)
-        return folded.view(maps.shape)
+        return as_steps(folded, like=maps)
 
     def _channels_last(self) -> bool:
         """Maps are laid out as the weights are (of a layer with more than one channel, where it can be told)."""

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.model.blocks import RepConv, SepRepConv, SpikingConv
+from spikeyolo.model.neuron import Ilif
 from spikeyolo.model.norm import Norm
 from spikeyolo.model.predictions import Predictions
+from spikeyolo.model.winograd import WinogradConv, suits
 
 Synapses = Literal["separable", "single"]
 
@@ -131,18 +133,24 @@ def separable_kernels(unit: SpikingConv) -> nn.Module:
     )
 
 
-def fold(detector: nn.Module, *, synapses: Synapses = "separable") -> nn.Module:
+def fold(detector: nn.Module, *, synapses: Synapses = "separable", winograd: bool = False) -> nn.Module:
     """A copy for inference without norms.
 
     Args:
         detector: in any mode; it is left as it is.
         synapses: ``single`` makes each synapse one convolution, so that only spikes enter convolutions (as hardware
             wants it); ``separable`` leaves 1×1 and depthwise parts apart, which multiplies less and is faster here.
+        winograd: 3×3 convolutions by minimal filtering on a CPU (:class:`~spikeyolo.model.winograd.WinogradConv`), a
+            quarter of their multiplications for a little more rounding; needs four times their weights' memory.
     """
     folded = copy.deepcopy(detector).eval().requires_grad_(False)
     for unit in [module for module in folded.modules() if isinstance(module, SpikingConv)]:
         unit.synapse = folded_kernel(unit) if synapses == "single" else separable_kernels(unit)
         unit.norm = None
+        if unit.alone and isinstance(unit.neuron, Ilif):
+            unit.neuron.overwrites = True
+        if winograd and isinstance(unit.synapse, nn.Conv2d) and suits(unit.synapse):
+            unit.synapse = WinogradConv(unit.synapse)
     return folded.to(memory_format=torch.channels_last)
 
 

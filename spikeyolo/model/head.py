@@ -46,8 +46,8 @@ class DetectHead(nn.Module):
         def branch(inputs: int, hidden: int, outputs: int) -> Chain:
             return Chain(
                 spiking_conv(neuron, inputs, hidden, 3),
-                spiking_conv(neuron, hidden, hidden, 3),
-                spiking_conv(neuron, hidden, outputs, 1, bias=True, norm=False),
+                spiking_conv(neuron, hidden, hidden, 3, alone=True),
+                spiking_conv(neuron, hidden, outputs, 1, bias=True, norm=False, alone=True),
             )
 
         self.box = nn.ModuleList(branch(c, box_width, 4 * BINS) for c in channels)

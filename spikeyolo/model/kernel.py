@@ -67,8 +67,16 @@ def run_forward(
         residual like one step of ``currents`` or empty.
     """
     currents = _dense(currents)
-    working = currents.to(membrane_dtype(currents.dtype))
     spikes = torch.empty_like(currents)
+    return _run_into(spikes, currents, residual, levels, decay, margin, record, keep)
+
+
+def _run_into(
+    spikes: Tensor, currents: Tensor, residual: Tensor, levels: int, decay: float, margin: float, record: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """:func:`run_forward` on dense currents; ``spikes`` may be the currents themselves."""
+    working = currents.to(membrane_dtype(currents.dtype))
     kept = torch.empty_like(currents, dtype=torch.uint8) if record else _nothing(currents, torch.uint8)
     rest = torch.empty_like(working[0]) if keep else _nothing(currents, working.dtype)
     if residual.numel():
@@ -241,9 +249,16 @@ class _Pass(torch.autograd.Function):
 
 
 def ilif_pass(
-    currents: Tensor, residual: Tensor, levels: int, decay: float, margin: float, record: bool, keep: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """:func:`run_forward` with its gradient: the registered operator where torch traces, a plain call elsewhere."""
+    currents: Tensor, residual: Tensor, levels: int, decay: float, margin: float, record: bool, keep: bool,
+    overwrite: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """:func:`run_forward` with its gradient: the registered operator where torch traces, a plain call elsewhere.
+
+    Args:
+        overwrite: without gradient, dense currents may be given back as the spikes: they are nobody else's.
+    """
     traced = torch.compiler.is_compiling() or type(currents) not in (Tensor, nn.Parameter)
+    if overwrite and not traced and not record and _dense(currents) is currents:
+        return _run_into(currents, currents, residual, levels, decay, margin, record, keep)
     run = ilif if traced else _Pass.apply
     return run(currents, residual, levels, decay, margin, record, keep)  # type: ignore[no-any-return]

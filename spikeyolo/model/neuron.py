@@ -83,7 +83,11 @@ class Neuron(SNN):  # type: ignore[misc]
 
 
 class Ilif(Neuron):
-    """Integer leaky integrate-and-fire (arXiv 2407.20708): up to D spikes a step, soft reset, rectangular surrogate."""
+    """Integer leaky integrate-and-fire (arXiv 2407.20708): up to D spikes a step, soft reset, rectangular surrogate.
+
+    Attributes:
+        overwrites: where nothing is recorded for a backward pass, spikes take the place of the currents in memory.
+    """
 
     def __init__(
         self,
@@ -105,6 +109,7 @@ class Ilif(Neuron):
             dt=1.0,
         )
         self.levels = int(levels)
+        self.overwrites = False
 
     def forward(self, currents: Tensor, state: IlifState | None = None, keep: bool = True) -> tuple[Tensor, IlifState]:
         """All steps in one fused pass; equal to the step in a loop, values and gradients.
@@ -119,7 +124,7 @@ class Ilif(Neuron):
             residual = state.residual
         record = torch.is_grad_enabled() and (currents.requires_grad or residual.requires_grad)
         spikes, _, rest = kernel.ilif_pass(
-            currents, residual, self.p.levels, self.p.decay, self.p.surrogate_margin, record, keep
+            currents, residual, self.p.levels, self.p.decay, self.p.surrogate_margin, record, keep, self.overwrites
         )
         return spikes, IlifState(rest)
 

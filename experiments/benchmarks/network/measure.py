@@ -3,6 +3,7 @@
     python experiments/benchmarks/network/measure.py steps      # SGD steps of size t, and variants
     python experiments/benchmarks/network/measure.py scaling    # cost against T, B and pixels
     python experiments/benchmarks/network/measure.py folded     # inference of size n, unfolded and folded
+    python experiments/benchmarks/network/measure.py macs       # where the published 101.2 GMAC are
 
 Every case runs in a process of its own, so that its peak of resident memory is its own (it holds torch itself, about
 0.6 GiB here). Times are the best of a few steps, wall clock, and beside them processor seconds over all threads: on a
@@ -48,6 +49,7 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
     """One case, in this process."""
     import torch
 
+    from spikeyolo.engine.execution import arrange
     from spikeyolo.model.detector import Detector
     from spikeyolo.model.fold import fold, macs
     from spikeyolo.model.neuron import Ilif, Relu
@@ -58,20 +60,18 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
     neuron = Relu if variant == "relu" else Ilif
     detector = Detector(num_classes=3, depth=0.33, width=SIZES[case["size"]], neuron=neuron)
     frames = torch.poisson(torch.full(case["shape"], 0.1)).to(torch.uint8)
-    if variant == "contiguous":
-        detector.to(memory_format=torch.contiguous_format)
     result = {"peak_gflops": peak_gflops()}
     if case["kind"] == "inference":
         detector(frames)  # statistics of norms that are not those of a fresh network
-        network = detector.eval() if variant == "unfolded" else fold(detector, synapses=variant)
+        forms = {"separable": {}, "winograd": {"winograd": True}, "single": {"synapses": "single"}}
+        network = detector.eval() if variant == "unfolded" else fold(detector, **forms[variant])
         with torch.no_grad():
             result["wall"], result["processor"] = best(lambda: network(frames), case["repeats"])
-        flops = 2 * macs(network, frames)
+        flops = 2 * macs(fold(detector, **forms["single" if variant == "single" else "separable"]), frames)
     else:
         optimizer = torch.optim.SGD(detector.parameters(), 1e-4, momentum=0.9)
         run: Any = torch.compile(detector) if variant == "compile" else detector
-        if variant == "checkpoint":
-            checkpoint_blocks(detector)
+        arrange(detector, channels_last=variant != "contiguous", gradient_checkpointing=variant == "checkpoint")
 
         def step() -> None:
             with torch.autocast("cpu", torch.bfloat16, enabled=variant == "bfloat16"):
@@ -88,21 +88,40 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
     return result
 
 
-def checkpoint_blocks(detector: Any) -> None:
-    """Blocks forget their inner maps and compute them again in the backward pass."""
-    from torch.utils.checkpoint import checkpoint
+def count_macs() -> None:
+    """GMAC of size s with 80 classes at 640×640 px, by the part of the folded network (one convolution a synapse)."""
+    import torch
 
-    from spikeyolo.model.blocks import Block
+    from spikeyolo.model.detector import Detector
+    from spikeyolo.model.fold import fold
+    from spikeyolo.model.neuron import Relu
 
-    for block in [module for module in detector.modules() if isinstance(module, Block)]:
-        inner = block.forward
-        block.forward = lambda maps, memory=None, inner=inner: checkpoint(inner, maps, memory, use_reentrant=False)  # type: ignore[method-assign]
+    detector = Detector(num_classes=80, in_channels=3, depth=0.33, width=0.5, neuron=Relu)
+    folded = fold(detector, synapses="single")
+    parts: dict[str, float] = {}
+
+    def add(name: str) -> Callable[..., None]:
+        def hook(layer: Any, inputs: Any, output: Any) -> None:
+            fan_in = layer.weight[0].numel()
+            parts[name] = parts.get(name, 0.0) + output.numel() * fan_in * 100 / 1e9  # 64×64 px are a hundredth
+
+        return hook
+
+    for name, module in folded.named_modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(add(".".join(name.split(".")[:2])))
+    with torch.no_grad():
+        folded(torch.zeros(1, 1, 3, 64, 64))
+    total = sum(parts.values())
+    print("| part | GMAC |\n|---|---|")
+    for name, count in [*parts.items(), ("all", total), ("all but head.classes", total - parts["head.classes"])]:
+        print(f"| {name} | {count:.2f} |")
 
 
 def isolated(case: dict[str, Any]) -> dict[str, float]:
     """One case in a fresh process."""
     command = [sys.executable, __file__, "case", "--case", json.dumps(case)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     if run.returncode != 0:
         raise SystemExit(run.stderr)
     return json.loads(run.stdout.splitlines()[-1])
@@ -122,7 +141,7 @@ def table(cases: list[tuple[str, dict[str, Any]]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["steps", "scaling", "folded", "case"])
+    parser.add_argument("what", choices=["steps", "scaling", "folded", "macs", "case"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--case")
@@ -130,11 +149,14 @@ def main() -> None:
     if options.what == "case":
         print(json.dumps(measure(json.loads(options.case))))
         return
+    if options.what == "macs":
+        count_macs()
+        return
     common = {"threads": options.threads, "repeats": options.repeats}
     step = STEP | common
     short, small = [1, 4, 2, 256, 320], [8, 8, 2, 96, 128]
     if options.what == "steps":
-        variants = ("contiguous", "bfloat16", "checkpoint", "relu")
+        variants = ("contiguous", "bfloat16", "checkpoint", "compile", "relu")
         table(
             [
                 ("t, T 4, B 4, 256×320", step),
@@ -153,7 +175,7 @@ def main() -> None:
         table(
             [
                 (f"n, T 1, B 1, 256×320, {name}", inference | {"variant": name})
-                for name in ("unfolded", "separable", "single")
+                for name in ("unfolded", "separable", "winograd", "single")
             ]
         )
 
