@@ -133,3 +133,13 @@ def test_the_folded_binary_network_gives_the_same_outputs() -> None:
     detector = _detector(form="binary")
     report = compare(detector, fold(detector, synapses="single"), _frames(2))
     assert report.max_difference < 1e-9
+
+
+def test_the_folded_network_streams_like_one_long_window() -> None:
+    folded = fold(_detector())
+    frames = _frames(4)
+    with torch.no_grad():
+        whole = folded(frames).class_logits
+        first, state = folded.stream(frames[:3])
+        second, _ = folded.stream(frames[3:], state)
+    torch.testing.assert_close(torch.cat((first.class_logits, second.class_logits)), whole, rtol=1e-10, atol=1e-10)
