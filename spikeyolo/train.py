@@ -85,7 +85,9 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     if trial is not None and trainer.resume is None and (folder / "checkpoints" / "last").is_dir():
         trainer.resume = folder / "checkpoints" / "last"  # the trial was put back: it goes on
     trainer.check_resume(detector, description)
-    check_objective(names, evaluator.evaluate(detector, (), device=trainer.device))
+    judged = evaluator.evaluate(detector, (), device=trainer.device)
+    trainer.check_selection(judged)
+    check_objective(names, judged)
     data.check()
     logger = schema.build(config.logger)
     logger.start(
