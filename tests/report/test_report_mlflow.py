@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,16 @@ def test_a_deleted_experiment_is_one_sentence(store: str, tmp_path: Path) -> Non
     client.delete_experiment(client.create_experiment("gone"))
     with pytest.raises(LoggerError, match="the experiment 'gone' was deleted there; restore it"):
         MlflowLogger(tracking_uri=store, experiment_name="gone").start(folder=tmp_path, params={}, tags={})
+
+
+def test_a_store_that_was_cut_short_while_it_was_made_is_named(store: str, tmp_path: Path) -> None:
+    half = tmp_path / "mlflow.db"
+    half.write_bytes(Path(store.removeprefix("sqlite:///")).read_bytes())
+    with closing(sqlite3.connect(half)) as database:
+        database.execute("drop table experiments")
+    with pytest.raises(LoggerError, match=rf"{half} was cut short while it was made: remove it") as caught:
+        MlflowLogger(tracking_uri=f"sqlite:///{half}").start(folder=tmp_path, params={}, tags={})
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "postgresql", "mysql+pymysql"])
