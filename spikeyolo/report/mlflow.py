@@ -136,10 +136,11 @@ class MlflowLogger:
         Raises:
             LoggerError: the server cannot be reached or refuses.
         """
-        if self._tracking_uri is not None:
-            reach(self._tracking_uri, timeout_s=self._start_timeout_s)  # before the seconds that importing takes
         uri = self._tracking_uri or default_tracking_uri()
-        reach(uri, timeout_s=self._start_timeout_s)
+        try:
+            reach(uri, timeout_s=self._start_timeout_s)  # before the seconds that importing takes
+        except LoggerError as error:
+            raise LoggerError(f"{error}; start it, mend logger.tracking_uri, or train with logger=none") from error
         client = opened(uri)
         with patience(), one_line_errors(uri):
             all_tags = {

@@ -64,10 +64,7 @@ def reach(uri: str, *, timeout_s: float) -> None:
             raise LoggerError(f"{without_secret(uri)}: the tracking server answers with error {error.code}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        raise LoggerError(
-            f"{without_secret(uri)}: the tracking server cannot be reached ({reason}); "
-            "start it, mend logger.tracking_uri, or train with logger=none"
-        ) from error
+        raise LoggerError(f"{without_secret(uri)}: the tracking server cannot be reached ({reason})") from error
 
 
 def without_secret(uri: str) -> str:
@@ -162,13 +159,19 @@ class TrackedRun:
             LoggerError: the server does not answer within the time, or refuses.
         """
         reach(self.tracking_uri, timeout_s=timeout_s)
-        with patience(), one_line_errors(self.tracking_uri):
-            if record["kind"] == "metrics":
-                self._send_metrics(record)
-            elif record["kind"] == "artifact":
-                self._send_artifact(Path(record["path"]), record["folder"])
-            else:
-                self.client.set_terminated(self.run_id, record["status"], record["timestamp_ms"])
+        try:
+            with patience(), one_line_errors(self.tracking_uri):
+                if record["kind"] == "metrics":
+                    self._send_metrics(record)
+                elif record["kind"] == "artifact":
+                    self._send_artifact(Path(record["path"]), record["folder"])
+                else:
+                    self.client.set_terminated(self.run_id, record["status"], record["timestamp_ms"])
+        except LoggerError:
+            reach(
+                self.tracking_uri, timeout_s=timeout_s
+            )  # gone in the meantime: that is what to say
+            raise
 
     def _send_metrics(self, record: Mapping[str, Any]) -> None:
         from mlflow.entities import Metric
