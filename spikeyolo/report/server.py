@@ -168,9 +168,7 @@ class TrackedRun:
                 else:
                     self.client.set_terminated(self.run_id, record["status"], record["timestamp_ms"])
         except LoggerError:
-            reach(
-                self.tracking_uri, timeout_s=timeout_s
-            )  # gone in the meantime: that is what to say
+            reach(self.tracking_uri, timeout_s=timeout_s)  # gone in the meantime: that is what to say
             raise
 
     def _send_metrics(self, record: Mapping[str, Any]) -> None:
