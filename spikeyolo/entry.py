@@ -17,7 +17,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigKeyError, InterpolationResolutionError, OmegaConfBaseException
@@ -60,9 +60,15 @@ def run(task: Task, config_name: str) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         _fail(error, composition_sentence(error))
     except ValueError as error:
+        if isinstance(error.__cause__, OSError):  # logging says so of a file that it cannot open
+            _fail(error, folder_sentence(error.__cause__))
         if not str(error).startswith("Config group override"):
             raise
         _fail(error, f"a group's choice is not a name ({_one_line(str(error))}); expected GROUP=OPTION")
+    except OSError as error:
+        if _passed_through(error, task):
+            raise
+        _fail(error, folder_sentence(error))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -81,6 +87,20 @@ def full_disk(error: OSError) -> SpikeyoloError | None:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
     return SpikeyoloError(f"{error.filename or 'the run folder'}: cannot be written ({error.strerror})")
+
+
+def folder_sentence(error: OSError) -> str:
+    """That the run's folder, which Hydra makes before anything else, cannot be made."""
+    return (
+        f"{error.filename or 'the run folder'}: cannot be made or written ({error.strerror}); "
+        "start in another folder, or choose one with hydra.run.dir=FOLDER"
+    )
+
+
+def _passed_through(error: BaseException, task: Task) -> bool:
+    """Whether the task had begun when the error was raised."""
+    code = getattr(task, "__code__", None)
+    return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def end_with_sentence(error: SpikeyoloError, *, debug: bool) -> None:
@@ -105,6 +125,18 @@ def composition_sentence(error: Exception) -> str:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         return f"{group}: found {name!r}; expected {', '.join(known)}{hint}"
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override}: cannot be read as an override; expected KEY=VALUE, a list as [a,b], "
+            "quotes around other signs"
+        )
+    ambiguous = re.match(r"Ambiguous value for argument '(.+)'\n", text)
+    if ambiguous:
+        key, _, values = ambiguous[1].partition("=")
+        return f"{key}: found several values; expected one, a list as {key}=[{values}], or -m to run each"
+    unchosen = re.match(r"Could not override '([^'@]+)'\.\s+No match in the defaults list", text)
+    if unchosen and (config_directory() / unchosen[1]).is_dir():
+        return f"{unchosen[1]}: nothing is chosen by default; expected +{unchosen[1]}=OPTION, with a plus sign"
     cause = error.__cause__ if error.__cause__ is not None else error
     match = re.search(r"Could not override '([^']+)'", text)
     if match:

@@ -67,7 +67,8 @@ def draw_figures(
     curves = metrics.curves()
     if curves:
         paths.append(draw_precision_recall(folder / "precision_recall.png", curves))
-    return [*paths, draw_confusion(folder / "confusion.png", confusion.counts, classes)]
+    title = f"confidence from {confusion.confidence:.2f}, IoU from {confusion.iou:.2f}"
+    return [*paths, draw_confusion(folder / "confusion.png", confusion.counts, classes, title=title)]
 
 
 def measure_energy(

@@ -85,7 +85,9 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     if trial is not None and trainer.resume is None and (folder / "checkpoints" / "last").is_dir():
         trainer.resume = folder / "checkpoints" / "last"  # the trial was put back: it goes on
     trainer.check_resume(detector, description)
-    check_objective(names, evaluator.evaluate(detector, (), device=trainer.device))
+    judged = evaluator.evaluate(detector, (), device=trainer.device)
+    trainer.check_selection(judged)
+    check_objective(names, judged)
     data.check()
     logger = schema.build(config.logger)
     logger.start(
@@ -97,6 +99,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     if trial is not None and trial.parent_run_id and logger.run_id:
         trial.attach_run(logger.run_id)
     status = "FAILED"
+    task: Task | None = None
     try:
         pinned = trainer.device.type == "cuda"
         with console.stages("making recordings") as progress:
@@ -135,6 +138,9 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         raise TrialPruned(str(pruned)) from pruned
     finally:
         logger.finish(status)
+        if task is not None:
+            task.train.close()
+            task.val.close()
 
 
 def again(overrides: Sequence[str], checkpoint: Path) -> str:

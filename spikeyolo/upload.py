@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for folder in options.folder:
             upload(folder, tracking_uri=options.tracking_uri)
     except SpikeyoloError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 

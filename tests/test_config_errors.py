@@ -47,7 +47,16 @@ MISTAKES = {
         r"scheduler.max_lr: found 1e-05; expected at least optimizer.lr, which is 0.001",
     ),
     "values of a group that contradict each other": ("augment.zoom_min=3", r"augment.zoom_min: found 3; .*zoom_max"),
-    "no equals sign": ("trainer.max_epochs", r"trainer.max_epochs.*missing EQUAL"),
+    "no equals sign": ("trainer.max_epochs", r"trainer.max_epochs: cannot be read .*; expected KEY=VALUE"),
+    "a bracket left open": ("data.classes=[car,bus", r"data.classes=\[car,bus: cannot be read .*a list as \[a,b\]"),
+    "several values": (
+        "optimizer.lr=0.1,0.2",
+        r"optimizer.lr: found several values; .*\[0.1,0.2\], or -m",
+    ),
+    "an experiment without its plus": ("experiment=smoke", r"experiment: nothing .*; expected \+experiment=OPTION"),
+    "no such figure": ("trainer.select_by=map5", r"trainer.select_by: found 'map5', .*; did you mean map75\?"),
+    "sizes that contradict each other": ("data.dataset.size_min_px=50", r"data.dataset.size_min_px: found 50; .*36.0"),
+    "a folder that cannot be made": ("hydra.run.dir=/dev/null/run", r"/dev/null/run: cannot be made or written"),
     "nothing to go on from": ("trainer.resume=nowhere", r"nowhere: no checkpoint here .*; expected a folder such as"),
     "no recordings": ("data=etram data.root=nowhere", r"nowhere: no such folder; expected one that holds train or"),
 }

@@ -33,7 +33,7 @@ def options() -> list[str]:
     found = []
     for path in sorted(CONF.rglob("*.yaml")):
         group = path.parent.relative_to(CONF).as_posix()
-        if group == "." or group.startswith("hydra") or path.stem.startswith("_"):
+        if group == "." or group.startswith("hydra"):
             continue
         sign = "+" if group in ("experiment", "search") or not known(group) else ""
         found.append(f"{sign}{group}={path.stem}")
@@ -154,7 +154,13 @@ def test_help_shows_every_choice_and_loads_nothing_heavy(tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("loaded: []\n")
-    for line in ("optimizer: adamw, sgd", "scheduler: cosine, cyclic, step", "experiment: highfreq", "max_epochs: 25"):
+    for line in (
+        "data: converted, dsec, etram",
+        "optimizer: adamw, sgd",
+        "scheduler: cosine, cyclic, step",
+        "experiment: highfreq",
+        "max_epochs: 25",
+    ):
         assert line in done.stdout
     assert "python -m spikeyolo.train +experiment=highfreq" in done.stdout
 

@@ -42,7 +42,7 @@ def save(folder: Path, *, weights: nn.Module, training: Mapping[str, Any] | None
         if training is not None:
             buffer = io.BytesIO()  # written to a full disk by torch itself, this ends in an error without a reason
             torch.save(dict(training), buffer)
-            (partial / "training.pt").write_bytes(buffer.getbuffer())
+            (partial / "training.pt").write_bytes(buffer.getvalue())
         (partial / "state.json").write_text(text + "\n")
 
 

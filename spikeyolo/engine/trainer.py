@@ -105,6 +105,21 @@ class Trainer:
                 kept = f"the last good checkpoint is {last}" if last.is_dir() else "there is no checkpoint yet"
                 raise TrainingError(f"{error}; {kept}") from error
 
+    def check_selection(self, judged: Mapping[str, float]) -> None:
+        """Refuse a ``select_by`` that no figure has, rather than after an epoch.
+
+        Args:
+            judged: figures as the evaluator names them.
+
+        Raises:
+            ConfigError: none has the name.
+        """
+        chosen = self.select_by
+        if chosen not in judged and "/" not in chosen:  # figures of a class exist where the class does
+            close = difflib.get_close_matches(chosen, judged, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(judged)}"
+            raise ConfigError(f"trainer.select_by: found {chosen!r}, which is no figure of the evaluator; {hint}")
+
     def check_resume(self, detector: nn.Module, description: Mapping[str, Any]) -> None:
         """Look at ``resume`` before data is converted for a run that cannot go on.
 
@@ -141,7 +156,8 @@ class _Run:
 
     def go(self, stop: StopWatch) -> dict[str, float]:
         position, settings = self.position, self.settings
-        self._check_selection()
+        # The evaluator's figures of nothing have the names of those to come.
+        settings.check_selection(self.task.evaluator.evaluate(self.average.module, (), device=settings.device))
         if position.step:
             self._write()
         while position.epoch < settings.max_epochs:
@@ -235,15 +251,6 @@ class _Run:
         self.save("last")
         write_rows(self.task.folder / "metrics.csv", self.position.history)
         write_metrics(self.task.folder / "metrics.json", self._summary())
-
-    def _check_selection(self) -> None:
-        """Ask for the evaluator's figures of nothing, rather than learn after an epoch that one is missing."""
-        chosen = self.settings.select_by
-        names = self.task.evaluator.evaluate(self.average.module, (), device=self.settings.device)
-        if chosen not in names and "/" not in chosen:  # figures of a class exist where the class does
-            close = difflib.get_close_matches(chosen, names, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(names)}"
-            raise ConfigError(f"trainer.select_by: found {chosen!r}, which is no figure of the evaluator; {hint}")
 
     def _summary(self) -> dict[str, float]:
         """Flat: figures of the best epoch, of the last one under ``last/``, and of the run."""

@@ -164,7 +164,8 @@ class _Cleaning:
         """Leave out rows that should not be, if that is allowed; raise the sentence otherwise."""
         if (rows & self.keep).any() and not self._drop_invalid:
             raise LabelError(
-                f"{self.path}: {sentence}; mend the file, or set drop_invalid_boxes=true to leave them out"
+                f"{self.path}: {sentence}; mend the file, or set drop_invalid_boxes=true in its label rules to leave "
+                "them out"
             )
         self.drop(rule, rows)
 
@@ -178,7 +179,10 @@ def _read_rows(path: Path) -> Array:
     except OSError as error:
         raise LabelError(f"{path}: cannot be read ({error.strerror or error})") from error
     except _NOT_NPY as error:
-        raise LabelError(f"{path}: not a complete .npy label file ({str(error).splitlines()[0]})") from error
+        reason = str(error).splitlines()[0]
+        if "pickle" in reason:  # numpy's words for what is not its own; they end in bad advice
+            reason = "it holds no plain numpy array"
+        raise LabelError(f"{path}: not a complete .npy label file ({reason})") from error
     if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype.names is None:
         found = f"an array of {rows.dtype}, shape {rows.shape}" if isinstance(rows, np.ndarray) else "an archive"
         raise LabelError(f"{path}: {found}; expected a list of boxes with the fields t, x, y, w, h, class_id")

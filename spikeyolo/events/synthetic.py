@@ -106,7 +106,10 @@ class SyntheticDataset:
             (contrast_min, contrast_max, "contrast_min"),
         ):
             if low > high:
-                raise ConfigError(f"data.{name} is {low}; expected at most data.{name.replace('min', 'max')}, {high}")
+                largest = name.replace("min", "max")
+                raise ConfigError(
+                    f"data.dataset.{name}: found {low}; expected at most data.dataset.{largest}, which is {high}"
+                )
         self.root = Path(root)
         self.classes = tuple(classes)  # numbers become floats below: 1000 and 1000.0 name the same set
         self.width, self.height = width, height

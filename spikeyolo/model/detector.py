@@ -120,7 +120,10 @@ class Detector(nn.Module):
         if frames.shape[2] != self.in_channels:
             raise ConfigError(f"frames have {frames.shape[2]} channels, the model was built for {self.in_channels}")
         if min(height, width) < STRIDES[-1]:
-            raise ConfigError(f"frames are {width}x{height} px, expected at least {STRIDES[-1]} px on each side")
+            raise ConfigError(
+                f"frames are {width}x{height} px, expected at least {STRIDES[-1]} px on each side, "
+                "so a larger sensor or a smaller data.encoder.downsample"
+            )
         if frames.is_floating_point() and not torch.compiler.is_compiling() and not torch.isfinite(frames).all():
             raise RecordingError("frames hold values that are not finite (NaN or infinity), expected event counts")
         first = self.backbone.down1.synapse.weight

@@ -157,9 +157,9 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
             f"{path}: refused, it holds pickled code and not only weights; expected a plain state dict or safetensors"
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{path}: damaged or not a torch file ({(str(error) or type(error).__name__).splitlines()[0]})"
-        ) from error
+        # A KeyError's text is a byte of the file.
+        reason = "" if isinstance(error, KeyError) or not str(error) else f" ({str(error).splitlines()[0]})"
+        raise CheckpointError(f"{path}: damaged or not a torch file{reason}") from error
     if isinstance(content, Mapping):
         for key in ("state_dict", "model"):
             if isinstance(content.get(key), Mapping):

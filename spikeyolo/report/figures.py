@@ -41,7 +41,7 @@ def draw_precision_recall(path: Path | str, curves: Mapping[str, npt.NDArray[np.
     return canvas.save(figure, path)
 
 
-def draw_confusion(path: Path | str, matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> Path:
+def draw_confusion(path: Path | str, matrix: npt.NDArray[np.int64], classes: Sequence[str], *, title: str = "") -> Path:
     """Draw counts, coloured by their share of the row.
 
     Args:
@@ -49,6 +49,7 @@ def draw_confusion(path: Path | str, matrix: npt.NDArray[np.int64], classes: Seq
         matrix: ``[K + 1, K + 1]``; rows are the truth and columns what was detected; the last row holds detections
             of nothing, the last column objects that were missed.
         classes: K names.
+        title: which detections were counted.
 
     Raises:
         ValueError: the matrix does not fit the classes.
@@ -72,4 +73,5 @@ def draw_confusion(path: Path | str, matrix: npt.NDArray[np.int64], classes: Seq
     axes.set_xticks(ticks, [*classes, "missed"], rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(ticks, [*classes, "nothing"])
     axes.set(xlabel="detected", ylabel="true")
+    axes.set_title(title, fontsize=8)
     return canvas.save(figure, path)

@@ -22,6 +22,7 @@ from spikeyolo.report.server import (
     PARAMS_PER_BATCH,
     TAG_LENGTH,
     TrackedRun,
+    half_made,
     name_for_mlflow,
     one_line_errors,
     patience,
@@ -51,6 +52,24 @@ def open_client(tracking_uri: str) -> MlflowClient:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=tracking_uri)
+
+
+def opened(tracking_uri: str) -> MlflowClient:
+    """A client of a store that has been asked something, so that its tables exist.
+
+    Raises:
+        LoggerError: the store cannot be used.
+    """
+    try:
+        with patience(), one_line_errors(tracking_uri):
+            client = open_client(tracking_uri)
+            client.search_experiments(max_results=1)
+            return client
+    except LoggerError as error:
+        file = half_made(tracking_uri)
+        if file is None:
+            raise
+        raise LoggerError(f"{error}; {file} was cut short while it was made: remove it and start again") from error
 
 
 class MlflowLogger:
@@ -117,12 +136,13 @@ class MlflowLogger:
         Raises:
             LoggerError: the server cannot be reached or refuses.
         """
-        if self._tracking_uri is not None:
-            reach(self._tracking_uri, timeout_s=self._start_timeout_s)  # before the seconds that importing takes
         uri = self._tracking_uri or default_tracking_uri()
-        reach(uri, timeout_s=self._start_timeout_s)
+        try:
+            reach(uri, timeout_s=self._start_timeout_s)  # before the seconds that importing takes
+        except LoggerError as error:
+            raise LoggerError(f"{error}; start it, mend logger.tracking_uri, or train with logger=none") from error
+        client = opened(uri)
         with patience(), one_line_errors(uri):
-            client = open_client(uri)
             all_tags = {
                 name_for_mlflow(name): shortened(value, TAG_LENGTH) for name, value in {**self._tags, **tags}.items()
             }

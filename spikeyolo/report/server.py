@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sqlite3
 import ssl
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from spikeyolo.errors import LoggerError
 
@@ -63,10 +64,7 @@ def reach(uri: str, *, timeout_s: float) -> None:
             raise LoggerError(f"{without_secret(uri)}: the tracking server answers with error {error.code}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        raise LoggerError(
-            f"{without_secret(uri)}: the tracking server cannot be reached ({reason}); "
-            "start it, mend logger.tracking_uri, or train with logger=none"
-        ) from error
+        raise LoggerError(f"{without_secret(uri)}: the tracking server cannot be reached ({reason})") from error
 
 
 def without_secret(uri: str) -> str:
@@ -101,25 +99,42 @@ def patience() -> Iterator[None]:
 @contextmanager
 def one_line_errors(uri: str) -> Iterator[None]:
     """Turn whatever MLflow, its drivers and its artifact stores raise into one line."""
-    from mlflow.exceptions import MlflowException
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, _failures()):
+            raise
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise LoggerError(f"{without_secret(uri)}: MLflow says: {shortened(first, 300)}") from error
 
-    failures: list[type[BaseException]] = [MlflowException, OSError, ImportError]
-    # Object stores raise errors of their own; their modules are loaded only where such a store is in use.
-    for module, name in (
+
+def _failures() -> tuple[type[BaseException], ...]:
+    """What may be raised for the server's sake, by the modules that are loaded when it is: a driver or an object
+    store has errors of its own, and is imported only where it is in use."""
+    own = (
+        ("mlflow.exceptions", "MlflowException"),
         ("botocore.exceptions", "BotoCoreError"),
         ("botocore.exceptions", "ClientError"),
         ("boto3.exceptions", "Boto3Error"),
         ("google.api_core.exceptions", "GoogleAPIError"),
         ("azure.core.exceptions", "AzureError"),
         ("sqlalchemy.exc", "SQLAlchemyError"),
-    ):
-        if module in sys.modules:
-            failures.append(getattr(sys.modules[module], name))
+    )
+    loaded = [getattr(sys.modules[module], name) for module, name in own if module in sys.modules]
+    return (OSError, ImportError, *loaded)
+
+
+def half_made(uri: str) -> Path | None:
+    """The SQLite file of a URI if it lacks the tables' last row: a start that made it was cut short."""
+    match = re.fullmatch(r"sqlite:///(.+)", uri)
+    if match is None or not Path(match[1]).is_file():
+        return None
     try:
-        yield
-    except tuple(failures) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise LoggerError(f"{without_secret(uri)}: MLflow says: {shortened(first, 300)}") from error
+        with closing(sqlite3.connect(f"file:{quote(match[1])}?mode=ro", uri=True)) as database:
+            whole = database.execute("select count(*) from experiments").fetchone()[0] > 0
+    except sqlite3.Error as error:
+        whole = "no such table" not in str(error)
+    return None if whole else Path(match[1])
 
 
 class TrackedRun:
@@ -144,13 +159,17 @@ class TrackedRun:
             LoggerError: the server does not answer within the time, or refuses.
         """
         reach(self.tracking_uri, timeout_s=timeout_s)
-        with patience(), one_line_errors(self.tracking_uri):
-            if record["kind"] == "metrics":
-                self._send_metrics(record)
-            elif record["kind"] == "artifact":
-                self._send_artifact(Path(record["path"]), record["folder"])
-            else:
-                self.client.set_terminated(self.run_id, record["status"], record["timestamp_ms"])
+        try:
+            with patience(), one_line_errors(self.tracking_uri):
+                if record["kind"] == "metrics":
+                    self._send_metrics(record)
+                elif record["kind"] == "artifact":
+                    self._send_artifact(Path(record["path"]), record["folder"])
+                else:
+                    self.client.set_terminated(self.run_id, record["status"], record["timestamp_ms"])
+        except LoggerError:
+            reach(self.tracking_uri, timeout_s=timeout_s)  # gone in the meantime: that is what to say
+            raise
 
     def _send_metrics(self, record: Mapping[str, Any]) -> None:
         from mlflow.entities import Metric

@@ -81,6 +81,7 @@ class EventData:
         negative_share: Annotated[float, Ge(0)] = 0.1,
     ) -> None:
         self.dataset = dataset
+        self._found: dict[Role, list[Source]] = {}
         self.classes = tuple(classes)
         self.store = Path(store)
         self.encoder = encoder
@@ -111,7 +112,7 @@ class EventData:
         """
         if isinstance(self.dataset, RecordedSet):
             roles: tuple[Role, ...] = ("train", "val")
-            for sources in [self.dataset.sources(role) for role in roles]:
+            for sources in [self._sources(self.dataset, role) for role in roles]:
                 check_labels(sources, store=self.store, classes=self.classes)
 
     def parts(self, role: Role, *, progress: Progress | None = None) -> list[Part]:
@@ -135,7 +136,7 @@ class EventData:
                 )
                 for item in stored
             ]
-        prepared = prepare(self.dataset.sources(role), store=self.store, classes=self.classes, progress=progress)
+        prepared = prepare(self._sources(self.dataset, role), store=self.store, classes=self.classes, progress=progress)
         parts = []
         for item in prepared:
             recording = item.open(cache=self.cache, chunks=chunks)
@@ -144,6 +145,12 @@ class EventData:
             known_from = _labels_from(recording, item.source.rules.skip_first_us)
             parts.append(Part(recording, item.boxes, start, min(end, recording.end_us), item.source.name, known_from))
         return parts
+
+    def _sources(self, dataset: RecordedSet, role: Role) -> list[Source]:
+        """Looked for once, so that what is to be said of them is said once."""
+        if role not in self._found:
+            self._found[role] = dataset.sources(role)
+        return self._found[role]
 
     def train_loader(
         self,

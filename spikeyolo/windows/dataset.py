@@ -313,7 +313,8 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             raise ConfigError(
                 f"{role}: none of {len(self.parts)} recordings has a window of {self.rules.time_steps} × "
                 f"{self.rules.slice_duration_us} µs before a label; expected labels, and data.slice_duration_us × "
-                "data.time_steps shorter than the recordings"
+                "data.time_steps shorter than what belongs to this role (of the first: "
+                f"{self.parts[0].start_us} to {self.parts[0].end_us} µs)"
             )
         limit = self.rules.max_events_per_sample
         if limit is not None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
+import weakref
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,6 +43,7 @@ class WindowLoader:
             worker_init_fn=leave_signals_to_the_trainer if workers else None,
             prefetch_factor=4 if workers else None,
         )
+        self._batches: Any = None  # torch's iterator, which owns the workers
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -48,7 +52,24 @@ class WindowLoader:
     def epoch(self, epoch: int, *, first_batch: int = 0) -> Iterator[Batch]:
         """The batches of ``epoch``, from ``first_batch`` on."""
         self.sampler.start(epoch, first_batch)
-        return iter(self._loader)
+        batches = iter(self._loader)
+        if self._loader.num_workers and self._batches is None:
+            # Python ends workers that are left with the SIGTERM that they ignore, and then waits for them for ever.
+            atexit.register(_close, weakref.ref(self))
+            self._batches = batches  # the same one for every epoch, as workers persist
+        return batches
+
+    def close(self) -> None:
+        """End the workers; another epoch would start new ones."""
+        if self._batches is not None:
+            self._batches._shutdown_workers()
+            self._batches = self._loader._iterator = None
+
+
+def _close(loader: weakref.ref[WindowLoader]) -> None:
+    alive = loader()
+    if alive is not None:
+        alive.close()
 
 
 def leave_signals_to_the_trainer(worker: int) -> None:

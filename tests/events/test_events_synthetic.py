@@ -219,8 +219,11 @@ def test_a_stored_recording_is_what_was_simulated(tmp_path: Path) -> None:
     [
         ({"classes": ["disc", "dog"]}, r"data.classes is \['disc', 'dog'\]; expected different names out of disc"),
         ({"classes": []}, "data.classes is"),
-        ({"speed_min_px_s": 5000.0}, "data.speed_min_px_s is 5000.0; expected at most data.speed_max_px_s, 4000.0"),
-        ({"objects_min": 9}, "data.objects_min is 9; expected at most data.objects_max"),
+        (
+            {"speed_min_px_s": 5000.0},
+            "speed_min_px_s: found 5000.0; expected at most data.dataset.speed_max_px_s, which is 4000.0",
+        ),
+        ({"objects_min": 9}, "data.dataset.objects_min: found 9; expected at most data.dataset.objects_max"),
     ],
 )
 def test_parameters_that_contradict_one_another_are_refused(changes: dict[str, Any], sentence: str) -> None:

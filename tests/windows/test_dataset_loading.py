@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +27,11 @@ LABELS = list(range(10_000, END_US + 1, 10_000))
 
 @pytest.fixture(scope="module")
 def windows(tmp_path_factory: pytest.TempPathFactory) -> WindowDataset:
-    folder = tmp_path_factory.mktemp("store")
+    return windows_in(tmp_path_factory.mktemp("store"))
+
+
+def windows_in(folder: Path) -> WindowDataset:
+    """The windows of two small recordings made in a folder."""
     return WindowDataset(
         [part(store(folder / f"{seed}.zarr", random_events(seed=seed)), boxes_at(LABELS)) for seed in range(2)],
         rules=WindowRules(slice_duration_us=1000, time_steps=3),
@@ -91,3 +97,23 @@ def _signalled(prepare: Callable[[int], None], path: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(os.getpid(), number)
     path.touch()
+
+
+LEFT_OPEN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_dataset_loading import loader, windows_in
+
+if __name__ == "__main__":
+    kept = loader(windows_in(Path(sys.argv[2])), workers=1)  # alive until the very end
+    next(kept.epoch(0))
+    print("read")
+"""
+
+
+def test_a_process_ends_although_its_loader_still_has_workers(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(LEFT_OPEN)
+    command = [sys.executable, "program.py", str(Path(__file__).parent), str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "read\n"), done.stderr
