@@ -119,7 +119,7 @@ def test_the_official_plugins_configuration_is_understood() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"_target_": "optuna.samplers.NoSampler"}, "is not there"),
+        ({"_target_": "optuna.samplers.NoSampler"}, "has no attribute 'NoSampler'"),
         ({"_target_": "optuna.pruners.MedianPruner"}, "is no BaseSampler"),
         ({"_target_": "optuna.samplers.RandomSampler", "speed": 3}, "takes no 'speed'; it takes seed"),
         ("tpe", "expected a name of the group"),
@@ -176,6 +176,13 @@ def test_conditions_stand_under_search_or_under_the_sweeper() -> None:
         "+hydra.sweeper.when={n: 'optimizer!=sgd'}".replace("+hydra", "hydra"),
     )
     assert settings.when == {"optimizer.momentum": "optimizer=sgd", "n": "optimizer!=sgd"}
+
+
+def test_auto_workers_are_one_a_device() -> None:
+    assert configured().workers is None
+    assert configured("hydra.sweeper.workers=auto").workers is None
+    assert configured("hydra.sweeper.workers=null").workers is None
+    assert configured("hydra.sweeper.workers=3").workers == 3
 
 
 def test_a_drawing_that_the_sampler_cannot_do_says_so() -> None:

@@ -175,6 +175,9 @@ def test_the_time_limit_starts_no_more_trials(sweep) -> None:
         (["hydra.sweep.dir=/proc/nowhere"], "cannot be written"),
         (["+hydra.sweeper.pruner.speed=3", "hydra/sweeper/pruner=median"], "takes no 'speed'"),
         (['hydra.sweeper.constraints={energy_mj: "about 3"}'], "constraints.energy_mj"),
+        (["hydra.sweeper.when={x: 'optimiser=sgd'}"], "optimiser is neither searched nor a key"),
+        (["hydra.sweeper.custom_search_space=no.such.function"], "No module named 'no'"),
+        (["hydra.sweeper.workers=many"], "workers: found 'many'"),
     ],
 )
 def test_bad_input_ends_with_one_line_that_names_it(sweep, arguments: list[str], message: str) -> None:
