@@ -58,7 +58,7 @@ def test_the_highfreq_search_has_the_ranges_it_promises() -> None:
 def test_the_highfreq_search_gives_up_what_is_worse_at_the_rates_peak_and_nothing_before() -> None:
     with initialize_config_dir(version_base="1.3", config_dir=str(Path(REPOSITORY, "conf"))):
         config = compose("train", ["+experiment=highfreq", "+search=highfreq"], return_hydra_config=True)
-    pruner = build_pruner(OmegaConf.to_container(config.hydra.sweeper.pruner), objectives=1)
+    pruner = build_pruner(OmegaConf.to_container(config.hydra.sweeper.pruner, resolve=True), objectives=1)
     study = optuna.create_study(direction="maximize", pruner=pruner)
     epochs = config.trainer.max_epochs
     peak = config.scheduler.rise * epochs

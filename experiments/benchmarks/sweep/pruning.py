@@ -5,7 +5,7 @@
 Both arms search the same space with the same sampler and seed, on a recipe short enough for that: ``highfreq`` with
 frames of 48 by 48, two slices a window, no augmentation and 40 epochs in place of 100. What belongs to the length of
 the training is shortened with it: Hyperband's first rung (epoch 12 of 40 for 30 of 100) and the running average of the
-weights. A trial counts as tried if it began within the time; those that still run then are finished.
+weights. A configuration counts as tried if its trial ended, or was pruned, within the time.
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
+
+from optuna.trial import FrozenTrial
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SHARED = (
@@ -69,14 +73,21 @@ def run(arm: str, minutes: float, seed: int, folder: Path) -> dict[str, float]:
     wall = time.perf_counter() - begun
     storage = JournalStorage(JournalFileBackend(f"{folder}/sweep/study.journal"))
     trials = optuna.load_study(study_name="highfreq", storage=storage).get_trials()
-    complete = [t.value for t in trials if t.state.name == "COMPLETE"]
+    return {**summary(trials, minutes), "wall, s": round(wall, 1)}
+
+
+def summary(trials: Sequence[FrozenTrial], minutes: float) -> dict[str, float]:
+    """What a sweep had within ``minutes`` of its first trial's start."""
+    end = min(t.datetime_start for t in trials if t.datetime_start) + timedelta(minutes=minutes)
+    tried = [t for t in trials if t.datetime_complete and t.datetime_complete <= end]
+    complete = [t.value for t in tried if t.state.name == "COMPLETE" and t.value is not None]
     return {
-        "tried": len(trials),
-        "complete": len(complete),
-        "pruned": sum(t.state.name == "PRUNED" for t in trials),
-        "epochs": sum(len(t.intermediate_values) for t in trials),
+        "tried": len(tried),
+        "pruned": sum(t.state.name == "PRUNED" for t in tried),
+        "failed": sum(t.state.name == "FAIL" for t in tried),
+        "begun": len(trials),
+        "epochs": sum(len(t.intermediate_values) for t in tried),
         "best mAP50": round(max(complete, default=float("nan")), 4),
-        "wall, s": round(wall, 1),
     }
 
 
