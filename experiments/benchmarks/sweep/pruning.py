@@ -73,7 +73,7 @@ def run(arm: str, minutes: float, seed: int, folder: Path) -> dict[str, float]:
     wall = time.perf_counter() - begun
     storage = JournalStorage(JournalFileBackend(f"{folder}/sweep/study.journal"))
     trials = optuna.load_study(study_name="highfreq", storage=storage).get_trials()
-    return {**summary(trials, minutes), "wall, s": round(wall, 1)}
+    return {**summary(trials, minutes), **foresight(trials), "wall, s": round(wall, 1)}
 
 
 def summary(trials: Sequence[FrozenTrial], minutes: float) -> dict[str, float]:
@@ -88,6 +88,22 @@ def summary(trials: Sequence[FrozenTrial], minutes: float) -> dict[str, float]:
         "begun": len(trials),
         "epochs": sum(len(t.intermediate_values) for t in tried),
         "best mAP50": round(max(complete, default=float("nan")), 4),
+    }
+
+
+def foresight(trials: Sequence[FrozenTrial]) -> dict[str, float]:
+    """Rank correlation of mAP50 after some epochs with the trial's value, over the trials that went to the end."""
+    from scipy.stats import spearmanr
+
+    complete = [t for t in trials if t.state.name == "COMPLETE"]
+    if len(complete) < 5:
+        return {}
+    ends = [t.value for t in complete]
+    return {
+        f"rank correlation, epoch {epoch}": round(
+            float(spearmanr([t.intermediate_values[epoch] for t in complete], ends)[0]), 2
+        )
+        for epoch in (4, 6, 8, 10, 12, 14, 16, 20)
     }
 
 
