@@ -139,7 +139,7 @@ def test_two_objectives_leave_a_pareto_front(sweep) -> None:
 
 
 def test_a_grid_is_tried_once_whatever_n_trials_says(sweep) -> None:
-    sweep.run("hydra/sweeper/sampler=grid", "x=choice(1,2)", "optimizer=sgd,adamw", "hydra.sweeper.n_trials=50")
+    sweep.run("hydra/sweeper/sampler=grid", "x=choice(1,2)", "optimizer=glob(*)", "hydra.sweeper.n_trials=50")
     tried = [(t.params["x"], t.params["optimizer"]) for t in sweep.trials(TrialState.COMPLETE)]
     assert sorted(tried) == [(1, "adamw"), (1, "sgd"), (2, "adamw"), (2, "sgd")]
 
