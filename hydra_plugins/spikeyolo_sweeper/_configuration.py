@@ -107,7 +107,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "percentile": {"percentile": 25.0},
     "patient": {"wrapped_pruner": None, "patience": 3},
     "threshold": {"lower": None, "upper": None},
-    "partialfixed": {"fixed_params": {}, "base_sampler": None},
+    "partialfixed": {"fixed_params": None, "base_sampler": None},
 }
 
 

@@ -64,6 +64,7 @@ def build_sampler(config: object, *, space: SearchSpace, objectives: int, seed: 
         space.grid()
     _check(cls.__name__, space, objectives)
     if "base_sampler" in arguments or cls.__name__ == "PartialFixedSampler":
+        arguments["fixed_params"] = arguments.get("fixed_params") or {}
         base = arguments.get("base_sampler")
         arguments["base_sampler"] = build_sampler(base, space=space, objectives=objectives, seed=seed, drawn=drawn)
     if isinstance(arguments.get("independent_sampler"), Mapping):

@@ -185,6 +185,16 @@ def test_auto_workers_are_one_a_device() -> None:
     assert configured("hydra.sweeper.workers=3").workers == 3
 
 
+def test_a_fixed_parameter_is_not_searched() -> None:
+    settings = configured("hydra/sweeper/sampler=partialfixed", "hydra.sweeper.sampler.fixed_params={x: 0.5}")
+    space = read_space({"x": "interval(0,1)", "y": "interval(0,1)"}, [])
+    sampler = build_sampler(settings.sampler, space=space, objectives=1, seed=0, drawn=0)
+    trial = optuna.create_study(sampler=sampler).ask()
+    space.suggest(trial, lambda key: None)
+    assert trial.params["x"] == 0.5
+    assert trial.params["y"] != 0.5
+
+
 def test_a_drawing_that_the_sampler_cannot_do_says_so() -> None:
     space = read_space({"x": "choice(1,2)"}, [])
     sampler = optuna.samplers.GridSampler({"y": [1, 2]})
