@@ -1,19 +1,23 @@
-"""What a person looks at after training: pictures of the best checkpoint's detections, precision, confusion, energy."""
+"""What a person looks at after training: pictures of the best checkpoint's detections, precision, confusion, energy,
+latency.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from spikeyolo.engine.evaluator import DetectionEvaluator, truth_at
 from spikeyolo.engine.record import write_rows
 from spikeyolo.metrics.confusion import ConfusionMatrix
 from spikeyolo.metrics.detection import DetectionMetrics
 from spikeyolo.metrics.energy import EnergyMeter
+from spikeyolo.metrics.speed import window_latency_ms
 from spikeyolo.model.fold import fold
 from spikeyolo.report.energy import draw_energy
 from spikeyolo.report.figures import draw_confusion, draw_precision_recall
@@ -89,3 +93,16 @@ def measure_energy(
     figures["energy/ann_window_mj"] = steps * figures["energy/ann_mj"]
     write_rows(folder / "energy.csv", report.rows())
     return figures, [draw_energy(folder / "energy.png", report.rows()), folder / "energy.csv"]
+
+
+def measure_latency(
+    *, detector: nn.Module, loader: WindowLoader, device: torch.device, windows: int = 20
+) -> dict[str, float]:
+    """``speed/window_ms``: how long the folded detector takes for a validation window, beside what else runs."""
+
+    def single() -> Iterator[Tensor]:
+        for batch in loader.epoch(0):
+            for index in range(batch.frames.shape[1]):
+                yield batch.frames[:, index : index + 1].contiguous().to(device)
+
+    return {"speed/window_ms": window_latency_ms(fold(detector), islice(single(), windows))}

@@ -134,7 +134,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         status = "KILLED"
         raise
     except Pruned as pruned:
-        status = "KILLED"
+        status = "FINISHED"  # given up, which is no failure
         raise TrialPruned(str(pruned)) from pruned
     finally:
         logger.finish(status)
@@ -153,7 +153,7 @@ def again(overrides: Sequence[str], checkpoint: Path) -> str:
 
 
 def check_objective(names: Sequence[str], judged: Mapping[str, float]) -> None:
-    """Refuse a misspelt objective before training; figures of a class, of energy and of the last epoch come later.
+    """Refuse a misspelt objective before training; figures of a class, of costs and of the last epoch come later.
 
     Raises:
         ConfigError: no figure can have that name.
@@ -162,7 +162,7 @@ def check_objective(names: Sequence[str], judged: Mapping[str, float]) -> None:
 
     known = [f"val/{name}" for name in judged] + ["best_epoch", "epochs", "seconds_per_epoch", "data_wait_share"]
     for name in names:
-        if name not in known and not name.startswith(("val/ap/", "val/ap50/", "energy/", "last/")):
+        if name not in known and not name.startswith(("val/ap/", "val/ap50/", "energy/", "speed/", "last/")):
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"
             raise ConfigError(f"objective: found {name!r}, which no run has; {hint}")
@@ -189,11 +189,11 @@ def finish(
     """Draw what the best checkpoint sees, measure what it costs, and hand the run's files to the logger.
 
     Returns:
-        the figures of energy.
+        the figures of energy and latency.
     """
     from spikeyolo.engine import checkpoint
     from spikeyolo.engine.record import write_metrics
-    from spikeyolo.review import draw_figures, measure_energy
+    from spikeyolo.review import draw_figures, measure_energy, measure_latency
 
     checkpoints = task.folder / "checkpoints"
     checkpoint.load_weights(checkpoints / "best", task.detector)
@@ -209,8 +209,9 @@ def finish(
         task.folder / "figures", detector=task.detector, loader=task.val, meter=meter, device=trainer.device
     )
     drawn += energy_files
-    write_metrics(task.folder / "metrics.json", {**figures, **energy})
-    task.logger.log_metrics(energy, int(figures["epochs"]))
+    costs = energy | measure_latency(detector=task.detector, loader=task.val, device=trainer.device)
+    write_metrics(task.folder / "metrics.json", {**figures, **costs})
+    task.logger.log_metrics(costs, int(figures["epochs"]))
     files = [(task.folder / ".hydra" / "config.yaml", "config"), (task.folder / "metrics.csv", None)]
     files += [(task.folder / "metrics.json", None), *((path, "figures") for path in drawn)]
     files += [(checkpoints / "best", "checkpoints"), (checkpoints / "last", "checkpoints")]
@@ -219,12 +220,13 @@ def finish(
     for name in ("val/map50", "val/map", "seconds_per_epoch", "data_wait_share"):
         log.info("%s %.4f", name, figures[name])
     log.info(
-        "energy of one window %.4f mJ, of its ANN twin %.4f mJ",
-        energy["energy/window_mj"],
-        energy["energy/ann_window_mj"],
+        "energy of one window %.4f mJ, of its ANN twin %.4f mJ; %.1f ms a window",
+        costs["energy/window_mj"],
+        costs["energy/ann_window_mj"],
+        costs["speed/window_ms"],
     )
     log.info("run folder: %s", task.folder)
-    return energy
+    return costs
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

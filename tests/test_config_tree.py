@@ -132,7 +132,7 @@ def printed(*arguments: str, cwd: Path) -> Ended:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     return Ended(done.returncode, done.stdout + done.stderr)
 
@@ -150,7 +150,7 @@ finally:
 
 def test_help_shows_every_choice_and_loads_nothing_heavy(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", HELP], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", HELP], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("loaded: []\n")

@@ -49,7 +49,7 @@ def command(folder: Path, overrides: Sequence[str]) -> subprocess.CompletedProce
         [sys.executable, "-m", "spikeyolo.convert", *overrides, f"hydra.run.dir={folder}/run"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         cwd=Path(__file__).parents[1],
     )

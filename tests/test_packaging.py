@@ -25,7 +25,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [sys.executable, "-c", BUILD, str(REPOSITORY), str(tmp_path_factory.mktemp("dist"))],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return Path(done.stdout.strip().splitlines()[-1])
@@ -48,7 +48,7 @@ def run_installed(installed: Path, *arguments: str, cwd: Path) -> subprocess.Com
         env={**environment(), "PYTHONPATH": str(installed)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 

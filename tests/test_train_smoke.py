@@ -42,7 +42,8 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def figures(folder: Path) -> dict[str, Any]:
     """Everything measured but the times."""
     found: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
-    return {name: value for name, value in found.items() if name not in ("seconds_per_epoch", "data_wait_share")}
+    times = ("seconds_per_epoch", "data_wait_share", "speed/window_ms")
+    return {name: value for name, value in found.items() if name not in times}
 
 
 def test_a_smoke_run_ends_well_and_leaves_nothing_unexpected(smoke: tuple[Path, Path, Ended]) -> None:

@@ -34,7 +34,7 @@ def stopped(cwd: Path, *overrides: str) -> tuple[int, str]:
             time.sleep(0.02)
         time.sleep(0.1)  # into the next epoch
         os.killpg(process.pid, signal.SIGINT)  # the worker gets it too
-        return process.wait(timeout=120), log.read_text()
+        return process.wait(timeout=300), log.read_text()
     finally:
         if process.poll() is None:
             process.kill()

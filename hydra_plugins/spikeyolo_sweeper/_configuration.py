@@ -53,8 +53,8 @@ class OptunaSweeperConf:
     enqueue: Any = None
     # How often the parameters of a trial whose process died are run again.
     retries: int = 1
-    # Workers of this machine; null for one a device, or n_jobs on a CPU.
-    workers: int | None = None
+    # Workers of this machine; auto (or null) for one a CUDA device, or n_jobs on a CPU.
+    workers: Any = "auto"
     # auto (every CUDA device, else the CPU), cpu, a number, or a list of indices.
     devices: Any = "auto"
     # Threads of a worker; null for an equal share of the cores.
@@ -107,7 +107,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "percentile": {"percentile": 25.0},
     "patient": {"wrapped_pruner": None, "patience": 3},
     "threshold": {"lower": None, "upper": None},
-    "partialfixed": {"fixed_params": {}, "base_sampler": None},
+    "partialfixed": {"fixed_params": None, "base_sampler": None},
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,6 +64,7 @@ def build_sampler(config: object, *, space: SearchSpace, objectives: int, seed: 
         space.grid()
     _check(cls.__name__, space, objectives)
     if "base_sampler" in arguments or cls.__name__ == "PartialFixedSampler":
+        arguments["fixed_params"] = arguments.get("fixed_params") or {}
         base = arguments.get("base_sampler")
         arguments["base_sampler"] = build_sampler(base, space=space, objectives=objectives, seed=seed, drawn=drawn)
     if isinstance(arguments.get("independent_sampler"), Mapping):
@@ -139,18 +141,16 @@ def build_terminator(config: object) -> BaseTerminator | None:
 
 
 def _target(config: object, base: type, role: str) -> tuple[type, dict[str, Any]]:
-    from hydra.utils import get_class
-
     if not isinstance(config, Mapping) or not isinstance(config.get("_target_"), str):
         raise SweepError(f"{role}: found {config!r}, expected a name of the group or a mapping with _target_")
     path = str(config["_target_"])
     module, _, name = path.rpartition(".")
     path = f"{module}.{RENAMED.get(name, name)}" if module.startswith("optuna") else path
     try:
-        cls: type = get_class(path)
+        cls = pkgutil.resolve_name(path)
     except (ImportError, ValueError, AttributeError) as error:
-        raise SweepError(f"{role}: {path} is not there: {str(error).splitlines()[0]}") from error
-    if not issubclass(cls, base):
+        raise SweepError(f"{role}: {path} is not there: {error}") from error
+    if not isinstance(cls, type) or not issubclass(cls, base):
         raise SweepError(f"{role}: {path} is no {base.__name__}")
     arguments = {str(k): v for k, v in config.items() if k not in ("_target_", "_partial_", "_convert_", "_recursive_")}
     return cls, arguments

@@ -4,6 +4,7 @@ and the check, before the first trial, that the configuration knows every key.
 
 from __future__ import annotations
 
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -62,12 +63,13 @@ class Drawing:
 
 
 def _find(path: str) -> Any:
-    from hydra.utils import get_method
-
     try:
-        return get_method(path)
+        found = pkgutil.resolve_name(path)
     except (ImportError, ValueError, AttributeError) as error:
-        raise SweepError(f"custom_search_space: {path} is not there: {str(error).splitlines()[0]}") from error
+        raise SweepError(f"custom_search_space: {path} is not there: {error}") from error
+    if not callable(found):
+        raise SweepError(f"custom_search_space: {path} is a {type(found).__name__}, expected a function")
+    return found
 
 
 def compose(loader: ConfigLoader, config: DictConfig, overrides: list[str]) -> DictConfig:
@@ -89,8 +91,10 @@ def check_keys(space: SearchSpace, loader: ConfigLoader, config: DictConfig) -> 
     """Compose the configuration once with a first value of every parameter.
 
     Raises:
-        SweepError: a parameter's key is unknown, or its value does not fit; names the parameter.
+        SweepError: a parameter's key is unknown, its value does not fit, or its condition reads a key that is not
+            there; names the parameter.
     """
+    _check_conditions(space, config)
     plain = [p for p in space.parameters if not p.conditions]
     base = [*space.fixed, *(p.override(_first(p.distribution)) for p in plain)]
     try:
@@ -104,6 +108,27 @@ def check_keys(space: SearchSpace, loader: ConfigLoader, config: DictConfig) -> 
         context = _context(parameter, known)
         if parameter.conditions and context is not None:
             _check_one(parameter, [*base, *context], loader, config)
+
+
+def _check_conditions(space: SearchSpace, config: DictConfig) -> None:
+    """A condition on a misspelt key would never hold, and its parameter silently not be searched."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    given = {p.key for p in space.parameters} | {line.partition("=")[0].lstrip("+") for line in space.fixed}
+    absent = object()
+    for parameter in space.parameters:
+        for condition in parameter.conditions:
+            if condition.key in given or condition.key in config.hydra.runtime.choices:
+                continue
+            try:
+                found = OmegaConf.select(config, condition.key, default=absent)
+            except OmegaConfBaseException:  # there, and resolved in a job only
+                continue
+            if found is absent:
+                raise SweepError(
+                    f"when.{parameter.key}: {condition.key} is neither searched nor a key of the configuration"
+                )
 
 
 def _check_one(parameter: Parameter, base: list[str], loader: ConfigLoader, config: DictConfig) -> None:

@@ -95,7 +95,8 @@ def import_drawing() -> None:
 
 def write_figures(study: optuna.Study, folder: Path) -> list[Path]:
     """Write every figure the study has data for, as PNG (matplotlib) and HTML (plotly, where it is installed)."""
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    warnings.filterwarnings("ignore", module="optuna")  # remarks on studies too small for a figure's statistics
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it remarks on choices that look like numbers
     with contextlib.suppress(ImportError):
         # Plotly looks at pandas wherever it is loaded, and fails on one that another thread has half imported.
         importlib.import_module("pandas")

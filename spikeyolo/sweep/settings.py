@@ -94,7 +94,7 @@ class Settings:
             timeout=_number(given, "timeout", None, low=0),
             enqueue=given.get("enqueue"),
             retries=_number(given, "retries", 1, low=0, whole=True),
-            workers=_number(given, "workers", None, low=1, whole=True),
+            workers=None if given.get("workers") == "auto" else _number(given, "workers", None, low=1, whole=True),
             devices=given.get("devices", "auto"),
             threads=_number(given, "threads", None, low=1, whole=True),
             seed=_number(given, "seed", None, low=0, whole=True),

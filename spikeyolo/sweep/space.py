@@ -175,6 +175,7 @@ def read_space(
     for line in arguments:
         try:
             override = parser.parse_override(line)
+            override.config_loader = config_loader  # which glob(…) of a group's options asks
         except HydraException as error:
             raise SweepError(f"{line}: {_first_line(error)}") from error
         key = override.get_key_element().lstrip("+")
@@ -204,6 +205,7 @@ def _read_line(line: str, parser: Any) -> Parameter | str:
 
     try:
         override = parser.parse_override(line)
+        override.config_loader = parser.config_loader
     except HydraException as error:
         raise SweepError(f"hydra.sweeper.params: {line}: {_first_line(error)}") from error
     return _from_override(override) if override.is_sweep_override() else line

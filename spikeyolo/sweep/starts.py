@@ -69,7 +69,11 @@ def config_text(composed: DictConfig, key: str) -> Any:
 def _best_of(entry: Mapping[str, Any], folder: Path, directions: Sequence[str]) -> list[dict[str, Any]]:
     import optuna
 
-    storage = open_storage(storage_address(entry["best_of"], folder))
+    address = storage_address(entry["best_of"], folder)
+    # Opening a journal makes it.
+    if isinstance(address, str) and "://" not in address and not Path(address).is_file():
+        raise SweepError(f"enqueue: best_of: there is no study at {address}")
+    storage = open_storage(address)
     names = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
     name = entry.get("study_name") or (names[0] if len(names) == 1 else None)
     if name is None or name not in names:

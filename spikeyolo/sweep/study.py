@@ -1,7 +1,6 @@
 """The study on disk: opened, resumed and topped up to its budget, shared by several controllers, nothing lost.
 
-What counts towards ``n_trials`` is every trial that runs or has finished, but for one whose crash was retried by a
-later trial. Trials that were interrupted wait, and run again under their own number.
+Trials that were interrupted wait, and run again under their own number.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -25,39 +23,23 @@ from spikeyolo.errors import SweepError
 from spikeyolo.sweep.algorithms import prepare_pruner
 from spikeyolo.sweep.changes import list_changes
 from spikeyolo.sweep.constraints import Constraint
+from spikeyolo.sweep.counts import RETRY_OF, Counts, count, retried_trials
 from spikeyolo.sweep.outcome import Completed, Failed, Interrupted, Outcome, Pruned
 from spikeyolo.sweep.ownership import CONTROLLER, OWNER, Ownership
 from spikeyolo.sweep.space import SearchSpace
 from spikeyolo.sweep.storage import patiently, study_lock
 
-__all__ = ["Counts", "SweepStudy"]
+__all__ = ["SweepStudy"]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 SPACE = "sweep:space"
-RETRY_OF = "sweep:retry_of"
 ATTEMPT = "sweep:attempt"
 ERROR = "sweep:error"
 FOLDER = "sweep:folder"
 RUN_ID = "sweep:mlflow_run_id"
 METRICS = "sweep:metrics"
 PARENT_RUN = "sweep:mlflow_parent_run_id"
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How many trials of the study are in which state; ``retried`` are failures that a later trial took over."""
-
-    complete: int = 0
-    running: int = 0
-    waiting: int = 0
-    pruned: int = 0
-    failed: int = 0
-    retried: int = 0
-
-    @property
-    def finished(self) -> int:
-        return self.complete + self.pruned + self.failed
 
 
 class SweepStudy:
@@ -199,7 +181,7 @@ class SweepStudy:
         if not running:
             return 0
         attributes = self.study.user_attrs
-        retried = {t.user_attrs[RETRY_OF] for t in trials if RETRY_OF in t.user_attrs}
+        retried = retried_trials(trials)
         lost = [t for t in running if not self.ownership.is_alive(t.user_attrs.get(OWNER), attributes)]
         for trial in lost:
             if trial.number in retried:  # its controller died between adding the retry and telling the failure
@@ -320,19 +302,7 @@ class SweepStudy:
 
     def counts(self, trials: Sequence[FrozenTrial] | None = None) -> Counts:
         """How many trials are in which state."""
-        trials = self.trials() if trials is None else trials
-        retried = {t.user_attrs[RETRY_OF] for t in trials if RETRY_OF in t.user_attrs}
-        found = dict.fromkeys(TrialState, 0)
-        for trial in trials:
-            found[trial.state] += trial.number not in retried
-        return Counts(
-            complete=found[TrialState.COMPLETE],
-            running=found[TrialState.RUNNING],
-            waiting=found[TrialState.WAITING],
-            pruned=found[TrialState.PRUNED],
-            failed=found[TrialState.FAIL],
-            retried=sum(t.number in retried for t in trials),
-        )
+        return count(self.trials() if trials is None else trials)
 
     def best(self) -> FrozenTrial | None:
         """The best trial that meets the constraints, or None; of several objectives, the first of the front."""

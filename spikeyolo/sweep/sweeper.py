@@ -114,6 +114,8 @@ class OptunaSweeper(Sweeper):
             launching = Launching(address=address, study_name=settings.study_name, pruner=settings.pruner)
             if launcher.endswith("RayLauncher"):
                 connect_ray(self.config)
+        if settings.mlflow:
+            os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before any process imports it
         pool = LocalPool(
             slots=slots,
             application=pack_application(self.hydra_context, self.task_function, self.config, launching),

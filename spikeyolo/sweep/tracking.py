@@ -48,6 +48,8 @@ class SweepRun:
             from mlflow.exceptions import MlflowException
         except ImportError as error:
             raise SweepError(f"hydra.sweeper.mlflow is set, but MLflow cannot be imported: {error}") from error
+        for name in ("mlflow", "alembic"):  # they tell of every table they make
+            logging.getLogger(name).setLevel(logging.WARNING)
         self.tracking_uri = tracking_uri or mlflow.get_tracking_uri()
         self.run_name = run_name
         try:

@@ -188,7 +188,7 @@ def test_a_long_file_is_converted_in_less_than_600_mb(tmp_path: Path) -> None:
     events = write_dat(tmp_path / "a.dat", events=14_000_000, span_us=50_000_000)
     assert events.stat().st_size > 100e6
     process = in_a_process(events, tmp_path / "a.zarr")
-    status, megabytes = (process.communicate(timeout=120)[0] or "failed 0").split()
+    status, megabytes = (process.communicate(timeout=300)[0] or "failed 0").split()
     assert status == "converted"
     if megabytes == "-1":
         pytest.skip("this system does not tell a process's peak memory")

@@ -154,7 +154,7 @@ def test_several_processes_at_once_convert_each_recording_once(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=300)
     assert results == [2, 2, 2]
     assert len(opened) == 2
 

@@ -218,6 +218,6 @@ def test_the_cuda_kernel_run_by_tritons_interpreter_equals_the_cpu_kernel() -> N
         env=os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert run.stdout.strip() == "equal", run.stderr

@@ -20,7 +20,7 @@ from spikeyolo.report.console import Console, brief_time
 from spikeyolo.report.environment import device_name, git_state, run_tags
 
 ON_A_TERMINAL = """
-import logging, sys, time
+import logging, sys
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 from spikeyolo.report.console import Console
 console = Console()
@@ -28,7 +28,7 @@ assert console.live
 with console.progress("epoch 1", 3) as advance:
     for step in range(3):
         advance(f"loss {3 - step}.50")
-        time.sleep(0.3)
+        sys.stdin.readline()  # whoever watches has seen the bar move
         logging.info("a line of the log")
 console.epoch_line(1, {"train/loss": 1.23456, "val/map50": 0.5})
 """
@@ -68,20 +68,26 @@ def test_on_a_terminal_the_bar_moves_and_log_lines_stay_whole() -> None:
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", ON_A_TERMINAL],
-        stdin=follower,
+        stdin=subprocess.PIPE,
         stdout=follower,
         stderr=follower,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
     )
     os.close(follower)
+    assert process.stdin is not None
     shown = b""
+    answered = 0
     try:
         while piece := os.read(leader, 4096):
             shown += piece
+            if answered < 3 and f"{answered + 1}/3".encode() in shown:
+                answered += 1
+                process.stdin.write(b"\n")
+                process.stdin.flush()
     except OSError:
         pass  # the terminal's other end is closed
     os.close(leader)
-    assert process.wait(timeout=30) == 0, shown.decode()
+    assert process.wait(timeout=300) == 0, shown.decode()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     lines = [line.strip() for line in re.split(r"[\r\n]+", text)]
     assert lines.count("a line of the log") == 3

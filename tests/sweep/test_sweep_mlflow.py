@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from optuna.trial import TrialState
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 def test_a_sweep_is_one_parent_run_with_a_child_for_every_trial(sweep) -> None:
@@ -14,7 +14,8 @@ def test_a_sweep_is_one_parent_run_with_a_child_for_every_trial(sweep) -> None:
     settings = f'+hydra.sweeper.mlflow={{tracking_uri: "{uri}", experiment_name: demo}}'
     command = (settings, "chosen=kill,raise", "chosen_below=0", "hydra.sweeper.max_failure_rate=1")
     starts = "hydra.sweeper.enqueue=[{x: -1.0, chosen: kill}, {x: -1.5, chosen: raise}, {x: 1.0, chosen: kill}]"
-    sweep.run(*command, starts, "hydra.sweeper.n_trials=3")
+    output = sweep.run(*command, starts, "hydra.sweeper.n_trials=3")
+    assert "database tables" not in output
     sweep.run(*command, "hydra.sweeper.n_trials=4")  # resumed, it goes on with the same parent
     client = mlflow.MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("demo").experiment_id])

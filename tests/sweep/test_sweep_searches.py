@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import optuna
 import pytest
 from conftest import REPOSITORY
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 
-from spikeyolo.sweep.algorithms import build_pruner, build_sampler
+from spikeyolo.sweep.algorithms import build_pruner, build_sampler, prepare_pruner
 from spikeyolo.sweep.drawing import check_keys
 from spikeyolo.sweep.settings import Settings
 from spikeyolo.sweep.space import read_space
@@ -52,3 +53,23 @@ def test_the_highfreq_search_has_the_ranges_it_promises() -> None:
     assert (found["data.temporal_buffer"].low, found["data.temporal_buffer"].high) == (0.0, 0.5)
     assert found["optimizer.lr"].log
     assert found["scheduler.max_lr"].log
+
+
+def test_the_highfreq_search_gives_up_what_is_worse_at_the_rates_peak_and_nothing_before() -> None:
+    with initialize_config_dir(version_base="1.3", config_dir=str(Path(REPOSITORY, "conf"))):
+        config = compose("train", ["+experiment=highfreq", "+search=highfreq"], return_hydra_config=True)
+    pruner = build_pruner(OmegaConf.to_container(config.hydra.sweeper.pruner, resolve=True), objectives=1)
+    study = optuna.create_study(direction="maximize", pruner=pruner)
+    epochs = config.trainer.max_epochs
+    peak = config.scheduler.rise * epochs
+    ended = []
+    for value in (0.5, 0.6, 0.1, 0.2):
+        prepare_pruner(study)
+        trial = study.ask()
+        for epoch in range(1, epochs + 1):
+            trial.report(value if epoch >= peak else 1.0 - value, epoch)  # before the peak the worse are ahead
+            if trial.should_prune():
+                break
+        ended.append(epoch)
+        study.tell(trial, value)
+    assert ended == [epochs, epochs, peak, peak]

@@ -164,6 +164,10 @@ def test_the_best_of_another_study_starts_a_sweep(address: str, tmp_path: Path) 
     assert len(points) == 2
     with pytest.raises(SweepError, match="y is no parameter"):
         starting_points([{"y": 1}], space=SPACE, composed=None, folder=tmp_path, directions=["minimize"])  # type: ignore[arg-type]
+    entry = {"best_of": f"{tmp_path}/misspelt/study.journal"}
+    with pytest.raises(SweepError, match=r"there is no study at .*misspelt"):
+        starting_points([entry], space=SPACE, composed=None, folder=tmp_path, directions=["minimize"])  # type: ignore[arg-type]
+    assert not (tmp_path / "misspelt").exists()
 
 
 def test_a_study_behind_a_grpc_proxy_is_shared_too(tmp_path: Path) -> None:
@@ -178,7 +182,7 @@ def test_a_study_behind_a_grpc_proxy_is_shared_too(tmp_path: Path) -> None:
     )
     server = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:

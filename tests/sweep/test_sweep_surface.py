@@ -9,11 +9,9 @@ import subprocess
 import sys
 
 import pytest
-from conftest import APPS, REPOSITORY, Sweep
+from conftest import APPS, LIMIT_S, REPOSITORY, Sweep
 
 from spikeyolo.sweep.trial import TRIAL_VARIABLE, current_trial
-
-pytestmark = pytest.mark.timeout(120)
 
 
 def test_hydra_finds_the_sweeper_without_importing_anything_heavy() -> None:
@@ -52,23 +50,26 @@ def test_a_terminal_shows_a_live_table(sweep: Sweep) -> None:
         "TERM": "xterm",
         "COLUMNS": "100",
     }
-    command = [sys.executable, str(APPS / "parabola.py"), "-m", "hydra.sweeper.n_trials=3", "sleep=0.6"]
+    command = [sys.executable, str(APPS / "parabola.py"), "-m", "hydra.sweeper.n_trials=3", f"hold={sweep.hold}"]
+    sweep.hold.touch()
     process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment, cwd=sweep.folder.parent)
     sweep.processes.append(process)  # type: ignore[arg-type]
     os.close(theirs)
-    shown = b""
+    shown, text = b"", ""
     try:
         while part := os.read(ours, 65536):
             shown += part
+            text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode(errors="replace"))
+            if re.search(r"trial [012] +│ +[0-9.]+ s", text):  # the table shows it while it runs
+                sweep.hold.unlink(missing_ok=True)
     except OSError:  # the other end is closed
         pass
     os.close(ours)
-    assert process.wait(60) == 0
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode(errors="replace"))
+    assert process.wait(LIMIT_S) == 0
     assert "3 of 3: 3 complete, 0 pruned, 0 failed, 0 running" in text
     assert "best" in text
     assert "left" in text
-    assert re.search(r"trial [012] +│ +[0-9.]+ s", text)
+    assert not sweep.hold.exists(), text
 
 
 def test_the_best_configuration_runs_as_it_is(sweep: Sweep) -> None:

@@ -49,6 +49,10 @@ def main(config: DictConfig) -> object:
     begin = int(progress.read_text()) if progress.exists() else 0  # an interrupted trial goes on where it was
     for step in range(begin, config.steps):
         time.sleep(config.sleep)
+        # Tests wait for a state, not for a time: while the file is there, trials stand still and say so.
+        while config.hold and Path(config.hold).exists():
+            (folder / "held.txt").touch()
+            time.sleep(0.02)
         progress.write_text(str(step + 1))
         with (folder / "steps.txt").open("a") as file:
             file.write(f"{os.getpid()} {step}\n")
