@@ -9,13 +9,14 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
 
 # The smoke run with fewer windows, and the same digits on any machine of one kind.
 SMOKE = ("+experiment=smoke", "data.max_samples_per_file=4", "trainer.threads=1")
@@ -35,15 +36,27 @@ class Ended:
 
 def train(*overrides: str, cwd: Path) -> Ended:
     """The train entry point in this process, started in ``cwd``."""
-    from spikeyolo import entry
     from spikeyolo.train import train as task
+
+    return _run(task, "train", *overrides, cwd=cwd)
+
+
+def convert(*overrides: str, cwd: Path) -> Ended:
+    """The convert entry point in this process, started in ``cwd``."""
+    from spikeyolo.convert import convert as task
+
+    return _run(task, "convert", *overrides, cwd=cwd)
+
+
+def _run(task: Callable[[DictConfig], object], name: str, *overrides: str, cwd: Path) -> Ended:
+    from spikeyolo import entry
 
     errors = io.StringIO()
     code = 0
     with _untouched(cwd), contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
-        sys.argv = ["spikeyolo.train", *overrides]
+        sys.argv = [f"spikeyolo.{name}", *overrides]
         try:
-            entry.run(task, "train")
+            entry.run(task, name)
         except SystemExit as end:
             code = int(end.code or 0)
     return Ended(code, errors.getvalue())

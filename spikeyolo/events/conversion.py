@@ -15,6 +15,7 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from spikeyolo.errors import RecordingError
+from spikeyolo.events.attributes import NewerFormatError
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.formats import EventReader, open_recording
 from spikeyolo.events.labels import Labels, read_boxes
@@ -230,7 +231,7 @@ def _finished(conversion: Conversion, origin: dict[str, Any]) -> bool | None:
     try:
         recording = Recording.open(place)
     except RecordingError as error:
-        if is_remote(place):
+        if is_remote(place) and not isinstance(error, NewerFormatError):
             return None
         if conversion.replace:
             return False

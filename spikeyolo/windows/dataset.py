@@ -320,10 +320,11 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         if limit is not None:
             starts = self._end - np.asarray(self._slice_us, np.int64) * self.rules.time_steps
             recordings = [part.recording for part in self.parts]
-            least, most = crowded(recordings, self._recording, starts, self._end, limit=limit)
-            many = f"{least}" if least == most else f"between {least} and {most}"
-            if most:
-                log.info("%s: %s windows hold more than %d events and are thinned to that number", role, many, limit)
+            crowd = crowded(recordings, self._recording, starts, self._end, limit=limit)
+            looked = f" of {crowd.windows} in {crowd.recordings} of {len(recordings)} recordings looked at"
+            where = "" if crowd.recordings == len(recordings) else looked
+            if crowd.most:
+                log.info("%s: %s windows%s hold more than %d events; such are thinned", role, crowd, where, limit)
 
 
 def _used(ends: npt.NDArray[np.int64], part: Part) -> npt.NDArray[np.int64]:

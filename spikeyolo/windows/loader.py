@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
+import weakref
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from spikeyolo.windows.batch import Batch, Targets
 from spikeyolo.windows.dataset import Sample, WindowDataset
@@ -48,7 +51,19 @@ class WindowLoader:
     def epoch(self, epoch: int, *, first_batch: int = 0) -> Iterator[Batch]:
         """The batches of ``epoch``, from ``first_batch`` on."""
         self.sampler.start(epoch, first_batch)
-        return iter(self._loader)
+        before = self._loader._iterator
+        batches = iter(self._loader)
+        if isinstance(batches, _MultiProcessingDataLoaderIter) and batches is not before:
+            # At its end, Python tells what is left of the workers to end by SIGTERM, which they do not heed, and
+            # would wait for ever.
+            atexit.register(_end, weakref.ref(batches))
+        return batches
+
+
+def _end(batches: weakref.ref[_MultiProcessingDataLoaderIter]) -> None:
+    left = batches()
+    if left is not None:
+        left._shutdown_workers()
 
 
 def leave_signals_to_the_trainer(worker: int) -> None:

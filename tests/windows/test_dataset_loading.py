@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,6 +87,35 @@ def test_a_worker_outlives_the_signals_that_are_meant_for_its_parent(tmp_path: P
     assert process.exitcode == 0
     assert (tmp_path / "alive").exists()
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+def test_a_process_that_keeps_its_loader_to_the_end_does_end(windows: WindowDataset, tmp_path: Path) -> None:
+    (tmp_path / "windows.pickle").write_bytes(pickle.dumps(windows))
+    done = subprocess.run(
+        [sys.executable, "-c", KEEPS_ITS_LOADER, tmp_path / "windows.pickle"],
+        capture_output=True,
+        timeout=200,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "1 batches\n"), done.stderr
+
+
+KEEPS_ITS_LOADER = """
+import gc, pickle, sys
+from pathlib import Path
+from spikeyolo.windows.loader import WindowLoader
+from spikeyolo.windows.sampler import EpochSampler
+
+if __name__ == "__main__":
+    gc.disable()
+    windows = pickle.loads(Path(sys.argv[1]).read_bytes())
+    loader = WindowLoader(windows, EpochSampler(size=2, batch_size=2, shuffle=False), workers=1)
+    batches = loader.epoch(0)
+    kept = [batches]
+    kept.append(kept)
+    print(len(list(batches)), "batches")
+    del loader, batches, kept
+"""
 
 
 def _signalled(prepare: Callable[[int], None], path: Path) -> None:
