@@ -24,10 +24,11 @@ SMOKE = ("+experiment=smoke", "data.max_samples_per_file=4", "trainer.threads=1"
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit code and what it wrote to the error stream."""
+    """How a command ended: its exit code and what it wrote to the error stream and to the output."""
 
     code: int
     errors: str
+    output: str = ""
 
     @property
     def error_lines(self) -> list[str]:
@@ -51,15 +52,15 @@ def convert(*overrides: str, cwd: Path) -> Ended:
 def _run(task: Callable[[DictConfig], object], name: str, *overrides: str, cwd: Path) -> Ended:
     from spikeyolo import entry
 
-    errors = io.StringIO()
+    errors, output = io.StringIO(), io.StringIO()
     code = 0
-    with _untouched(cwd), contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+    with _untouched(cwd), contextlib.redirect_stderr(errors), contextlib.redirect_stdout(output):
         sys.argv = [f"spikeyolo.{name}", *overrides]
         try:
             entry.run(task, name)
         except SystemExit as end:
             code = int(end.code or 0)
-    return Ended(code, errors.getvalue())
+    return Ended(code, errors.getvalue(), output.getvalue())
 
 
 def train_process(*overrides: str, cwd: Path, timeout: float = 300) -> Ended:

@@ -40,6 +40,10 @@ def test_a_set_converted_into_a_bucket_is_trained_on_from_there(
     assert done.code == 0, done.errors
     assert {entry["split"] for entry in read_manifest(f"{bucket}/etram").values()} == {"train", "val"}
 
+    shown = convert(f"source={bucket}/etram", "info=true", cwd=tmp_path)
+    assert shown.code == 0, shown.errors
+    assert all(name in shown.output for name in ("day_0.zarr", "night_0.zarr", "day_1.zarr"))
+
     ended = train(*CONVERTED, f"data.root={bucket}/etram", cwd=tmp_path)
     assert ended.code == 0, ended.errors
     assert json.loads((run_folder(tmp_path) / "metrics.json").read_text())["val/windows"] == 4

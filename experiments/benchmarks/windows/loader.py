@@ -76,7 +76,7 @@ def measure(name: str, overrides: list[str], seconds: float) -> None:
     for batch in islice(batches, WARM_UP):
         train(batch)
     waited, worked, steps = 0.0, 0.0, 0
-    while worked + waited < seconds or steps < 5:
+    while worked + waited < seconds or steps < 4:
         asked = time.perf_counter()
         batch = next(batches)
         given = time.perf_counter()
