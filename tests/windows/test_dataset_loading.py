@@ -16,6 +16,7 @@ import pytest
 import torch
 from stored import END_US, boxes_at, part, random_events, store
 
+from spikeyolo.errors import RecordingError
 from spikeyolo.windows.augment import Augmentation
 from spikeyolo.windows.batch import Batch
 from spikeyolo.windows.dataset import WindowDataset, WindowRules
@@ -87,6 +88,20 @@ def test_a_worker_outlives_the_signals_that_are_meant_for_its_parent(tmp_path: P
     assert process.exitcode == 0
     assert (tmp_path / "alive").exists()
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_chunk_is_named_in_one_line_whoever_meets_it(workers: int, tmp_path: Path) -> None:
+    recording = store(tmp_path / "a.zarr", random_events())
+    shard = tmp_path / "a.zarr" / "events" / "c" / "0"
+    content = bytearray(shard.read_bytes())
+    content[100] ^= 255
+    shard.write_bytes(content)
+    rules = WindowRules(slice_duration_us=1000, time_steps=2)
+    damaged = WindowDataset([part(recording, boxes_at(LABELS))], rules=rules, encoder=HistogramEncoder())
+    batches = WindowLoader(damaged, EpochSampler(size=2, batch_size=2, shuffle=False), workers=workers).epoch(0)
+    with pytest.raises(RecordingError, match=r"^\S*a\.zarr: chunk 0 of events .* is damaged: [^\n]*$"):
+        list(batches)
 
 
 def test_a_process_that_keeps_its_loader_to_the_end_does_end(windows: WindowDataset, tmp_path: Path) -> None:
