@@ -34,8 +34,7 @@ def labels(looks: int, step_us: int, generator: np.random.Generator) -> Boxes:
 
 
 def write_set(root: Path, recording: Events, boxes: Boxes, *, copies: int = 1) -> None:
-    """A converted set with one recording, or so many copies of its files, each in both splits' manifest as ``train``;
-    the first is there as ``val`` too."""
+    """A converted set: one recording as ``val``, and so many copies of its files as ``train``."""
     first = root / "val" / "0.zarr"
     with RecordingWriter(first, width=WIDTH, height=HEIGHT, classes=CLASSES) as writer:
         for start in range(0, len(recording), 1 << 20):
