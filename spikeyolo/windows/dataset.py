@@ -324,7 +324,13 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             looked = f" of {crowd.windows} in {crowd.recordings} of {len(recordings)} recordings looked at"
             where = "" if crowd.recordings == len(recordings) else looked
             if crowd.most:
-                log.info("%s: %s windows%s hold more than %d events; such are thinned", role, crowd, where, limit)
+                log.info(
+                    "%s: %s windows%s hold more than %d events and are thinned to that number",
+                    role,
+                    crowd,
+                    where,
+                    limit,
+                )
 
 
 def _used(ends: npt.NDArray[np.int64], part: Part) -> npt.NDArray[np.int64]:
