@@ -219,7 +219,10 @@ def files_at(source: str) -> list[tuple[Path, str]]:
     """
     from spikeyolo.errors import RecordingError
     from spikeyolo.events.datasets import SUFFIXES, find_recordings
+    from spikeyolo.events.location import is_remote
 
+    if is_remote(source):
+        raise RecordingError(f"{source}: no local place; expected events files on a disk (copy them there first)")
     path = Path(source)
     if path.is_file():
         return [(path, path.stem)]
@@ -242,12 +245,13 @@ def named_places(source: str | None) -> Sequence[Path | str]:
         ConfigError: nothing was named.
     """
     from spikeyolo.errors import ConfigError
-    from spikeyolo.events.location import is_remote
+    from spikeyolo.events.location import child, is_remote
+    from spikeyolo.events.manifest import read_manifest
 
     if source is None:
         raise ConfigError("source must be given with info=true: add source=PATH to the command line")
     if is_remote(source):
-        return [source]
+        return [child(source, name) for name in read_manifest(source)] or [source]
     path = Path(source)
     if (path / "zarr.json").is_file():
         return [path]

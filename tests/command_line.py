@@ -9,13 +9,14 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
 
 # The smoke run with fewer windows, and the same digits on any machine of one kind.
 SMOKE = ("+experiment=smoke", "data.max_samples_per_file=4", "trainer.threads=1")
@@ -23,10 +24,11 @@ SMOKE = ("+experiment=smoke", "data.max_samples_per_file=4", "trainer.threads=1"
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit code and what it wrote to the error stream."""
+    """How a command ended: its exit code and what it wrote to the error stream and to the output."""
 
     code: int
     errors: str
+    output: str = ""
 
     @property
     def error_lines(self) -> list[str]:
@@ -35,18 +37,30 @@ class Ended:
 
 def train(*overrides: str, cwd: Path) -> Ended:
     """The train entry point in this process, started in ``cwd``."""
-    from spikeyolo import entry
     from spikeyolo.train import train as task
 
-    errors = io.StringIO()
+    return _run(task, "train", *overrides, cwd=cwd)
+
+
+def convert(*overrides: str, cwd: Path) -> Ended:
+    """The convert entry point in this process, started in ``cwd``."""
+    from spikeyolo.convert import convert as task
+
+    return _run(task, "convert", *overrides, cwd=cwd)
+
+
+def _run(task: Callable[[DictConfig], object], name: str, *overrides: str, cwd: Path) -> Ended:
+    from spikeyolo import entry
+
+    errors, output = io.StringIO(), io.StringIO()
     code = 0
-    with _untouched(cwd), contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
-        sys.argv = ["spikeyolo.train", *overrides]
+    with _untouched(cwd), contextlib.redirect_stderr(errors), contextlib.redirect_stdout(output):
+        sys.argv = [f"spikeyolo.{name}", *overrides]
         try:
-            entry.run(task, "train")
+            entry.run(task, name)
         except SystemExit as end:
             code = int(end.code or 0)
-    return Ended(code, errors.getvalue())
+    return Ended(code, errors.getvalue(), output.getvalue())
 
 
 def train_process(*overrides: str, cwd: Path, timeout: float = 300) -> Ended:

@@ -15,11 +15,16 @@ FORMAT = "spikeyolo-recording"
 FORMAT_VERSION = 1
 
 
+class NewerFormatError(RecordingError):
+    """A recording that only a newer spikeyolo can read."""
+
+
 def read_attributes(path: Path | str) -> dict[str, Any]:
     """Attributes of the sealed recording at ``path``.
 
     Raises:
-        RecordingError: there is no sealed recording, or a newer spikeyolo wrote it.
+        NewerFormatError: a newer spikeyolo wrote it.
+        RecordingError: there is no sealed recording.
     """
     attributes = _remote(str(path)) if is_remote(path) else _local(Path(path))
     if attributes.get("format") != FORMAT:
@@ -31,7 +36,7 @@ def read_attributes(path: Path | str) -> dict[str, Any]:
     if not isinstance(version, int) or version < 1:
         raise RecordingError(f"{path}: its format version is {version!r}; expected a number from 1 to {FORMAT_VERSION}")
     if version > FORMAT_VERSION:
-        raise RecordingError(
+        raise NewerFormatError(
             f"{path}: written in format version {version} by a newer spikeyolo; this one reads up to version "
             f"{FORMAT_VERSION}: upgrade spikeyolo, or convert the recording anew"
         )

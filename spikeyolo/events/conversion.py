@@ -15,6 +15,7 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from spikeyolo.errors import RecordingError
+from spikeyolo.events.attributes import NewerFormatError
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.formats import EventReader, open_recording
 from spikeyolo.events.labels import Labels, read_boxes
@@ -24,6 +25,7 @@ from spikeyolo.events.writer import RecordingWriter, remove_abandoned
 
 log = logging.getLogger(__name__)
 
+Progress = Callable[[int, float], None]
 Status = Literal["converted", "verified", "repaired"]
 TOOLS = ("spikeyolo", "zarr", "numcodecs", "numpy", "h5py")
 _READ_BYTES = 1 << 22
@@ -48,11 +50,11 @@ class Conversion:
     replace: bool = False
 
 
-def convert(conversion: Conversion, *, progress: Callable[[int], None] | None = None) -> tuple[Status, dict[str, Any]]:
+def convert(conversion: Conversion, *, progress: Progress | None = None) -> tuple[Status, dict[str, Any]]:
     """Convert a recording, or verify that it has been.
 
     Args:
-        progress: told how many events there are so far, after each batch.
+        progress: told how many events there are so far, and the share of the file read, after each batch.
 
     Returns:
         What was done, and the recording's entry of the manifest.
@@ -94,11 +96,11 @@ def convert(conversion: Conversion, *, progress: Callable[[int], None] | None = 
     return status, entry_of(Recording.open(place))
 
 
-def copy_events(reader: EventReader, writer: RecordingWriter, *, progress: Callable[[int], None] | None = None) -> None:
+def copy_events(reader: EventReader, writer: RecordingWriter, *, progress: Progress | None = None) -> None:
     """Copy all events of a file into an unsealed recording, in bounded memory.
 
     Args:
-        progress: told how many events there are so far, after each batch.
+        progress: told how many events there are so far, and the share of the file read, after each batch.
 
     Raises:
         RecordingError: the file is damaged, or the store cannot be written.
@@ -108,7 +110,7 @@ def copy_events(reader: EventReader, writer: RecordingWriter, *, progress: Calla
         writer.append(events)
         count += len(events)
         if progress is not None:
-            progress(count)
+            progress(count, reader.share_read)
 
 
 def labels_of(
@@ -230,7 +232,7 @@ def _finished(conversion: Conversion, origin: dict[str, Any]) -> bool | None:
     try:
         recording = Recording.open(place)
     except RecordingError as error:
-        if is_remote(place):
+        if is_remote(place) and not isinstance(error, NewerFormatError):
             return None
         if conversion.replace:
             return False

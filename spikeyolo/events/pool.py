@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spikeyolo.errors import SpikeyoloError
-from spikeyolo.events.conversion import Conversion, convert
+from spikeyolo.events.conversion import Conversion, Progress, convert
 
 _POLL_S = 0.2
 
@@ -38,10 +38,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Running:
-    """A conversion under way: its place in the list, and how many events it has written."""
+    """A conversion under way: its place in the list, how many events it has written (-1: done), and the share of its
+    file that they took."""
 
     index: int
     events: int
+    share: float
 
 
 Watch = Callable[[Sequence[Running]], None]
@@ -90,7 +92,7 @@ def convert_all(
         follower.join()
 
 
-def _attempt(conversion: Conversion, progress: Callable[[int], None] | None) -> Outcome:
+def _attempt(conversion: Conversion, progress: Progress | None) -> Outcome:
     try:
         status, entry = convert(conversion, progress=progress)
     except SpikeyoloError as error:
@@ -98,8 +100,8 @@ def _attempt(conversion: Conversion, progress: Callable[[int], None] | None) -> 
     return Outcome(conversion, status, entry)
 
 
-def _teller(index: int, watch: Watch | None) -> Callable[[int], None] | None:
-    return None if watch is None else lambda events: watch([Running(index, events)])
+def _teller(index: int, watch: Watch | None) -> Progress | None:
+    return None if watch is None else lambda events, share: watch([Running(index, events, share)])
 
 
 class _Worker:
@@ -122,11 +124,11 @@ def _end_with(parent: int) -> None:
 
 def _convert_in_worker(index: int, conversion: Conversion) -> Outcome:
     reports = _Worker.reports
-    reports.put(Running(index, 0))
+    reports.put(Running(index, 0, 0.0))
     try:
-        return _attempt(conversion, lambda events: reports.put(Running(index, events)))
+        return _attempt(conversion, lambda events, share: reports.put(Running(index, events, share)))
     finally:
-        reports.put(Running(index, -1))
+        reports.put(Running(index, -1, 1.0))
 
 
 def _follow(reports: Any, watch: Watch | None, stop: threading.Event) -> None:

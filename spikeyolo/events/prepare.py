@@ -89,9 +89,9 @@ def prepare(
     for done, (source, path) in enumerate(missing, start=1):
         title = f"converting {source.name}"
 
-        def events_so_far(count: int, done: int = done, title: str = title) -> None:
+        def events_so_far(count: int, share: float, done: int = done, title: str = title) -> None:
             if progress is not None:
-                progress(done - 1, len(missing), f"{title}: {count / 1e6:.1f} M events")
+                progress(done - 1, len(missing), f"{title}: {100 * share:.0f} %, {count / 1e6:.1f} M events")
 
         _convert_once(source, path, events_so_far)
         if progress is not None:
@@ -129,7 +129,7 @@ def stored_path(source: Source, folder: Path) -> Path:
     return folder / f"{name}-{key}.zarr"
 
 
-def _convert_once(source: Source, path: Path, progress: Callable[[int], None]) -> None:
+def _convert_once(source: Source, path: Path, progress: Callable[[int, float], None]) -> None:
     with exclusive(path):
         if path.exists():  # another process was faster
             return

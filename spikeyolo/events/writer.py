@@ -19,7 +19,7 @@ import numpy as np
 import zarr
 
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.attributes import FORMAT, FORMAT_VERSION, read_attributes
+from spikeyolo.events.attributes import FORMAT, FORMAT_VERSION, NewerFormatError, read_attributes
 from spikeyolo.events.label_columns import write_boxes
 from spikeyolo.events.location import is_remote, normalise, reason, remove_remote, store_errors, zarr_store
 from spikeyolo.events.packing import pack
@@ -243,6 +243,8 @@ class RecordingWriter:
         else:
             try:
                 read_attributes(self.path)
+                taken = True
+            except NewerFormatError:
                 taken = True
             except RecordingError:
                 taken = False

@@ -12,7 +12,15 @@ from typing import Any, Protocol, Self, TextIO
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from spikeyolo.events.types import Boxes
@@ -21,12 +29,14 @@ _LINE_INTERVAL_S = 15.0
 
 
 class Running(Protocol):
-    """A recording under way: its place in the list, and how many events it has (-1: done)."""
+    """A recording under way: its place in the list, its events so far (-1: done), and the share of its file read."""
 
     @property
     def index(self) -> int: ...
     @property
     def events(self) -> int: ...
+    @property
+    def share(self) -> float: ...
 
 
 class View(Protocol):
@@ -52,14 +62,15 @@ class ConversionBars:
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
-            MofNCompleteColumn(),
+            TaskProgressColumn(),
             TimeElapsedColumn(),
+            TimeRemainingColumn(),
             TextColumn("{task.fields[text]}"),
             console=self._console,
             transient=True,
             disable=not self._live,
         )
-        self._whole = self._bars.add_task("recordings", total=len(self._names), text="")
+        self._whole = self._bars.add_task("recordings", total=len(self._names), text=f"0/{len(self._names)}")
         self._tasks: dict[int, TaskID] = {}
         self._began: dict[int, float] = {}
         self._done = 0
@@ -82,21 +93,22 @@ class ConversionBars:
                     self._bars.remove_task(self._tasks.pop(item.index))
                 continue
             if item.index not in self._tasks:
-                # How many events a file holds is known only at its end, so its bar shows movement and a rate.
-                self._tasks[item.index] = self._bars.add_task(f"  {self._names[item.index]}", total=None, text="")
+                self._tasks[item.index] = self._bars.add_task(f"  {self._names[item.index]}", total=1.0, text="")
                 self._began[item.index] = time.monotonic()
             seconds = max(time.monotonic() - self._began[item.index], 1e-3)
             text = f"{item.events / 1e6:.1f} M events, {item.events / 1e6 / seconds:.1f} M a second"
-            self._bars.update(self._tasks[item.index], completed=item.events, text=text)
+            self._bars.update(self._tasks[item.index], completed=item.share, text=text)
         if not self._live and time.monotonic() - self._last_line > _LINE_INTERVAL_S:
             self._last_line = time.monotonic()
-            busy = ", ".join(f"{self._names[item.index]} {item.events / 1e6:.1f} M" for item in running)
+            busy = ", ".join(
+                f"{self._names[item.index]} {item.events / 1e6:.1f} M ({100 * item.share:.0f} %)" for item in running
+            )
             self._console.print(f"{self._done}/{len(self._names)} recordings; events so far: {busy}", soft_wrap=True)
 
     def finished(self, name: str, status: str, detail: str) -> None:
         """Count a recording as done; say so in a line where it matters."""
         self._done += 1
-        self._bars.update(self._whole, completed=self._done)
+        self._bars.update(self._whole, completed=self._done, text=f"{self._done}/{len(self._names)}")
         if self._done == len(self._names):
             for task in self._tasks.values():
                 self._bars.remove_task(task)

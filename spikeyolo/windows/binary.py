@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikeyolo.windows import scatter
-from spikeyolo.windows.encode import Geometry, SliceEncoder
+from spikeyolo.windows.encode import SliceEncoder, Slices
 
 
 class BinaryEncoder(SliceEncoder):
@@ -19,13 +19,5 @@ class BinaryEncoder(SliceEncoder):
         downsample: side of the square of sensor pixels that one frame pixel gathers.
     """
 
-    def _scatter(
-        self,
-        packed: npt.NDArray[np.uint64],
-        start_us: int,
-        slice_us: int,
-        out: npt.NDArray[np.uint8],
-        geometry: Geometry,
-        seed: np.uint64,
-    ) -> None:
-        scatter.binary(packed, start_us, slice_us, out, geometry, seed)
+    def _scatter(self, slices: Slices, out: npt.NDArray[np.uint8]) -> None:
+        scatter.binary(slices.packed, slices.rows, out, *slices.tables)

@@ -8,8 +8,10 @@ from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from annotated_types import Ge, Interval
 
+from spikeyolo.errors import ConfigError
 from spikeyolo.events.chunks import ChunkCache
 from spikeyolo.events.datasets import Source
+from spikeyolo.events.location import is_remote
 from spikeyolo.events.prepare import check_labels, prepare
 from spikeyolo.events.store import Recording
 from spikeyolo.windows.augment import Augmentation
@@ -54,6 +56,9 @@ class EventData:
         encoder: events to frames.
         slice_duration_us, time_steps, slicing, events_per_window, overlap, temporal_buffer, max_label_gap_us,
         targets, max_samples_per_file, max_events_per_sample, negative_share: see :class:`WindowRules`.
+
+    Raises:
+        ConfigError: the store is not a local folder.
     """
 
     def __init__(
@@ -80,6 +85,11 @@ class EventData:
         max_events_per_sample: Annotated[int, Ge(1)] | None = None,
         negative_share: Annotated[float, Ge(0)] = 0.1,
     ) -> None:
+        if is_remote(store):
+            raise ConfigError(
+                f"store: found {store}; expected a local folder (python -m spikeyolo.convert writes into a bucket, "
+                "data=converted data.root=URL trains from it)"
+            )
         self.dataset = dataset
         self._found: dict[Role, list[Source]] = {}
         self.classes = tuple(classes)

@@ -18,6 +18,7 @@ from spikeyolo.windows import slicing
 from spikeyolo.windows.augment import Augmentation, clip
 from spikeyolo.windows.balance import ClassBalance
 from spikeyolo.windows.batch import Window
+from spikeyolo.windows.crowded import crowded
 from spikeyolo.windows.encode import Encoder, Placement
 from spikeyolo.windows.matching import BoxMatcher, SliceBoxes
 
@@ -318,14 +319,19 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             )
         limit = self.rules.max_events_per_sample
         if limit is not None:
-            counts = [self._count(index) for index in range(len(self))]
-            over = sum(count > limit for count in counts)
-            if over:
-                log.info("%s: %d windows hold more than %d events and are thinned to that number", role, over, limit)
-
-    def _count(self, index: int) -> int:
-        window = self.window(index)
-        return self.parts[window.recording].recording.count(window.start_us, window.end_us)
+            starts = self._end - np.asarray(self._slice_us, np.int64) * self.rules.time_steps
+            recordings = [part.recording for part in self.parts]
+            crowd = crowded(recordings, self._recording, starts, self._end, limit=limit)
+            looked = f" of {crowd.windows} in {crowd.recordings} of {len(recordings)} recordings looked at"
+            where = "" if crowd.recordings == len(recordings) else looked
+            if crowd.most:
+                log.info(
+                    "%s: %s windows%s hold more than %d events and are thinned to that number",
+                    role,
+                    crowd,
+                    where,
+                    limit,
+                )
 
 
 def _used(ends: npt.NDArray[np.int64], part: Part) -> npt.NDArray[np.int64]:

@@ -103,6 +103,24 @@ class Encoder(Protocol):
         """Fill ``out`` ``[T, C, H, W]`` uint8 from time-sorted packed events ``[N]`` and return it."""
 
 
+@dataclass(frozen=True, eq=False)
+class Slices:
+    """The events of a window, cut into slices, as the scattering loops take them.
+
+    Attributes:
+        packed: the events ``[N]``, time-sorted.
+        rows: ``[T + 1]``; slice k has the events ``rows[k]`` to ``rows[k + 1] - 1``.
+        start_us, slice_us: slice k begins at ``start_us + k·slice_us``.
+        tables: see :func:`scatter.tables`.
+    """
+
+    packed: npt.NDArray[np.uint64]
+    rows: npt.NDArray[np.intp]
+    start_us: int
+    slice_us: int
+    tables: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+
+
 class SliceEncoder(ABC):
     """An encoder whose frames each hold the events of one slice, and of no other.
 
@@ -140,25 +158,25 @@ class SliceEncoder(ABC):
         the window or outside the frame are left out.
 
         Raises:
-            ValueError: ``out`` has another number of channels.
+            ValueError: ``out`` has another number of channels, or does not lie in memory in one piece.
         """
-        if out.shape[1] != self.channels:
-            raise ValueError(f"out: found {out.shape[1]} channels; expected {self.channels}")
+        steps, channels, height, width = out.shape
+        if channels != self.channels:
+            raise ValueError(f"out: found {channels} channels; expected {self.channels}")
+        if not out.flags.c_contiguous:
+            raise ValueError("out: found memory in pieces; expected a contiguous array")
         where = placement or self.placement()
+        geometry = where.geometry
+        rows = scatter.edges(packed, start_us, slice_us, steps)
+        if where.seed or where.shear_x or where.shear_y:
+            packed = scatter.moved(packed[rows[0] : rows[-1]], geometry, np.uint64(where.seed), width, height)
+            rows, geometry = scatter.edges(packed, start_us, slice_us, steps), Placement().geometry
         out.fill(0)
-        self._scatter(packed, start_us, slice_us, out, where.geometry, np.uint64(where.seed))
+        self._scatter(Slices(packed, rows, start_us, slice_us, scatter.tables(geometry, width, height)), out)
         return out
 
     @abstractmethod
-    def _scatter(
-        self,
-        packed: npt.NDArray[np.uint64],
-        start_us: int,
-        slice_us: int,
-        out: npt.NDArray[np.uint8],
-        geometry: Geometry,
-        seed: np.uint64,
-    ) -> None:
+    def _scatter(self, slices: Slices, out: npt.NDArray[np.uint8]) -> None:
         """Write the events into ``out``, which is zero."""
 
 
@@ -171,13 +189,5 @@ class HistogramEncoder(SliceEncoder):
         downsample: side of the square of sensor pixels that one frame pixel gathers.
     """
 
-    def _scatter(
-        self,
-        packed: npt.NDArray[np.uint64],
-        start_us: int,
-        slice_us: int,
-        out: npt.NDArray[np.uint8],
-        geometry: Geometry,
-        seed: np.uint64,
-    ) -> None:
-        scatter.histogram(packed, start_us, slice_us, out, geometry, seed)
+    def _scatter(self, slices: Slices, out: npt.NDArray[np.uint8]) -> None:
+        scatter.histogram(slices.packed, slices.rows, out, *slices.tables)

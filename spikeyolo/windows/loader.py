@@ -11,9 +11,38 @@ from typing import Any
 import numpy as np
 import torch
 
+from spikeyolo.errors import SpikeyoloError
 from spikeyolo.windows.batch import Batch, Targets
 from spikeyolo.windows.dataset import Sample, WindowDataset
 from spikeyolo.windows.sampler import EpochSampler
+
+_Made = Sample | SpikeyoloError
+
+
+class _Reporting(torch.utils.data.Dataset[_Made]):
+    """The windows; one that cannot be made is the error instead. Raised in a worker, it would come back with the
+    worker's whole trace in its sentence."""
+
+    def __init__(self, windows: WindowDataset) -> None:
+        self.windows = windows
+
+    def __getitem__(self, key: tuple[int, int]) -> _Made:
+        try:
+            return self.windows[key]
+        except SpikeyoloError as error:
+            return error
+
+
+def _joined(made: Sequence[_Made]) -> Batch | SpikeyoloError:
+    errors = [item for item in made if isinstance(item, SpikeyoloError)]
+    return errors[0] if errors else collate([item for item in made if isinstance(item, Sample)])
+
+
+def _raising(batches: Iterator[Batch | SpikeyoloError]) -> Iterator[Batch]:
+    for batch in batches:
+        if isinstance(batch, SpikeyoloError):
+            raise batch
+        yield batch
 
 
 class WindowLoader:
@@ -32,11 +61,11 @@ class WindowLoader:
     ) -> None:
         self.dataset = dataset
         self.sampler = sampler
-        self._loader: torch.utils.data.DataLoader[Sample] = torch.utils.data.DataLoader(
-            dataset,
+        self._loader: torch.utils.data.DataLoader[_Made] = torch.utils.data.DataLoader(
+            _Reporting(dataset),
             batch_sampler=sampler,
             num_workers=workers,
-            collate_fn=collate,
+            collate_fn=_joined,
             pin_memory=pin_memory,
             multiprocessing_context="spawn" if workers else None,
             persistent_workers=workers > 0,
@@ -50,14 +79,18 @@ class WindowLoader:
         return len(self.sampler)
 
     def epoch(self, epoch: int, *, first_batch: int = 0) -> Iterator[Batch]:
-        """The batches of ``epoch``, from ``first_batch`` on."""
+        """The batches of ``epoch``, from ``first_batch`` on.
+
+        Raises:
+            RecordingError: events of a window cannot be read.
+        """
         self.sampler.start(epoch, first_batch)
         batches = iter(self._loader)
         if self._loader.num_workers and self._batches is None:
             # Python ends workers that are left with the SIGTERM that they ignore, and then waits for them for ever.
             atexit.register(_close, weakref.ref(self))
             self._batches = batches  # the same one for every epoch, as workers persist
-        return batches
+        return _raising(batches)
 
     def close(self) -> None:
         """End the workers; another epoch would start new ones."""

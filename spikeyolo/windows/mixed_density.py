@@ -10,7 +10,7 @@ from annotated_types import Ge, Interval
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.windows import scatter
-from spikeyolo.windows.encode import Geometry, SliceEncoder
+from spikeyolo.windows.encode import SliceEncoder, Slices
 
 
 class MixedDensityEncoder(SliceEncoder):
@@ -34,13 +34,5 @@ class MixedDensityEncoder(SliceEncoder):
         self.stacks = stacks
         self.channels = stacks
 
-    def _scatter(
-        self,
-        packed: npt.NDArray[np.uint64],
-        start_us: int,
-        slice_us: int,
-        out: npt.NDArray[np.uint8],
-        geometry: Geometry,
-        seed: np.uint64,
-    ) -> None:
-        scatter.mixed_density(packed, start_us, slice_us, out, geometry, seed)
+    def _scatter(self, slices: Slices, out: npt.NDArray[np.uint8]) -> None:
+        scatter.mixed_density(slices.packed, slices.rows, out, *slices.tables, slices.start_us, slices.slice_us)

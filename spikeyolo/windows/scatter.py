@@ -1,7 +1,12 @@
-"""The hot loops of the encoders: one pass over time-sorted packed events, each scattered into the frame of its slice.
+"""The hot loops of the encoders: time-sorted packed events, each scattered into the frame of its slice.
 
-Events are ``t<<25 | y<<13 | x<<1 | p``. The loops share one file because a cached numba function does not notice
-that a function of another file, which it calls, has changed.
+Events are ``t<<25 | y<<13 | x<<1 | p``. An encoder's loop knows neither time windows nor geometry: :func:`edges` says
+which rows belong to which slice, and two small tables (:func:`tables`) say in which column and row of the frame a
+column and a row of the sensor land. Where a pixel does not land by its column and row alone (a rotation, magnified
+pixels that are spread), :func:`moved` makes events of frame pixels first.
+
+The loops share one file because a cached numba function does not notice that a function of another file, which it
+calls, has changed.
 """
 
 from __future__ import annotations
@@ -10,83 +15,105 @@ from typing import Any
 
 import numba
 import numpy as np
+import numpy.typing as npt
+
+SIDE = 4096  # a packed event has 12 bits for a column and 12 for a row
+_TIME_SHIFT = np.uint64(25)
+
+
+def edges(packed: npt.NDArray[np.uint64], start_us: int, slice_us: int, steps: int) -> npt.NDArray[np.intp]:
+    """First row of each slice, and the row after the last slice, ``[steps + 1]``."""
+    times = np.maximum(start_us + slice_us * np.arange(steps + 1, dtype=np.int64), 0)
+    return np.searchsorted(packed, times.astype(np.uint64) << _TIME_SHIFT)
+
+
+@numba.njit(nogil=True, cache=True)
+def tables(geometry: Any, width: Any, height: Any) -> Any:
+    """Where columns and rows of the sensor land in a frame that is not rotated, ``[SIDE]`` int32 each.
+
+    The column, and ``width`` times the row; -1 outside the frame. A pixel lands where its centre does.
+    """
+    sx, sy, ox, oy, _, _ = geometry
+    columns = np.empty(SIDE, np.int32)
+    rows = np.empty(SIDE, np.int32)
+    for place in range(SIDE):
+        column = np.floor((place + 0.5) * sx + ox)
+        row = np.floor((place + 0.5) * sy + oy)
+        columns[place] = np.int32(column) if 0.0 <= column < width else np.int32(-1)
+        rows[place] = np.int32(row) * width if 0.0 <= row < height else np.int32(-1)
+    return columns, rows
+
+
+@numba.njit(nogil=True, cache=True, boundscheck=False)
+def moved(packed: Any, geometry: Any, seed: Any, width: Any, height: Any) -> Any:
+    """The events that land in the frame, with the frame's columns and rows in place of the sensor's.
+
+    An event is at its pixel's centre, or anywhere in it where ``seed`` is not 0. That condition is the same for all
+    events: the compiler takes it out of the loop.
+    """
+    sx, sy, ox, oy, hx, hy = geometry
+    out = np.empty(packed.shape[0], np.uint64)
+    columns = np.uint64(width)
+    rows = np.uint64(height)
+    count = 0
+    state = seed
+    u = 0.5
+    v = 0.5
+    for i in range(packed.shape[0]):
+        event = packed[i]
+        x = np.float64((event >> np.uint64(1)) & np.uint64(0xFFF))
+        y = np.float64((event >> np.uint64(13)) & np.uint64(0xFFF))
+        if seed != 0:
+            # One xorshift64 step (Marsaglia 2003).
+            state ^= state << np.uint64(13)
+            state ^= state >> np.uint64(7)
+            state ^= state << np.uint64(17)
+            u = np.float64(state & np.uint64(0xFFFF)) / 65536.0
+            v = np.float64((state >> np.uint64(16)) & np.uint64(0xFFFF)) / 65536.0
+        column = np.uint64(np.int64(np.floor((x + u) * sx + ox + (y + v) * hx)))  # wraps where negative
+        row = np.uint64(np.int64(np.floor((y + v) * sy + oy + (x + u) * hy)))
+        # Written in any case and kept by counting on: whether an event lands cannot be guessed, so no branch asks.
+        out[count] = (event & np.uint64(0xFFFFFFFFFE000001)) | (row << np.uint64(13)) | (column << np.uint64(1))
+        count += int((column < columns) & (row < rows))
+    return out[:count]
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
-def _land(event: Any, state: Any, seed: Any, geometry: Any) -> Any:
-    """Column and row of the event, not yet integers, and the next state.
-
-    The event is at its pixel's centre, or anywhere in it where ``seed`` is not 0. The two conditions are the same
-    for all events: the compiler takes them out of the loop.
-    """
-    sx, sy, ox, oy, hx, hy = geometry
-    x = np.float64((event >> np.uint64(1)) & np.uint64(0xFFF))
-    y = np.float64((event >> np.uint64(13)) & np.uint64(0xFFF))
-    u = 0.5
-    v = 0.5
-    if seed != 0:
-        # One xorshift64 step (Marsaglia 2003).
-        state ^= state << np.uint64(13)
-        state ^= state >> np.uint64(7)
-        state ^= state << np.uint64(17)
-        u = np.float64(state & np.uint64(0xFFFF)) / 65536.0
-        v = np.float64((state >> np.uint64(16)) & np.uint64(0xFFFF)) / 65536.0
-    column = (x + u) * sx + ox
-    row = (y + v) * sy + oy
-    if hx != 0.0 or hy != 0.0:
-        column += (y + v) * hx
-        row += (x + u) * hy
-    return np.floor(column), np.floor(row), state
+def _place(event: Any, columns: Any, rows: Any) -> Any:
+    """Index of the event's pixel in a channel; negative outside the frame."""
+    column = columns[(event >> np.uint64(1)) & np.uint64(0xFFF)]
+    row = rows[(event >> np.uint64(13)) & np.uint64(0xFFF)]
+    return np.int64(-1) if (column | row) < 0 else np.int64(row + column)
 
 
 @numba.njit(nogil=True, cache=True, boundscheck=False)
-def histogram(packed: Any, start_us: Any, slice_us: Any, out: Any, geometry: Any, seed: Any) -> None:
+def histogram(packed: Any, edges: Any, out: Any, columns: Any, rows: Any) -> None:
     """Counts of OFF and ON in ``out`` ``[T, 2, H, W]``."""
-    steps, _, height, width = out.shape
-    edge = start_us + slice_us
-    step = 0
-    state = seed
-    for i in range(packed.shape[0]):
-        event = packed[i]
-        t = np.int64(event >> np.uint64(25))
-        if t < start_us:
-            continue
-        while t >= edge:
-            step += 1
-            edge += slice_us
-            if step >= steps:
-                return
-        column, row, state = _land(event, state, seed, geometry)
-        if column < 0.0 or row < 0.0 or column >= width or row >= height:
-            continue
-        p = np.int64(event & np.uint64(1))
-        r = np.int64(row)
-        c = np.int64(column)
-        if out[step, p, r, c] != 255:
-            out[step, p, r, c] += np.uint8(1)
+    pixels = out.shape[2] * out.shape[3]
+    for step in range(out.shape[0]):
+        frame = out[step].reshape(-1)
+        for i in range(edges[step], edges[step + 1]):
+            event = packed[i]
+            place = _place(event, columns, rows)
+            if place < 0:
+                continue
+            place += np.int64(event & np.uint64(1)) * pixels
+            count = frame[place]
+            if count != 255:
+                frame[place] = count + np.uint8(1)
 
 
 @numba.njit(nogil=True, cache=True, boundscheck=False)
-def binary(packed: Any, start_us: Any, slice_us: Any, out: Any, geometry: Any, seed: Any) -> None:
+def binary(packed: Any, edges: Any, out: Any, columns: Any, rows: Any) -> None:
     """1 where OFF, where ON happened, in ``out`` ``[T, 2, H, W]``."""
-    steps, _, height, width = out.shape
-    edge = start_us + slice_us
-    step = 0
-    state = seed
-    for i in range(packed.shape[0]):
-        event = packed[i]
-        t = np.int64(event >> np.uint64(25))
-        if t < start_us:
-            continue
-        while t >= edge:
-            step += 1
-            edge += slice_us
-            if step >= steps:
-                return
-        column, row, state = _land(event, state, seed, geometry)
-        if column < 0.0 or row < 0.0 or column >= width or row >= height:
-            continue
-        out[step, np.int64(event & np.uint64(1)), np.int64(row), np.int64(column)] = np.uint8(1)
+    pixels = out.shape[2] * out.shape[3]
+    for step in range(out.shape[0]):
+        frame = out[step].reshape(-1)
+        for i in range(edges[step], edges[step + 1]):
+            event = packed[i]
+            place = _place(event, columns, rows)
+            if place >= 0:
+                frame[place + np.int64(event & np.uint64(1)) * pixels] = np.uint8(1)
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
@@ -95,92 +122,69 @@ def _saturated(value: Any) -> Any:
 
 
 @numba.njit(nogil=True, cache=True, boundscheck=False)
-def voxel(packed: Any, start_us: Any, slice_us: Any, out: Any, geometry: Any, seed: Any, unit: Any) -> None:
+def voxel(packed: Any, edges: Any, out: Any, columns: Any, rows: Any, start_us: Any, slice_us: Any, unit: Any) -> None:
     """``unit`` an event, shared by the two nearest bins, in ``out`` ``[T, 2·bins, H, W]``: bins of OFF, then of ON."""
-    steps, channels, height, width = out.shape
-    bins = channels // 2
+    pixels = out.shape[2] * out.shape[3]
+    bins = out.shape[1] // 2
     rate = (bins - 1) / slice_us
-    begin = start_us
-    edge = start_us + slice_us
-    step = 0
-    state = seed
-    for i in range(packed.shape[0]):
-        event = packed[i]
-        t = np.int64(event >> np.uint64(25))
-        if t < start_us:
-            continue
-        while t >= edge:
-            step += 1
-            begin = edge
-            edge += slice_us
-            if step >= steps:
-                return
-        column, row, state = _land(event, state, seed, geometry)
-        if column < 0.0 or row < 0.0 or column >= width or row >= height:
-            continue
-        r = np.int64(row)
-        c = np.int64(column)
-        position = (t - begin) * rate
-        lower = np.int64(position)
-        later = np.int64((position - lower) * unit + 0.5)
-        channel = np.int64(event & np.uint64(1)) * bins + lower
-        out[step, channel, r, c] = _saturated(np.int64(out[step, channel, r, c]) + unit - later)
-        if later > 0 and lower + 1 < bins:
-            out[step, channel + 1, r, c] = _saturated(np.int64(out[step, channel + 1, r, c]) + later)
+    for step in range(out.shape[0]):
+        frame = out[step].reshape(-1)
+        begin = start_us + step * slice_us
+        for i in range(edges[step], edges[step + 1]):
+            event = packed[i]
+            place = _place(event, columns, rows)
+            if place < 0:
+                continue
+            position = (np.int64(event >> np.uint64(25)) - begin) * rate
+            lower = np.int64(position)
+            later = np.int64((position - lower) * unit + 0.5)
+            place += (np.int64(event & np.uint64(1)) * bins + lower) * pixels
+            frame[place] = _saturated(np.int64(frame[place]) + unit - later)
+            if later > 0 and lower + 1 < bins:
+                place += pixels
+                frame[place] = _saturated(np.int64(frame[place]) + later)
 
 
 @numba.njit(nogil=True, cache=True, boundscheck=False)
-def time_surface(packed: Any, start_us: Any, slice_us: Any, out: Any, geometry: Any, seed: Any, decay_us: Any) -> None:
+def time_surface(
+    packed: Any, edges: Any, out: Any, columns: Any, rows: Any, start_us: Any, slice_us: Any, decay_us: Any
+) -> None:
     """How recent OFF's and ON's last event is at the slice's end, 1 to 255, in ``out`` ``[T, 2, H, W]``."""
-    steps, _, height, width = out.shape
-    edge = start_us + slice_us
-    step = 0
-    state = seed
+    pixels = out.shape[2] * out.shape[3]
     before = np.int64(-1)
     value = np.uint8(0)
-    for i in range(packed.shape[0]):
-        event = packed[i]
-        t = np.int64(event >> np.uint64(25))
-        if t < start_us:
-            continue
-        while t >= edge:
-            step += 1
-            edge += slice_us
-            if step >= steps:
-                return
-        if t != before:  # many events share a time, and the exponential is what costs
-            level = int(255.0 * np.exp((t - edge) / decay_us) + 0.5)
-            value = np.uint8(level if level > 0 else 1)
-            before = t
-        column, row, state = _land(event, state, seed, geometry)
-        if column < 0.0 or row < 0.0 or column >= width or row >= height:
-            continue
-        out[step, np.int64(event & np.uint64(1)), np.int64(row), np.int64(column)] = value
+    for step in range(out.shape[0]):
+        frame = out[step].reshape(-1)
+        end = start_us + (step + 1) * slice_us
+        for i in range(edges[step], edges[step + 1]):
+            event = packed[i]
+            place = _place(event, columns, rows)
+            if place < 0:
+                continue
+            t = np.int64(event >> np.uint64(25))
+            if t != before:  # many events share a time, and the exponential is what costs
+                level = int(255.0 * np.exp((t - end) / decay_us) + 0.5)
+                value = np.uint8(level if level > 0 else 1)
+                before = t
+            frame[place + np.int64(event & np.uint64(1)) * pixels] = value
 
 
 @numba.njit(nogil=True, cache=True, boundscheck=False)
-def mixed_density(packed: Any, start_us: Any, slice_us: Any, out: Any, geometry: Any, seed: Any) -> None:
+def mixed_density(packed: Any, edges: Any, out: Any, columns: Any, rows: Any, start_us: Any, slice_us: Any) -> None:
     """1 (OFF) or 2 (ON), of the last event, in ``out`` ``[T, stacks, H, W]``: stack k has the slice's last 1/2^k."""
-    steps, stacks, height, width = out.shape
-    edge = start_us + slice_us
-    step = 0
-    state = seed
-    for i in range(packed.shape[0]):
-        event = packed[i]
-        t = np.int64(event >> np.uint64(25))
-        if t < start_us:
-            continue
-        while t >= edge:
-            step += 1
-            edge += slice_us
-            if step >= steps:
-                return
-        column, row, state = _land(event, state, seed, geometry)
-        if column < 0.0 or row < 0.0 or column >= width or row >= height:
-            continue
-        age = edge - t
-        polarity = np.uint8(1 + np.int64(event & np.uint64(1)))
-        k = 0
-        while k < stacks and age << k <= slice_us:
-            out[step, k, np.int64(row), np.int64(column)] = polarity
-            k += 1
+    pixels = out.shape[2] * out.shape[3]
+    stacks = out.shape[1]
+    for step in range(out.shape[0]):
+        frame = out[step].reshape(-1)
+        end = start_us + (step + 1) * slice_us
+        for i in range(edges[step], edges[step + 1]):
+            event = packed[i]
+            place = _place(event, columns, rows)
+            if place < 0:
+                continue
+            age = end - np.int64(event >> np.uint64(25))
+            polarity = np.uint8(1 + np.int64(event & np.uint64(1)))
+            k = 0
+            while k < stacks and age << k <= slice_us:
+                frame[place + k * pixels] = polarity
+                k += 1

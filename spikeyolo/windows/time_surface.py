@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.windows import scatter
-from spikeyolo.windows.encode import Geometry, SliceEncoder
+from spikeyolo.windows.encode import SliceEncoder, Slices
 
 
 class TimeSurfaceEncoder(SliceEncoder):
@@ -33,14 +33,8 @@ class TimeSurfaceEncoder(SliceEncoder):
             raise ConfigError(f"decay_us: found {decay_us}; expected more than 0, or null")
         self.decay_us = decay_us
 
-    def _scatter(
-        self,
-        packed: npt.NDArray[np.uint64],
-        start_us: int,
-        slice_us: int,
-        out: npt.NDArray[np.uint8],
-        geometry: Geometry,
-        seed: np.uint64,
-    ) -> None:
-        decay_us = slice_us / 2 if self.decay_us is None else float(self.decay_us)
-        scatter.time_surface(packed, start_us, slice_us, out, geometry, seed, decay_us)
+    def _scatter(self, slices: Slices, out: npt.NDArray[np.uint8]) -> None:
+        decay_us = slices.slice_us / 2 if self.decay_us is None else float(self.decay_us)
+        scatter.time_surface(
+            slices.packed, slices.rows, out, *slices.tables, slices.start_us, slices.slice_us, decay_us
+        )

@@ -10,7 +10,7 @@ from annotated_types import Ge, Interval
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.windows import scatter
-from spikeyolo.windows.encode import Geometry, SliceEncoder
+from spikeyolo.windows.encode import SliceEncoder, Slices
 
 
 class VoxelEncoder(SliceEncoder):
@@ -43,13 +43,5 @@ class VoxelEncoder(SliceEncoder):
         self.unit = unit
         self.channels = 2 * bins
 
-    def _scatter(
-        self,
-        packed: npt.NDArray[np.uint64],
-        start_us: int,
-        slice_us: int,
-        out: npt.NDArray[np.uint8],
-        geometry: Geometry,
-        seed: np.uint64,
-    ) -> None:
-        scatter.voxel(packed, start_us, slice_us, out, geometry, seed, self.unit)
+    def _scatter(self, slices: Slices, out: npt.NDArray[np.uint8]) -> None:
+        scatter.voxel(slices.packed, slices.rows, out, *slices.tables, slices.start_us, slices.slice_us, self.unit)

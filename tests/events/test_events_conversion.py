@@ -50,11 +50,12 @@ def labelled(tmp_path: Path) -> Conversion:
 
 
 def test_a_recording_comes_with_its_labels_and_an_entry_that_says_what_it_is(labelled: Conversion) -> None:
-    told: list[int] = []
-    status, entry = convert(labelled, progress=told.append)
+    told: list[tuple[int, float]] = []
+    status, entry = convert(labelled, progress=lambda *news: told.append(news))
     recording = Recording.open(labelled.place)
     assert status == "converted"
-    assert told[-1] == recording.num_events == entry["events"] == 5000
+    assert recording.num_events == entry["events"] == 5000
+    assert told[-1] == (5000, 1.0)
     assert (entry["width"], entry["height"], entry["source_format"]) == (64, 48, "dat2")
     assert (entry["start_us"], entry["end_us"]) == (recording.start_us, recording.end_us)
     assert entry["boxes"] == {"in_file": 9, "kept": 9, "clipped_to_frame": 0}
@@ -117,11 +118,13 @@ def test_a_truncated_file_is_an_error_unless_what_can_be_read_is_enough(tmp_path
     events = write_dat(tmp_path / "a.dat", events=1000)
     events.write_bytes(events.read_bytes()[:-3])
     conversion = Conversion(Source(events, None, "a", ""), tmp_path / "a.zarr", ())
-    with pytest.raises(RecordingError, match=r"a\.dat"):
+    with pytest.raises(RecordingError, match=r"a\.dat: truncated.*nothing is kept \(strict=false"):
         convert(conversion)
+    assert not (tmp_path / "a.zarr").exists()
     _, entry = convert(Conversion(conversion.source, conversion.place, (), strict=False))
     assert entry["events"] == 999
     assert len(entry["warnings"]) == 1
+    assert entry["warnings"][0].endswith("; kept the events before")
 
 
 def test_several_processes_convert_and_one_failure_does_not_stop_the_others(tmp_path: Path) -> None:

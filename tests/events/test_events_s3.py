@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pickle
-import secrets
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from test_events_conversion import write_dat, write_labels
 from test_events_store import assert_equal, make_boxes, make_events, store
 
 from spikeyolo.errors import RecordingError
+from spikeyolo.events.attributes import FORMAT_VERSION
 from spikeyolo.events.conversion import Conversion, convert, place_of
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.manifest import ConvertedSet, write_manifest
@@ -22,25 +22,7 @@ from spikeyolo.windows.encode import HistogramEncoder
 from spikeyolo.windows.loader import WindowLoader
 from spikeyolo.windows.sampler import EpochSampler
 
-moto_server = pytest.importorskip("moto.server", reason="moto[server] is not installed (spikeyolo[test] brings it)")
 s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed (spikeyolo[s3] brings it)")
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3fs.S3FileSystem.clear_instance_cache()
-    name = f"bucket-{secrets.token_hex(4)}"  # the server's state outlives it in this process
-    s3fs.S3FileSystem().mkdir(name)
-    yield f"s3://{name}"
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
 
 
 def test_a_recording_in_a_bucket_is_what_was_written(bucket: str, tmp_path: Path) -> None:
@@ -87,6 +69,19 @@ def test_a_broken_off_attempt_does_not_open_and_is_cleared_by_the_next(bucket: s
     store(f"{bucket}/a.zarr", make_events(10))  # type: ignore[arg-type]
     assert not s3fs.S3FileSystem().exists(left)
     Recording.open(f"{bucket}/a.zarr").verify()
+
+
+def test_a_recording_of_a_newer_version_in_a_bucket_is_named_and_left_alone(bucket: str, tmp_path: Path) -> None:
+    file = write_dat(tmp_path / "a.dat")
+    conversion = Conversion(Source(file, None, "a", ""), f"{bucket}/a.zarr", ())
+    convert(conversion)
+    group = zarr.open_group(f"{bucket}/a.zarr", mode="a")
+    group.update_attributes({"format_version": FORMAT_VERSION + 1})
+    with pytest.raises(RecordingError, match=r"a\.zarr: written in format version 2 by a newer spikeyolo"):
+        convert(conversion)
+    with pytest.raises(RecordingError, match="already exists"):
+        store(f"{bucket}/a.zarr", make_events(10))  # type: ignore[arg-type]
+    assert zarr.open_array(f"{bucket}/a.zarr/events", mode="r").shape == (5000,)
 
 
 def test_a_bucket_that_is_not_there_or_refuses_ends_in_one_line(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

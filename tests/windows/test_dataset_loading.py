@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import torch
 from stored import END_US, boxes_at, part, random_events, store
 
+from spikeyolo.errors import RecordingError
 from spikeyolo.windows.augment import Augmentation
 from spikeyolo.windows.batch import Batch
 from spikeyolo.windows.dataset import WindowDataset, WindowRules
@@ -90,6 +92,49 @@ def test_a_worker_outlives_the_signals_that_are_meant_for_its_parent(tmp_path: P
     assert process.exitcode == 0
     assert (tmp_path / "alive").exists()
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_chunk_is_named_in_one_line_whoever_meets_it(workers: int, tmp_path: Path) -> None:
+    recording = store(tmp_path / "a.zarr", random_events())
+    shard = tmp_path / "a.zarr" / "events" / "c" / "0"
+    content = bytearray(shard.read_bytes())
+    content[100] ^= 255
+    shard.write_bytes(content)
+    rules = WindowRules(slice_duration_us=1000, time_steps=2)
+    damaged = WindowDataset([part(recording, boxes_at(LABELS))], rules=rules, encoder=HistogramEncoder())
+    batches = WindowLoader(damaged, EpochSampler(size=2, batch_size=2, shuffle=False), workers=workers).epoch(0)
+    with pytest.raises(RecordingError, match=r"^\S*a\.zarr: chunk 0 of events .* is damaged: [^\n]*$"):
+        list(batches)
+
+
+def test_a_process_that_keeps_its_loader_to_the_end_does_end(windows: WindowDataset, tmp_path: Path) -> None:
+    (tmp_path / "windows.pickle").write_bytes(pickle.dumps(windows))
+    done = subprocess.run(
+        [sys.executable, "-c", KEEPS_ITS_LOADER, tmp_path / "windows.pickle"],
+        capture_output=True,
+        timeout=200,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "1 batches\n"), done.stderr
+
+
+KEEPS_ITS_LOADER = """
+import gc, pickle, sys
+from pathlib import Path
+from spikeyolo.windows.loader import WindowLoader
+from spikeyolo.windows.sampler import EpochSampler
+
+if __name__ == "__main__":
+    gc.disable()
+    windows = pickle.loads(Path(sys.argv[1]).read_bytes())
+    loader = WindowLoader(windows, EpochSampler(size=2, batch_size=2, shuffle=False), workers=1)
+    batches = loader.epoch(0)
+    kept = [batches]
+    kept.append(kept)
+    print(len(list(batches)), "batches")
+    del loader, batches, kept
+"""
 
 
 def _signalled(prepare: Callable[[int], None], path: Path) -> None:

@@ -110,3 +110,18 @@ def test_frames_and_boxes_of_odd_sensors_keep_every_event_in_its_box(
     assert rows.min() == np.floor(y0)
     assert columns.max() == np.ceil(x1) - 1
     assert rows.max() == np.ceil(y1) - 1
+
+
+def test_validation_windows_are_as_recorded_in_every_epoch(tmp_path: Path) -> None:
+    windows = data(tmp_path / "set", tmp_path / "store").val_loader().dataset
+    for index in range(len(windows)):
+        first, later = windows[0, index], windows[7, index]
+        at = first.window
+        packed = windows.parts[at.recording].recording.packed(at.start_us, at.end_us)
+        slice_us = (at.end_us - at.start_us) // len(first.frames)
+        recorded = HistogramEncoder().encode(
+            packed, start_us=at.start_us, slice_us=slice_us, out=np.empty_like(first.frames)
+        )
+        np.testing.assert_array_equal(first.frames, recorded)
+        np.testing.assert_array_equal(later.frames, recorded)
+        np.testing.assert_array_equal(later.boxes.xyxy, first.boxes.xyxy)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikeyolo.errors import ConfigError
+from spikeyolo.windows import scatter
 from spikeyolo.windows.encode import HistogramEncoder, Placement
 
 WIDTH, HEIGHT = 20, 14
@@ -97,3 +98,36 @@ def test_boxes_return_to_the_sensor(zoom: float, offset: float, flip: bool) -> N
 def test_a_downsampling_below_one_is_refused() -> None:
     with pytest.raises(ConfigError, match="downsample: found 0"):
         HistogramEncoder(downsample=0)
+
+
+@given(
+    event_rows(), st.floats(0.1, 3), st.floats(0.1, 3), st.booleans(), st.floats(-9, 9), st.floats(-9, 9),
+    st.integers(1, 40), st.integers(1, 30),
+)  # fmt: skip
+def test_landing_by_two_tables_is_landing_pixel_by_pixel(
+    rows: np.ndarray, zoom_x: float, zoom_y: float, flip: bool, dx: float, dy: float, width: int, height: int
+) -> None:
+    placement = Placement(-zoom_x if flip else zoom_x, zoom_y, dx + (WIDTH if flip else 0), dy)
+    packed = pack(rows)
+    moved = scatter.moved(packed, placement.geometry, np.uint64(0), width, height)
+    frames = []
+    for events, where in ((packed, placement), (moved, Placement())):
+        frames.append(np.zeros((3, 2, height, width), np.uint8))
+        slices = scatter.edges(events, 100, 250, 3)
+        scatter.histogram(events, slices, frames[-1], *scatter.tables(where.geometry, width, height))
+    np.testing.assert_array_equal(*frames)
+
+
+@pytest.mark.parametrize("downsample", range(1, 40))
+def test_every_pixel_of_the_largest_sensor_lands_in_its_square(downsample: int) -> None:
+    side = -(-scatter.SIDE // downsample)
+    columns, rows = scatter.tables(HistogramEncoder(downsample=downsample).placement().geometry, side, side)
+    square = np.arange(scatter.SIDE) // downsample
+    np.testing.assert_array_equal(columns, square)
+    np.testing.assert_array_equal(rows, square * side)
+
+
+def test_an_output_that_lies_in_pieces_is_refused() -> None:
+    out = np.empty((2, 2, HEIGHT, 2 * WIDTH), np.uint8)[..., ::2]
+    with pytest.raises(ValueError, match="in pieces; expected"):
+        HistogramEncoder().encode(np.empty(0, np.uint64), start_us=0, slice_us=10, out=out)

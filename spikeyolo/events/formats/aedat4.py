@@ -71,7 +71,7 @@ class Aedat4Reader(CheckedReader):
         if parts:
             yield self._joined(parts)
         if damage:
-            self.report(f"{self.path}: truncated or damaged ({damage}); expected whole packets, kept the events before")
+            self.damaged(f"{self.path}: truncated or damaged ({damage}); expected whole packets")
 
     def _joined(self, parts: list[npt.NDArray[np.void]]) -> Events:
         t, x, y, p = (np.concatenate([part[name] for part in parts]) for name in ("t", "x", "y", "on"))
@@ -96,6 +96,7 @@ class Aedat4Reader(CheckedReader):
                     continue
                 events = _events(_unpacked(file.read(size), self._compression))
                 if len(events):
+                    self.share_read = at / end
                     yield events
             if self._end is not None and self._end > file_size:
                 raise _DamageError(f"{file_size} bytes instead of {self._end} and more")

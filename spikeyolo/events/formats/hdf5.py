@@ -123,10 +123,11 @@ class RecordReader(CheckedReader):
                     reason = "its bytes are no ECF"
                     continue
                 rows += keep
-            yield Events(t[:rows], x[:rows], y[:rows], p[:rows], self.width, self.height)
             first += rows
+            self.share_read = first / length
+            yield Events(t[:rows], x[:rows], y[:rows], p[:rows], self.width, self.height)
             if reason:
-                self.report(_damage_sentence(self.path, first, reason))
+                self.damaged(_damage_sentence(self.path, first, reason))
                 return
 
 
@@ -150,10 +151,11 @@ def _slices(
             if step > 1024:
                 step = max(step // 8, 1024)  # come closer to the damage before giving up
                 continue
-            reader.report(_damage_sentence(reader.path, first, _first_line(error)))
+            reader.damaged(_damage_sentence(reader.path, first, _first_line(error)))
             return
-        yield parts
         first = last
+        reader.share_read = first / length
+        yield parts
 
 
 def _checked_columns(reader: CheckedReader, t: Any, x: Any, y: Any, p: Any) -> Events:
@@ -234,7 +236,7 @@ def _scalar(node: Any) -> int | None:
 
 
 def _damage_sentence(path: Path, first: int, reason: str) -> str:
-    return f"{path}: damaged after {first} events ({reason}); expected a whole recording, kept the events before"
+    return f"{path}: damaged after {first} events ({reason}); expected a whole recording"
 
 
 def _first_line(error: Exception) -> str:

@@ -30,6 +30,7 @@ class EventReader(Protocol):
         width, height: the sensor, px.
         time_offset_us: what was subtracted from the file's own clock, µs.
         dropped_events: events of the last iteration that carry no usable time (EVT: before the first time word).
+        share_read: how much of the file the events given so far took, 0 to 1.
         warnings: sentences about the last iteration (a truncated file, a guessed sensor size).
     """
 
@@ -39,6 +40,7 @@ class EventReader(Protocol):
     height: int
     time_offset_us: int
     dropped_events: int
+    share_read: float
     warnings: list[str]
 
     def batches(self, max_events: int = DEFAULT_BATCH) -> Iterator[Events]:
@@ -69,6 +71,7 @@ class CheckedReader:
         self.time_offset_us = time_offset_us
         self.strict = strict
         self.dropped_events = 0
+        self.share_read = 0.0
         self.opening_warnings: list[str] = []
         self.warnings: list[str] = []
 
@@ -78,6 +81,7 @@ class CheckedReader:
             raise ValueError(f"max_events is {max_events}; expected at least 1")
         self.warnings = list(self.opening_warnings)
         self.dropped_events = 0
+        self.share_read = 0.0
         last_us = np.iinfo(np.int64).min
         count = 0
         for events in self._decode(max_events):
@@ -99,6 +103,13 @@ class CheckedReader:
     def _decode(self, max_events: int) -> Iterator[Events]:
         """Yield the events in file order; batches may pass ``max_events`` by a little."""
         raise NotImplementedError
+
+    def damaged(self, sentence: str) -> None:
+        """Report damage before which there may be events, and what becomes of those."""
+        kept = "kept the events before"
+        if self.strict:
+            kept = "nothing is kept (strict=false of spikeyolo.convert keeps the events before)"
+        self.report(f"{sentence}; {kept}")
 
     def report(self, sentence: str) -> None:
         """Log damage that still leaves events to read, or raise it under ``strict``.

@@ -50,7 +50,7 @@ class WordReader(CheckedReader):
         buffer = np.empty(BUFFER_BYTES - BUFFER_BYTES % self.unit_bytes, np.uint8)
         with self.path.open("rb", buffering=0) as file:
             file.seek(0, 2)
-            left = max(file.tell() - self.data_offset, 0)
+            left = size = max(file.tell() - self.data_offset, 0)
             file.seek(self.data_offset)
             words, tail = self._fill(file, buffer)
             while len(words):
@@ -65,12 +65,13 @@ class WordReader(CheckedReader):
                         words, more = self._fill(file, buffer)
                         tail = tail or more  # the last fill of a file that ended in one is empty
                 self.dropped_events, self.suspect, state[1] = int(state[0]), bool(state[1]), 0
+                self.share_read = 1.0 - left / max(size, 1)
                 t, x, y, p = columns
                 yield Events(t[:rows], x[:rows], y[:rows], p[:rows], self.width, self.height)
         if tail:
-            self.report(
+            self.damaged(
                 f"{self.path}: truncated, {tail} bytes of an unfinished event at its end; expected whole words of "
-                f"{self.unit_bytes} bytes, kept the events before"
+                f"{self.unit_bytes} bytes"
             )
 
     def _fill(self, file: Any, buffer: npt.NDArray[np.uint8]) -> tuple[Any, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from itertools import pairwise
 from pathlib import Path
 
 import hdf5plugin
@@ -33,7 +34,12 @@ batch_sizes = st.sampled_from([1, 7, 1 << 20])
 
 def read(path: Path, max_events: int = 1 << 20, **options) -> tuple[EventReader, Events]:
     reader = open_recording(path, **options)
-    batches = list(reader.batches(max_events))
+    batches, shares = [], [0.0]
+    for batch in reader.batches(max_events):
+        batches.append(batch)
+        shares.append(reader.share_read)
+    assert all(0 <= before <= after <= 1 for before, after in pairwise(shares))
+    assert not batches or shares[-1] > 0
     assert all(0 < len(batch) <= max_events for batch in batches)
     return reader, Events.concatenate(batches)
 
