@@ -7,10 +7,10 @@ synapse behind it. Time is folded into the batch for every convolution and norma
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
 from spikeyolo.model.kernel import spike_counts
@@ -18,6 +18,7 @@ from spikeyolo.model.layout import as_batch, as_steps
 from spikeyolo.model.neuron import Neuron
 from spikeyolo.model.norm import Norm
 from spikeyolo.model.recompute import recomputed
+from spikeyolo.model.saving import ComputedAgain, SpikesAsCounts, others_say_what_is_kept
 from spikeyolo.model.streaming import Memory
 
 NeuronFactory = Callable[[], Neuron]
@@ -30,6 +31,13 @@ class ScaledConv(nn.Conv2d):
         """``scale`` is broadcast to the weight, ``constant`` is ``[O]``."""
         weight = self.weight if scale is None else self.weight * scale
         return F.conv2d(maps, weight, constant, self.stride, self.padding, self.dilation, self.groups)
+
+    def again(self, maps: Tensor, scale: Tensor, constant: Tensor, dtype: torch.dtype) -> Tensor:
+        """What :meth:`forward` gave, where autocast (if it was on) is off by now and had chosen ``dtype``."""
+        weight = (self.weight * scale).to(dtype)
+        return F.conv2d(
+            maps.to(dtype), weight, constant.to(dtype), self.stride, self.padding, self.dilation, self.groups
+        )
 
 
 class RepConv(nn.Module):
@@ -55,7 +63,13 @@ class RepConv(nn.Module):
         maps = self.enter(spikes)
         scale, shift = self.enter_norm.scale_and_shift(maps)
         constant = shift * self.depthwise.weight.sum(dim=(1, 2, 3))
-        return self.leave(self.depthwise(maps, scale.view(-1, 1, 1, 1), constant))  # type: ignore[no-any-return]
+        scale = scale.view(-1, 1, 1, 1)
+        mixed = self.depthwise(maps, scale, constant)
+        if torch.compiler.is_compiling() or not mixed.requires_grad or others_say_what_is_kept():
+            return self.leave(mixed)  # type: ignore[no-any-return]
+        again = partial(self.depthwise.again, maps.detach(), scale.detach(), constant.detach(), mixed.dtype)
+        with ComputedAgain(mixed, again):
+            return self.leave(mixed)  # type: ignore[no-any-return]
 
 
 class SepRepConv(nn.Module):
@@ -72,26 +86,6 @@ class SepRepConv(nn.Module):
         constant = (self.project.weight.flatten(1) @ shift) * self.depthwise.weight.sum(dim=(1, 2, 3))
         maps = self.project(spikes, scale.view(1, -1, 1, 1))
         return self.depthwise(maps, None, constant)  # type: ignore[no-any-return]
-
-
-class _Counts(saved_tensors_hooks):
-    """Lets whatever needs spikes for its backward pass hold on to the neuron's own bytes: a quarter of the memory."""
-
-    def __init__(self, spikes: Tensor, counts: Tensor) -> None:
-        at, shape, dtype = spikes.data_ptr(), spikes.shape, spikes.dtype
-
-        def pack(saved: Tensor) -> Tensor | tuple[Tensor]:
-            return (counts,) if saved.data_ptr() == at and saved.shape == shape else saved
-
-        def unpack(held: Tensor | tuple[Tensor]) -> Tensor:
-            return held if isinstance(held, Tensor) else held[0].bitwise_and(127).to(dtype)
-
-        super().__init__(pack, unpack)
-
-
-def _others_keep_tensors() -> bool:
-    """Whether hooks from outside (gradient checkpointing) say what is kept: ours inside would take that from them."""
-    return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
 
 
 class SpikingConv(nn.Module):
@@ -118,11 +112,11 @@ class SpikingConv(nn.Module):
             else:
                 maps, state = self.neuron(maps, memory.recall(), True)
                 memory.keep(state)
-        counts = None if torch.compiler.is_compiling() or _others_keep_tensors() else spike_counts(maps)
+        counts = None if torch.compiler.is_compiling() or others_say_what_is_kept() else spike_counts(maps)
         batch = as_batch(maps)
         if counts is None:
             return as_steps(self.transmit(batch), like=maps)
-        with _Counts(batch, as_batch(counts)):
+        with SpikesAsCounts(batch, as_batch(counts)):
             return as_steps(self.transmit(batch), like=maps)
 
     def transmit(self, maps: Tensor) -> Tensor:

@@ -309,3 +309,22 @@ def test_bytes_kept_for_the_backward_pass_give_the_same_gradients() -> None:
     kept_whole.square().sum().backward()
     assert torch.equal(maps.grad, again.grad)
     assert torch.equal(unit.synapse.weight.grad, gradient)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_map_computed_again_in_the_backward_pass_gives_the_same_gradients(autocast: bool) -> None:
+    torch.manual_seed(0)
+    rep = Block(8, 2, rep=True, neuron=Ilif).widen.synapse
+    spikes = torch.randint(0, 5, (6, 8, 6, 5)).float()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        forgetting = rep.linear(spikes)
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor):
+            keeping = rep.linear(spikes)
+    first, second = (forgetting.grad_fn._saved_input for _ in "ab")  # the leaving convolution's
+    assert first.data_ptr() != second.data_ptr()
+    assert torch.equal(first, keeping.grad_fn._saved_input)
+    assert torch.equal(forgetting, keeping)
+    gradients = [torch.autograd.grad(out.float().square().sum(), rep.parameters(), allow_unused=True)
+                 for out in (forgetting, keeping)]  # fmt: skip
+    assert sum(g is not None for g in gradients[0]) == 5
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True) if a is not None)
