@@ -133,7 +133,9 @@ def separable_kernels(unit: SpikingConv) -> nn.Module:
     )
 
 
-def fold(detector: nn.Module, *, synapses: Synapses = "separable", winograd: bool = False) -> nn.Module:
+def fold(
+    detector: nn.Module, *, synapses: Synapses = "separable", winograd: bool = False, dtype: torch.dtype | None = None
+) -> nn.Module:
     """A copy for inference without norms.
 
     Args:
@@ -142,7 +144,14 @@ def fold(detector: nn.Module, *, synapses: Synapses = "separable", winograd: boo
             wants it); ``separable`` leaves 1×1 and depthwise parts apart, which multiplies less and is faster here.
         winograd: 3×3 convolutions by minimal filtering on a CPU (:class:`~spikeyolo.model.winograd.WinogradConv`), a
             quarter of their multiplications for a little more rounding; needs four times their weights' memory.
+        dtype: of weights and maps, as they are by default. Spike counts are exact in bfloat16 up to D = 256, so only
+            weights and currents are rounded; membranes integrate in float32 and logits come out in ``dtype``.
+
+    Raises:
+        ConfigError: ``winograd`` together with a ``dtype`` of fewer digits than float32.
     """
+    if winograd and dtype in (torch.bfloat16, torch.float16):
+        raise ConfigError(f"winograd=True with dtype={dtype}: minimal filtering needs float32 or float64")
     folded = copy.deepcopy(detector).eval().requires_grad_(False)
     for unit in [module for module in folded.modules() if isinstance(module, SpikingConv)]:
         unit.synapse = folded_kernel(unit) if synapses == "single" else separable_kernels(unit)
@@ -151,7 +160,7 @@ def fold(detector: nn.Module, *, synapses: Synapses = "separable", winograd: boo
             unit.neuron.overwrites = True
         if winograd and isinstance(unit.synapse, nn.Conv2d) and suits(unit.synapse):
             unit.synapse = WinogradConv(unit.synapse)
-    return folded.to(memory_format=torch.channels_last)
+    return (folded if dtype is None else folded.to(dtype)).to(memory_format=torch.channels_last)
 
 
 def macs(module: nn.Module, frames: Tensor) -> int:

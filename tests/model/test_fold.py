@@ -143,3 +143,22 @@ def test_the_folded_network_streams_like_one_long_window() -> None:
         first, state = folded.stream(frames[:3])
         second, _ = folded.stream(frames[3:], state)
     torch.testing.assert_close(torch.cat((first.class_logits, second.class_logits)), whole, rtol=1e-10, atol=1e-10)
+
+
+def test_a_folded_network_in_bfloat16_rounds_weights_and_currents_only() -> None:
+    detector = _detector().float()
+    folded = fold(detector, dtype=torch.bfloat16)
+    with torch.no_grad(), _Inputs() as inputs:
+        predictions = folded(_frames())
+    assert predictions.class_logits.dtype == torch.bfloat16
+    synapses = [module.synapse for module in folded.modules() if isinstance(module, SpikingConv)]
+    assert all(p.dtype == torch.bfloat16 for synapse in synapses for p in synapse.parameters())
+    assert sum(set(values.tolist()) <= {0.0, 1.0, 2.0, 3.0, 4.0} for values in inputs.seen) >= len(synapses)
+    report = compare(detector, folded, _frames())
+    assert 0 < report.max_difference < 0.5 * report.max_logit
+    assert next(detector.parameters()).dtype == torch.float32
+
+
+def test_minimal_filtering_refuses_bfloat16() -> None:
+    with pytest.raises(ConfigError, match=r"winograd=True with dtype=torch\.bfloat16"):
+        fold(_detector(), winograd=True, dtype=torch.bfloat16)

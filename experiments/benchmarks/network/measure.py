@@ -63,9 +63,12 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
     result = {"peak_gflops": peak_gflops()}
     if case["kind"] == "inference":
         detector(frames)  # statistics of norms that are not those of a fresh network
-        forms = {"separable": {}, "winograd": {"winograd": True}, "single": {"synapses": "single"}}
-        network = detector.eval() if variant == "unfolded" else fold(detector, **forms[variant])
-        with torch.no_grad():
+        forms: dict[str, dict[str, Any]] = {
+            "separable": {}, "winograd": {"winograd": True}, "single": {"synapses": "single"},
+            "bfloat16": {"dtype": torch.bfloat16},
+        }  # fmt: skip
+        network = detector.eval() if variant.startswith("unfolded") else fold(detector, **forms[variant])
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=variant == "unfolded, autocast"):
             result["wall"], result["processor"] = best(lambda: network(frames), case["repeats"])
         flops = 2 * macs(fold(detector, **forms["single" if variant == "single" else "separable"]), frames)
     else:
@@ -175,7 +178,7 @@ def main() -> None:
         table(
             [
                 (f"n, T 1, B 1, 256×320, {name}", inference | {"variant": name})
-                for name in ("unfolded", "separable", "winograd", "single")
+                for name in ("unfolded", "unfolded, autocast", "separable", "winograd", "bfloat16", "single")
             ]
         )
 
