@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from spikeyolo.model.kernel import spike_counts
 from spikeyolo.model.layout import as_batch, as_steps
-from spikeyolo.model.neuron import Neuron
+from spikeyolo.model.neuron import Ilif, Neuron
 from spikeyolo.model.norm import Norm
 from spikeyolo.model.recompute import recomputed
 from spikeyolo.model.saving import ComputedAgain, SpikesAsCounts, others_say_what_is_kept
@@ -95,7 +95,8 @@ class SpikingConv(nn.Module):
         neuron: None for the first layer, which sees the frames themselves.
         synapse: a convolution, RepConv or SepRepConv.
         norm: None for the head's last convolutions.
-        alone: nothing but this unit reads the maps that it is given.
+        alone: nothing but this unit reads the maps that it is given, so in training an I-LIF neuron writes its spikes
+            over them (less memory, fewer cache misses); a hook that keeps such maps must clone them.
     """
 
     def __init__(self, neuron: Neuron | None, synapse: nn.Module, norm: Norm | None, *, alone: bool = False) -> None:
@@ -104,6 +105,8 @@ class SpikingConv(nn.Module):
         self.synapse = synapse
         self.norm = norm
         self.alone = alone
+        if alone and isinstance(neuron, Ilif):
+            neuron.overwrites = "recorded"
 
     def forward(self, maps: Tensor, memory: Memory | None = None) -> Tensor:
         if self.neuron is not None:

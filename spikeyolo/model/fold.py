@@ -157,7 +157,7 @@ def fold(
         unit.synapse = folded_kernel(unit) if synapses == "single" else separable_kernels(unit)
         unit.norm = None
         if unit.alone and isinstance(unit.neuron, Ilif):
-            unit.neuron.overwrites = True
+            unit.neuron.overwrites = "always"
         if winograd and isinstance(unit.synapse, nn.Conv2d) and suits(unit.synapse):
             unit.synapse = WinogradConv(unit.synapse)
     return (folded if dtype is None else folded.to(dtype)).to(memory_format=torch.channels_last)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.autograd.graph import increment_version
 
 Gradient = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
@@ -117,11 +118,11 @@ def _loop_forward(
     for step, current in enumerate(currents):
         membrane = current if left is None else decay * left + current
         fired = membrane.clamp(0, levels).round()
-        spikes[step] = fired
         if kept.numel():
             inside = (membrane >= -margin) & (membrane <= levels + margin)
             kept[step] = fired.to(torch.uint8) + 128 * inside
         left = membrane - fired
+        spikes[step] = fired  # last: the membrane may be this memory
     if rest.numel() and left is not None:
         rest.copy_(left)
 
@@ -237,15 +238,24 @@ class _Pass(torch.autograd.Function):
     """The same pass without the dispatcher, which would load torch's compiler and costs more than a small layer."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
-        output = run_forward(*inputs)
+    def forward(ctx: Any, overwrite: bool, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+        currents = inputs[0]
+        output = _run_into(_same_memory(currents), *inputs) if overwrite else run_forward(*inputs)
+        if overwrite:
+            increment_version(currents)  # so that torch objects if anything else had kept them
         _setup_context(ctx, inputs, output)
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_spikes: Tensor | None, _: None, grad_rest: Tensor | None) -> Any:
-        return _backward(ctx, grad_spikes, None, grad_rest, run_backward)
+        return None, *_backward(ctx, grad_spikes, None, grad_rest, run_backward)
+
+
+def _same_memory(tensor: Tensor) -> Tensor:
+    """Another tensor on the same memory, not known to autograd as a view: spikes are nobody's input but ours."""
+    other = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return other.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())
 
 
 def ilif_pass(
@@ -255,10 +265,12 @@ def ilif_pass(
     """:func:`run_forward` with its gradient: the registered operator where torch traces, a plain call elsewhere.
 
     Args:
-        overwrite: without gradient, dense currents may be given back as the spikes: they are nobody else's.
+        overwrite: dense currents that are not a leaf may be given back as the spikes: they are nobody else's.
     """
-    traced = torch.compiler.is_compiling() or type(currents) not in (Tensor, nn.Parameter)
-    if overwrite and not traced and not record and _dense(currents) is currents:
-        return _run_into(currents, currents, residual, levels, decay, margin, record, keep)
-    run = ilif if traced else _Pass.apply
-    return run(currents, residual, levels, decay, margin, record, keep)  # type: ignore[no-any-return]
+    inputs = (currents, residual, levels, decay, margin, record, keep)
+    if torch.compiler.is_compiling() or type(currents) not in (Tensor, nn.Parameter):
+        return ilif(*inputs)  # type: ignore[no-any-return]
+    overwrite = overwrite and _dense(currents) is currents
+    if overwrite and not record:
+        return _run_into(currents, *inputs)
+    return _Pass.apply(overwrite and currents.grad_fn is not None, *inputs)  # type: ignore[no-any-return]

@@ -7,7 +7,7 @@ its neurons from a factory without arguments, one at each place where spikes ari
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from annotated_types import Ge, Interval
@@ -86,7 +86,8 @@ class Ilif(Neuron):
     """Integer leaky integrate-and-fire (arXiv 2407.20708): up to D spikes a step, soft reset, rectangular surrogate.
 
     Attributes:
-        overwrites: where nothing is recorded for a backward pass, spikes take the place of the currents in memory.
+        overwrites: when spikes take the place of the currents in memory, which nothing else may read then: in passes
+            ``recorded`` for a backward pass, ``always``, or ``never``.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class Ilif(Neuron):
             dt=1.0,
         )
         self.levels = int(levels)
-        self.overwrites = False
+        self.overwrites: Literal["never", "recorded", "always"] = "never"
 
     def forward(self, currents: Tensor, state: IlifState | None = None, keep: bool = True) -> tuple[Tensor, IlifState]:
         """All steps in one fused pass; equal to the step in a loop, values and gradients.
@@ -123,8 +124,9 @@ class Ilif(Neuron):
         if state is not None and state.residual.numel():
             residual = state.residual
         record = torch.is_grad_enabled() and (currents.requires_grad or residual.requires_grad)
+        overwrite = self.overwrites == "always" or (record and self.overwrites == "recorded")
         spikes, _, rest = kernel.ilif_pass(
-            currents, residual, self.p.levels, self.p.decay, self.p.surrogate_margin, record, keep, self.overwrites
+            currents, residual, self.p.levels, self.p.decay, self.p.surrogate_margin, record, keep, overwrite
         )
         return spikes, IlifState(rest)
 

@@ -59,6 +59,9 @@ def test_the_torch_loop_for_other_devices_equals_the_fused_pass(values: np.ndarr
     looped = torch.empty_like(spikes), torch.empty_like(window), torch.empty_like(rest)
     kernel._loop_forward(currents, none, *looped, levels=4, decay=0.25, margin=0.0)
     assert all(torch.equal(a, b) for a, b in zip((spikes, window, rest), looped))
+    place = currents.clone()
+    kernel._loop_forward(place, none, place, *looped[1:], levels=4, decay=0.25, margin=0.0)
+    assert all(torch.equal(a, b) for a, b in zip((spikes, window, rest), (place, *looped[1:])))
     gradient = torch.empty_like(currents)
     kernel._loop_backward(currents, rest, window, gradient, decay=0.25)
     assert torch.equal(kernel.ilif_backward(currents, rest, window, 0.25), gradient)
@@ -109,6 +112,50 @@ def test_the_byte_that_is_kept_holds_the_spike_count() -> None:
     assert counts is not None
     assert torch.equal(counts.bitwise_and(127).float(), spikes.detach())
     assert kernel.spike_counts(currents) is None
+
+
+def _layout(maps: torch.Tensor, channels_last: bool) -> torch.Tensor:
+    return maps.flatten(0, 1).contiguous(memory_format=torch.channels_last).view_as(maps) if channels_last else maps
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_spikes_written_over_the_currents_are_the_same_spikes_and_gradients(
+    dtype: torch.dtype, channels_last: bool
+) -> None:
+    draw = torch.Generator().manual_seed(0)
+    start = _layout(torch.randn(4, 2, 3, 8, 8, generator=draw).to(dtype) * 2, channels_last)
+    results = []
+    for overwrites in ("never", "recorded"):
+        neuron = Ilif()
+        neuron.overwrites = overwrites
+        leaf = start.clone().requires_grad_()
+        currents = leaf * 1.0
+        at = currents.data_ptr()
+        spikes, _ = neuron(currents, None, False)
+        assert (spikes.data_ptr() == at) == (overwrites == "recorded")
+        (spikes * start).sum().backward()
+        results.append((spikes.detach(), leaf.grad))
+    assert all(torch.equal(a, b) for a, b in zip(*results))
+
+
+def test_nothing_is_written_over_a_leaf_or_where_nothing_is_recorded() -> None:
+    neuron = Ilif()
+    neuron.overwrites = "recorded"
+    leaf = torch.randn(4, 2, 3, requires_grad=True)
+    before = leaf.detach().clone()
+    neuron(leaf, None, False)
+    with torch.no_grad():
+        neuron(leaf, None, False)
+    assert torch.equal(leaf, before)
+
+
+def test_currents_that_something_else_needs_are_not_written_over_in_silence() -> None:
+    neuron = Ilif()
+    neuron.overwrites = "recorded"
+    spikes, _ = neuron(torch.randn(4, 2, 3, requires_grad=True).exp(), None, False)  # exp keeps its result
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        spikes.sum().backward()
 
 
 def test_the_membrane_is_float32_under_autocast() -> None:
@@ -201,6 +248,9 @@ for dtype in (torch.float32, torch.float64, torch.bfloat16):
         gradient = torch.empty_like(given)
         run.backward(given, late, window, gradient, decay=0.3)
         results.append((spikes.to(dtype), window, rest, gradient.to(dtype)))
+        place = given.clone()
+        run.forward(place, residual, place, window, rest, levels=3, decay=0.3, margin=0.25)
+        assert torch.equal(place, spikes)
     *exact, (interpreted, expected) = zip(*results)
     assert all(torch.equal(a, b) for a, b in exact), dtype
     # the interpreter truncates to bfloat16 where hardware rounds

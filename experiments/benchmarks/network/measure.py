@@ -45,6 +45,11 @@ def peak_gflops() -> float:
     return 2 * 2048**3 / best(lambda: a @ b, 8)[0] / 1e9
 
 
+def peak_memory() -> float:
+    """GiB of resident memory at this process's peak so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
 def measure(case: dict[str, Any]) -> dict[str, float]:
     """One case, in this process."""
     import torch
@@ -70,6 +75,7 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
         network = detector.eval() if variant.startswith("unfolded") else fold(detector, **forms[variant])
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=variant == "unfolded, autocast"):
             result["wall"], result["processor"] = best(lambda: network(frames), case["repeats"])
+        result["rss_gib"] = peak_memory()
         flops = 2 * macs(fold(detector, **forms["single" if variant == "single" else "separable"]), frames)
     else:
         optimizer = torch.optim.SGD(detector.parameters(), 1e-4, momentum=0.9)
@@ -85,8 +91,8 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
             optimizer.zero_grad()
 
         result["wall"], result["processor"] = best(step, case["repeats"])
+        result["rss_gib"] = peak_memory()
         flops = 3 * 2 * macs(detector.eval(), frames)
-    result["rss_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     result["gflops"] = flops / result["wall"] / 1e9
     return result
 
