@@ -10,6 +10,7 @@ import array
 import atexit
 import contextlib
 import ctypes
+import gc
 import importlib
 import os
 import pickle
@@ -134,6 +135,9 @@ def _prepare(line: socket.socket) -> Callable[[int, Any], None]:
     except BaseException:
         send(line, ("broken", traceback.format_exc()))
         raise EOFError from None
+    # What is here stays: forks then neither look through it for garbage nor copy its pages.
+    gc.collect()
+    gc.freeze()
     send(line, ("ready",))
     return run
 
