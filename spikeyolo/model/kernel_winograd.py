@@ -113,25 +113,46 @@ def _leave_tile(
                 out[n, y + i, x + 3, c] = near + 8 * far + half[i, 5, c] + bias[c]
 
 
-def _enter(maps: NDArray[Any], out: NDArray[Any], rows: int, columns: int) -> None:
+@njit(nogil=True, cache=True)
+def _enter_row(maps: NDArray[Any], out: NDArray[Any], rows: int, columns: int, row: int) -> None:
+    half = np.empty((6, 6, maps.shape[3]), maps.dtype)
+    for column in range(columns):
+        _enter_tile(maps, out, half, row // rows, 4 * (row % rows), 4 * column, row * columns + column)
+
+
+@njit(nogil=True, cache=True)
+def _leave_row(
+    products: NDArray[Any], bias: NDArray[Any], out: NDArray[Any], rows: int, columns: int, row: int
+) -> None:
+    half = np.empty((4, 6, out.shape[3]), out.dtype)
+    for column in range(columns):
+        _leave_tile(products, bias, out, half, row // rows, 4 * (row % rows), 4 * column, row * columns + column)
+
+
+# Written out for one thread and for several: numba's cache would take two compilations of one function for the same.
+@njit(nogil=True, cache=True)
+def enter(maps, out, rows, columns):  # type: ignore[no-untyped-def]
     """Transform all windows of padded maps ``[N, 4·rows + 2, 4·columns + 2, C]`` into ``out`` ``[36, tiles, C]``."""
+    for row in range(maps.shape[0] * rows):
+        _enter_row(maps, out, rows, columns, row)
+
+
+@njit(nogil=True, cache=True, parallel=True)
+def enter_threads(maps, out, rows, columns):  # type: ignore[no-untyped-def]
+    """:func:`enter` on several threads."""
     for row in prange(maps.shape[0] * rows):
-        half = np.empty((6, 6, maps.shape[3]), maps.dtype)
-        n, y = row // rows, 4 * (row % rows)
-        for column in range(columns):
-            _enter_tile(maps, out, half, n, y, 4 * column, row * columns + column)
+        _enter_row(maps, out, rows, columns, row)
 
 
-def _leave(products: NDArray[Any], bias: NDArray[Any], out: NDArray[Any], rows: int, columns: int) -> None:
+@njit(nogil=True, cache=True)
+def leave(products, bias, out, rows, columns):  # type: ignore[no-untyped-def]
     """Transform products ``[36, tiles, C]`` back into maps ``[N, H, W, C]``, cut at their borders."""
+    for row in range(out.shape[0] * rows):
+        _leave_row(products, bias, out, rows, columns, row)
+
+
+@njit(nogil=True, cache=True, parallel=True)
+def leave_threads(products, bias, out, rows, columns):  # type: ignore[no-untyped-def]
+    """:func:`leave` on several threads."""
     for row in prange(out.shape[0] * rows):
-        half = np.empty((4, 6, out.shape[3]), out.dtype)
-        n, y = row // rows, 4 * (row % rows)
-        for column in range(columns):
-            _leave_tile(products, bias, out, half, n, y, 4 * column, row * columns + column)
-
-
-enter = njit(nogil=True, cache=True)(_enter)
-enter_threads = njit(nogil=True, cache=True, parallel=True)(_enter)
-leave = njit(nogil=True, cache=True)(_leave)
-leave_threads = njit(nogil=True, cache=True, parallel=True)(_leave)
+        _leave_row(products, bias, out, rows, columns, row)

@@ -9,7 +9,7 @@ from spikeyolo.model.kernel_numba import threads_for
 
 CACHE_BYTES = 6 << 20  # transformed inputs and products that are worked on together
 MIN_TILES = 6  # with fewer, reading the larger weights costs more than the multiplications that are saved
-MIN_CHANNELS = 16
+MIN_CHANNELS = 24  # C · O / (C + O): multiplications saved over values transformed
 _PAGE = 4096
 
 
@@ -73,35 +73,43 @@ class WinogradConv(nn.Conv2d):
         out = result.permute(0, 2, 3, 1).numpy()
         bias = (self.shift if self.bias is None else self.bias.detach()).numpy()  # type: ignore[operator]
         at_once = max(min(CACHE_BYTES // (36 * 4 * (channels + self.out_channels) * columns), rows), 1)
-        entered = _spread_in_cache(at_once * columns, channels)
-        products = _spread_in_cache(at_once * columns, self.out_channels)
-        parallel = threads_for(entered.numel()) > 1
+        most = 36 * _spread_in_cache(at_once * columns, channels, self.out_channels)
+        entering, leaving = torch.empty(most * channels), torch.empty(most * self.out_channels)
+        parallel = threads_for(entering.numel()) > 1
         enter, leave = (kernel.enter_threads, kernel.leave_threads) if parallel else (kernel.enter, kernel.leave)
         for image in range(count):
             for first in range(0, rows, at_once):
                 last = min(first + at_once, rows)
-                tiles = (last - first) * columns
+                tiles = _spread_in_cache((last - first) * columns, channels, self.out_channels)
+                # Dense to the last value: only then the batch is one call, shared by all threads.
+                entered = entering[: 36 * tiles * channels].view(36, tiles, channels)
+                products = leaving[: 36 * tiles * self.out_channels].view(36, tiles, self.out_channels)
                 enter(padded[image : image + 1, 4 * first : 4 * last + 2], entered.numpy(), last - first, columns)
-                torch.bmm(entered[:, :tiles], self.filters, out=products[:, :tiles])
+                torch.bmm(entered, self.filters, out=products)
                 leave(products.numpy(), bias, out[image : image + 1, 4 * first : 4 * last], last - first, columns)
         return result
 
 
 def suits(convolution: nn.Conv2d) -> bool:
     """Whether a convolution is of the kind that :class:`WinogradConv` takes the place of."""
+    inputs, outputs = convolution.in_channels, convolution.out_channels
     return (
         convolution.kernel_size == (3, 3)
         and convolution.stride == (1, 1)
         and convolution.padding == (1, 1)
         and convolution.dilation == (1, 1)
         and convolution.groups == 1
-        and min(convolution.in_channels, convolution.out_channels) >= MIN_CHANNELS
+        and inputs * outputs >= MIN_CHANNELS * (inputs + outputs)
     )
 
 
-def _spread_in_cache(tiles: int, channels: int) -> Tensor:
-    """``[36, at least tiles, channels]``, whose 36 parts do not all begin at the same place of a page: a cache keeps
-    only a few lines of one place."""
-    while 4 * tiles * channels % _PAGE not in range(256, _PAGE - 255) and channels * 4 % _PAGE:
+def _spread_in_cache(tiles: int, *channels: int) -> int:
+    """The same number of tiles or a few more, such that the 36 parts ``[tiles, channels]`` of a buffer do not all begin
+    at the same place of a page: a cache keeps only a few lines of one place."""
+
+    def alike(width: int) -> bool:
+        return 4 * tiles * width % _PAGE not in range(256, _PAGE - 255) and 4 * width % _PAGE != 0
+
+    while any(alike(width) for width in channels):
         tiles += 1
-    return torch.empty(36, tiles, channels)
+    return tiles

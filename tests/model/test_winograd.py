@@ -12,7 +12,7 @@ from lively import lively
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikeyolo.model import winograd
+from spikeyolo.model import kernel_norm, kernel_numba, kernel_winograd, winograd
 from spikeyolo.model.detector import Detector
 from spikeyolo.model.fold import compare, fold
 from spikeyolo.model.neuron import Relu
@@ -89,20 +89,27 @@ def test_maps_in_any_memory_order_are_taken() -> None:
 
 
 def test_only_plain_3x3_convolutions_suit() -> None:
-    assert suits(nn.Conv2d(16, 16, 3, padding=1))
+    assert suits(nn.Conv2d(48, 48, 3, padding=1))
     for other in (
-        nn.Conv2d(16, 16, 3, stride=2, padding=1),
-        nn.Conv2d(16, 16, 1),
-        nn.Conv2d(16, 16, 3, padding=1, groups=16),
-        nn.Conv2d(2, 16, 3, padding=1),
+        nn.Conv2d(48, 48, 3, stride=2, padding=1),
+        nn.Conv2d(48, 48, 1),
+        nn.Conv2d(48, 48, 3, padding=1, groups=48),
+        nn.Conv2d(2, 48, 3, padding=1),
+        nn.Conv2d(16, 64, 3, padding=1),  # the transforms would cost more than is saved
     ):
         assert not suits(other)
+
+
+@pytest.mark.parametrize("module", [kernel_numba, kernel_norm, kernel_winograd])
+def test_no_two_compilations_of_one_function_share_an_entry_of_numbas_cache(module: Any) -> None:
+    functions = [item.py_func for item in vars(module).values() if hasattr(item, "py_func")]
+    assert len({(f.__qualname__, f.__code__.co_firstlineno) for f in functions}) == len(functions) > 4
 
 
 def test_the_folded_network_gives_the_same_outputs_with_fewer_multiplications() -> None:
     # Without spikes, since in float32 a membrane at a tie falls to either side, whatever form computes it.
     torch.manual_seed(0)
-    detector = lively(Detector(num_classes=3, depth=0.33, width=0.125, neuron=Relu))
+    detector = lively(Detector(num_classes=3, depth=0.33, width=0.25, neuron=Relu))
     frames = torch.randint(0, 5, (2, 1, 2, 96, 128), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     minimal = fold(detector, winograd=True)
     assert any(isinstance(module, WinogradConv) for module in minimal.modules())

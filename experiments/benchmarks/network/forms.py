@@ -1,0 +1,60 @@
+"""What each form of a trained network gives and takes on its own validation windows.
+
+    python experiments/benchmarks/network/forms.py RUN [--checkpoint best] [--threads 2]
+
+RUN is a folder that `python -m spikeyolo.train` wrote, started from where that was started. Prints mAP50, mAP and
+milliseconds a window (one at a time, as a camera gives them) of the network as trained and of its folded forms.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from spikeyolo import schema
+from spikeyolo.export import restore_detector
+from spikeyolo.metrics.speed import window_latency_ms
+from spikeyolo.model.fold import fold
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--checkpoint", default="best")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    config: Any = OmegaConf.load(options.run / ".hydra" / "config.yaml")
+    schema.check(config, groups=("data", "evaluator"))
+    data = schema.build(config.data)
+    evaluator = schema.build(config.evaluator, classes=data.classes)
+    loader = data.val_loader(pin_memory=False)
+    detector, _ = restore_detector(options.run / "checkpoints" / options.checkpoint)
+
+    def windows() -> Iterator[Tensor]:
+        for batch in loader.epoch(0):
+            yield from (batch.frames[:, index : index + 1].contiguous() for index in range(batch.frames.shape[1]))
+
+    forms: dict[str, nn.Module] = {
+        "as trained": detector,
+        "fold(detector)": fold(detector),
+        "fold(detector, winograd=True)": fold(detector, winograd=True),
+        "fold(detector, dtype=torch.bfloat16)": fold(detector, dtype=torch.bfloat16),
+        'fold(detector, synapses="single")': fold(detector, synapses="single"),
+    }
+    print("| form | mAP50 | mAP | ms a window |\n|---|---|---|---|")
+    for name, network in forms.items():
+        figures = evaluator.evaluate(network, loader.epoch(0), device=torch.device("cpu"))
+        latency = window_latency_ms(network, islice(windows(), 60))
+        print(f"| {name} | {figures['map50']:.4f} | {figures['map']:.4f} | {latency:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
