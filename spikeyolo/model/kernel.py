@@ -21,10 +21,16 @@ Gradient = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
 def _dense(tensor: Tensor) -> Tensor:
     """The tensor itself where its time steps are whole blocks of memory (contiguous or channels-last), else a copy."""
-    if tensor.dim() == 5 and not tensor.is_contiguous() and tensor.stride(0) == tensor.stride(1) * tensor.shape[1]:
+    if tensor.dim() == 5 and not tensor.is_contiguous() and _steps_follow(tensor):
         folded = tensor.flatten(0, 1)
         return tensor if folded.is_contiguous(memory_format=torch.channels_last) else tensor.contiguous()
     return tensor.contiguous()
+
+
+def _steps_follow(tensor: Tensor) -> bool:
+    """Whether time steps lie one behind the other; the stride of a dimension of size 1 may be anything."""
+    steps, batch = tensor.shape[:2]
+    return steps == 1 or batch == 1 or tensor.stride(0) == tensor.stride(1) * batch
 
 
 def _rows(tensor: Tensor) -> Tensor:
@@ -40,7 +46,7 @@ def membrane_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def _same_layout(tensor: Tensor, like: Tensor) -> Tensor:
-    if tensor.stride() == like.stride():
+    if all(a == b for a, b, size in zip(tensor.stride(), like.stride(), like.shape, strict=True) if size > 1):
         return tensor
     return torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
 

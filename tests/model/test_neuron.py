@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -136,6 +137,29 @@ def test_spikes_written_over_the_currents_are_the_same_spikes_and_gradients(
         assert (spikes.data_ptr() == at) == (overwrites == "recorded")
         (spikes * start).sum().backward()
         results.append((spikes.detach(), leaf.grad))
+    assert all(torch.equal(a, b) for a, b in zip(*results))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("overwrites", ["never", "recorded", "always"])
+def test_channels_last_maps_are_taken_without_a_copy_and_give_the_same(
+    dtype: torch.dtype, steps: int, batch: int, overwrites: Any
+) -> None:
+    draw = torch.Generator().manual_seed(0)
+    start = (torch.randn(steps, batch, 3, 4, 5, generator=draw) * 3).to(dtype)
+    neuron = Ilif()
+    neuron.overwrites = overwrites
+    results = []
+    for maps in (start, _layout(start, channels_last=True)):
+        assert kernel._dense(maps) is maps
+        leaf = maps.clone().requires_grad_()
+        spikes, state = neuron(leaf * 1.0)
+        (gradient,) = torch.autograd.grad((spikes * start).sum() + state.residual.sum(), leaf)
+        with torch.no_grad():
+            again, _ = neuron(maps.clone(), None, False)
+        results.append((spikes.detach(), state.residual.detach(), gradient, again))
     assert all(torch.equal(a, b) for a, b in zip(*results))
 
 

@@ -19,6 +19,9 @@ from torch import Tensor
 warnings.filterwarnings("ignore")
 
 Run = Callable[[Tensor], Tensor]
+FUSED = "spikeyolo Ilif, fused"
+BYTES = 4 + 4 + 1 + 4 + 1 + 4  # an element: currents, spikes, the byte written; gradient, the byte read, gradient out
+OPERATIONS = 7 + 2  # leak, integrate, clamp (2), round (2), reset; select, leak-and-add
 TURN = 10  # runs of one implementation before the next has its turn
 
 
@@ -45,7 +48,7 @@ def implementations() -> dict[str, Run]:
         return torch.stack(spikes)
 
     runs: dict[str, Run] = {
-        "spikeyolo Ilif, fused": lambda x: fused(x, None, False)[0],
+        FUSED: lambda x: fused(x, None, False)[0],
         "spikeyolo Ilif, norse SNN loop over the step": lambda x: SNN.forward(looped, x)[0],
         "I-LIF, plain torch loop": eager,
         "norse Lift(LIFBoxCell)": lambda x: box(x)[0],
@@ -81,6 +84,27 @@ def saved_bytes(run: Run, currents: Tensor) -> int:
     return kept
 
 
+def bounds(currents: Tensor, seconds: float) -> str:
+    """How near the fused pass is to what the processor and its memory can do, in words."""
+    a, b, other = torch.randn(2048, 2048), torch.randn(2048, 2048), torch.empty_like(currents)
+
+    def least(run: Callable[[], object]) -> float:
+        taken = []
+        for _ in range(20):
+            start = time.perf_counter()
+            run()
+            taken.append(time.perf_counter() - start)
+        return min(taken)
+
+    count = currents.numel()
+    copied = 8 * count / least(lambda: other.copy_(currents)) / 1e9
+    peak = 2 * 2048**3 / least(lambda: a @ b) / 1e9
+    return (
+        f"\nfused: {BYTES * count / seconds / 1e9:.0f} GB/s where a copy of the currents moves {copied:.0f}; "
+        f"{OPERATIONS * count / seconds / 1e9:.0f} GFLOP/s of the matrix product's {peak:.0f}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=2)
@@ -113,6 +137,8 @@ def main() -> None:
         taken = sorted(times[name])
         kept = saved_bytes(run, currents) / 2**20
         print(f"| {name} | {taken[0] * 1e3:.2f} | {taken[len(taken) // 2] * 1e3:.2f} | {kept:.1f} |")
+    if options.device == "cpu":
+        print(bounds(currents.detach(), min(times[FUSED])))
 
 
 if __name__ == "__main__":
