@@ -5,9 +5,9 @@
     python experiments/benchmarks/network/measure.py folded     # inference of size n, unfolded and folded
     python experiments/benchmarks/network/measure.py macs       # where the published 101.2 GMAC are
 
-Every case runs in a process of its own, so that its peak of resident memory is its own (it holds torch itself, about
-0.6 GiB here). Times are the best of a few steps, wall clock, and beside them processor seconds over all threads: on a
-machine that others use at the same time, the latter tell what the step costs.
+Every case of ``steps`` and ``scaling`` runs in a process of its own, so that its peak of resident memory is its own (it
+holds torch itself, about 0.75 GiB here). Times are the best of a few steps, wall clock, and beside them processor
+seconds over all threads: on a machine that others use at the same time, the latter tell what the step costs.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
 
     from spikeyolo.engine.execution import arrange
     from spikeyolo.model.detector import Detector
-    from spikeyolo.model.fold import fold, macs
+    from spikeyolo.model.fold import macs
     from spikeyolo.model.neuron import Ilif, Relu
 
     torch.set_num_threads(case["threads"])
@@ -66,35 +66,69 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
     detector = Detector(num_classes=3, depth=0.33, width=SIZES[case["size"]], neuron=neuron)
     frames = torch.poisson(torch.full(case["shape"], 0.1)).to(torch.uint8)
     result = {"peak_gflops": peak_gflops()}
-    if case["kind"] == "inference":
-        detector(frames)  # statistics of norms that are not those of a fresh network
-        forms: dict[str, dict[str, Any]] = {
-            "separable": {}, "winograd": {"winograd": True}, "single": {"synapses": "single"},
-            "bfloat16": {"dtype": torch.bfloat16},
-        }  # fmt: skip
-        network = detector.eval() if variant.startswith("unfolded") else fold(detector, **forms[variant])
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=variant == "unfolded, autocast"):
-            result["wall"], result["processor"] = best(lambda: network(frames), case["repeats"])
-        result["rss_gib"] = peak_memory()
-        flops = 2 * macs(fold(detector, **forms["single" if variant == "single" else "separable"]), frames)
-    else:
-        optimizer = torch.optim.SGD(detector.parameters(), 1e-4, momentum=0.9)
-        run: Any = torch.compile(detector) if variant == "compile" else detector
-        arrange(detector, channels_last=variant != "contiguous", gradient_checkpointing=variant == "checkpoint")
+    optimizer = torch.optim.SGD(detector.parameters(), 1e-4, momentum=0.9)
+    run: Any = torch.compile(detector) if variant == "compile" else detector
+    arrange(detector, channels_last=variant != "contiguous", gradient_checkpointing=variant == "checkpoint")
 
-        def step() -> None:
-            with torch.autocast("cpu", torch.bfloat16, enabled=variant == "bfloat16"):
-                predictions = run(frames)
-            loss = predictions.box_logits.float().square().mean() + predictions.class_logits.float().square().mean()
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=variant == "bfloat16"):
+            predictions = run(frames)
+        loss = predictions.box_logits.float().square().mean() + predictions.class_logits.float().square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
 
-        result["wall"], result["processor"] = best(step, case["repeats"])
-        result["rss_gib"] = peak_memory()
-        flops = 3 * 2 * macs(detector.eval(), frames)
+    result["wall"], result["processor"] = best(step, case["repeats"])
+    result["rss_gib"] = peak_memory()
+    flops = 3 * 2 * macs(detector.eval(), frames)
     result["gflops"] = flops / result["wall"] / 1e9
     return result
+
+
+def compare_forms(threads: int, turns: int) -> None:
+    """Inference of size n in every form, in turns in one process, so that other load strikes all alike."""
+    import torch
+
+    from spikeyolo.model.detector import Detector
+    from spikeyolo.model.fold import fold, macs
+    from spikeyolo.model.neuron import Ilif
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    detector = Detector(num_classes=3, depth=0.33, width=SIZES["n"], neuron=Ilif)
+    frames = torch.poisson(torch.full((1, 1, 2, 256, 320), 0.1)).to(torch.uint8)
+    detector(frames)  # statistics of norms that are not those of a fresh network
+    detector.eval()
+    unfolded, autocast = "unfolded", "unfolded, bfloat16 autocast"
+    networks = {
+        unfolded: detector,
+        autocast: detector,
+        "fold(detector)": fold(detector),
+        "fold(detector, winograd=True)": fold(detector, winograd=True),
+        "fold(detector, dtype=torch.bfloat16)": fold(detector, dtype=torch.bfloat16),
+        'fold(detector, synapses="single")': fold(detector, synapses="single"),
+    }
+    times: dict[str, list[float]] = {name: [] for name in networks}
+    with torch.no_grad():
+        for _ in range(turns):
+            for name, network in networks.items():
+                with torch.autocast("cpu", torch.bfloat16, enabled=name == autocast):
+                    for repeat in range(3):
+                        start = time.perf_counter()
+                        network(frames)
+                        if repeat:  # memory and caches are this form's again
+                            times[name].append(time.perf_counter() - start)
+    peak = peak_gflops()
+    print(f"n, T 1, B 1, 256×320, {threads} threads, peak {peak:.0f} GFLOP/s\n")
+    print("| form | best ms | median ms | times as fast | GFLOP/s | of matmul peak |\n|---|---|---|---|---|---|")
+    for name, network in networks.items():
+        taken = sorted(times[name])
+        plain = network if "single" in name else detector
+        gflops = 2 * macs(plain, frames) / taken[0] / 1e9
+        print(
+            f"| {name} | {taken[0] * 1e3:.0f} | {taken[len(taken) // 2] * 1e3:.0f} | "
+            f"{min(times[unfolded]) / taken[0]:.2f} | {gflops:.0f} | {gflops / peak:.0%} |"
+        )
 
 
 def count_macs() -> None:
@@ -158,6 +192,9 @@ def main() -> None:
     if options.what == "case":
         print(json.dumps(measure(json.loads(options.case))))
         return
+    if options.what == "folded":
+        compare_forms(options.threads, 10 * options.repeats)
+        return
     if options.what == "macs":
         count_macs()
         return
@@ -175,18 +212,10 @@ def main() -> None:
                 ("femto, T 8, B 8, 96×128", step | {"size": "femto", "shape": small}),
             ]
         )
-    elif options.what == "scaling":
+    else:
         shapes = [[1, 2, 2, 128, 160], [2, 2, 2, 128, 160], [4, 2, 2, 128, 160], [8, 2, 2, 128, 160]]
         shapes += [[2, 4, 2, 128, 160], [2, 8, 2, 128, 160], [2, 2, 2, 256, 160], [2, 2, 2, 256, 320]]
         table([("t, T {}, B {}, {}×{}".format(*s[:2], *s[3:]), step | {"shape": s}) for s in shapes])
-    else:
-        inference = step | {"kind": "inference", "size": "n", "shape": [1, 1, 2, 256, 320], "repeats": 20}
-        table(
-            [
-                (f"n, T 1, B 1, 256×320, {name}", inference | {"variant": name})
-                for name in ("unfolded", "unfolded, autocast", "separable", "winograd", "bfloat16", "single")
-            ]
-        )
 
 
 if __name__ == "__main__":
