@@ -199,15 +199,19 @@ def sources_at(source: str, classes: tuple[str, ...], rules: LabelRules) -> list
         RecordingError: there is no recording, or two have the same name.
     """
     from spikeyolo.errors import ConfigError
-    from spikeyolo.events.datasets import Source, check_class_map, checked, labels_beside
+    from spikeyolo.events.datasets import SUFFIXES, Source, check_class_map, checked, labels_beside
+    from spikeyolo.events.location import is_remote
+    from spikeyolo.events.remote_files import find_remote
 
     check_class_map(rules, classes, "labels")
-    sources = []
-    for file, name in files_at(source):
-        labels = labels_beside(file)
-        if labels is not None and not classes:
-            raise ConfigError(f"classes must be given, because {labels} holds boxes: add classes=[NAME,…]")
-        sources.append(Source(file, labels, name, "", rules=rules))
+    if is_remote(source):
+        sources = find_remote(source, SUFFIXES, rules)
+    else:
+        sources = [Source(file, labels_beside(file), name, "", rules=rules) for file, name in files_at(source)]
+    labelled = next((found for found in sources if found.labels is not None), None)
+    if labelled is not None and labelled.labels is not None and not classes:
+        labels = labelled.address(labelled.labels)
+        raise ConfigError(f"classes must be given, because {labels} holds boxes: add classes=[NAME,…]")
     return checked(sources)
 
 
@@ -219,10 +223,7 @@ def files_at(source: str) -> list[tuple[Path, str]]:
     """
     from spikeyolo.errors import RecordingError
     from spikeyolo.events.datasets import SUFFIXES, find_recordings
-    from spikeyolo.events.location import is_remote
 
-    if is_remote(source):
-        raise RecordingError(f"{source}: no local place; expected events files on a disk (copy them there first)")
     path = Path(source)
     if path.is_file():
         return [(path, path.stem)]

@@ -105,7 +105,6 @@ def test_etram_is_converted_split_by_split_and_found_again_by_its_manifest(tmp_p
         (["source=x", "data=synthetic", "out=x"], "found both"),
         (["source=gone/*.dat", "out=x"], r"gone/\*\.dat: no such recording; expected a file, a folder or a glob"),
         (["source=x"], "out must be given"),
-        (["source=s3://bucket/a.dat", "out=x"], "s3://bucket/a.dat: no local place; expected events files on a disk"),
         (["source=x", "out=x", "workers=0"], "workers: found 0"),
         (["source=x", "out=x", "strict=maybe"], "strict: found 'maybe'"),
         (["source=x", "out=x", "splits=[test]"], r"splits: found \['test'\]"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,45 @@ def test_a_store_for_training_is_a_local_folder(tmp_path: Path) -> None:
     (line,) = ended.error_lines
     assert "store: found s3://bucket/store; expected a local folder" in line
     assert not (tmp_path / "s3:").exists()
+
+
+def test_raw_files_in_a_bucket_are_fetched_and_converted(bucket: str, tmp_path: Path) -> None:
+    import s3fs
+
+    write_set(tmp_path / "etram")
+    files = sorted(path for path in (tmp_path / "etram").rglob("*") if path.is_file())
+    for path in files:
+        s3fs.S3FileSystem().put_file(str(path), f"{bucket.removeprefix('s3://')}/raw/{path.parent.name}/{path.name}")
+    classes = f"classes=[{','.join(CLASSES)}]"
+    local = convert("source=etram", classes, "out=here", "workers=1", cwd=tmp_path)
+    assert local.code == 0, local.errors
+    before = set(Path(tempfile.gettempdir()).glob("spikeyolo-fetched-*"))
+    for _ in "ab":  # the second time they are verified
+        remote = convert(f"source={bucket}/raw", classes, "out=there", "workers=1", cwd=tmp_path)
+        assert remote.code == 0, remote.errors
+    assert "verified" in remote.output
+    here, there = read_manifest(tmp_path / "here"), read_manifest(tmp_path / "there")
+    assert here.keys() == there.keys()
+    assert len(here) == sum(path.suffix == ".h5" for path in files)
+    for name, entry in there.items():
+        assert entry["source"].startswith(f"{bucket}/raw/")
+        assert entry["labels"].startswith(f"{bucket}/raw/")
+        assert {**entry, "source": "", "labels": ""} == {**here[name], "source": "", "labels": ""}
+    assert set(Path(tempfile.gettempdir()).glob("spikeyolo-fetched-*")) == before
+
+    one = convert(f"source={bucket}/raw/*/*_0.h5", classes, "out=some", "workers=1", cwd=tmp_path)
+    assert one.code == 0, one.errors
+    assert 0 < len(read_manifest(tmp_path / "some")) < len(here)
+
+
+def test_what_is_wrong_with_raw_files_in_a_bucket_is_one_line_that_names_them(bucket: str, tmp_path: Path) -> None:
+    import s3fs
+
+    s3fs.S3FileSystem().pipe(f"{bucket.removeprefix('s3://')}/raw/broken.dat", b"no events in here")
+    broken = convert(f"source={bucket}/raw/broken.dat", "out=there", cwd=tmp_path)
+    assert broken.code == 2
+    assert f"{bucket}/raw/broken.dat: " in broken.error_lines[-1]
+    assert not list((tmp_path / "there").rglob("*.zarr"))
+    missing = convert(f"source={bucket}/nothing", "out=there", cwd=tmp_path)
+    assert missing.code == 2
+    assert f"{bucket}/nothing: no such recording" in missing.error_lines[-1]

@@ -20,6 +20,7 @@ from spikeyolo.events.datasets import Source
 from spikeyolo.events.formats import EventReader, open_recording
 from spikeyolo.events.labels import Labels, read_boxes
 from spikeyolo.events.location import child, is_remote, reason
+from spikeyolo.events.remote_files import fetched
 from spikeyolo.events.store import Recording
 from spikeyolo.events.writer import RecordingWriter, remove_abandoned
 
@@ -63,36 +64,41 @@ def convert(conversion: Conversion, *, progress: Progress | None = None) -> tupl
         RecordingError: the events file is damaged, the store cannot be written, or holds another recording there.
         LabelError: the label file does not fit.
     """
+    with exclusive(conversion.place), fetched(conversion.source) as files:
+        return _convert(conversion, files, progress)
+
+
+def _convert(conversion: Conversion, files: Source, progress: Progress | None) -> tuple[Status, dict[str, Any]]:
+    """Convert from files that are on this machine."""
     source, place = conversion.source, conversion.place
-    origin = _origin(conversion)
-    with exclusive(place):
-        finished = _finished(conversion, origin)
-        if finished is True:
-            return "verified", entry_of(Recording.open(place))
-        status: Status = "repaired" if finished is False and not conversion.replace else "converted"
-        reader = open_recording(source.events, strict=conversion.strict)
-        if source.labels is not None:  # say what is wrong with them before the events are decoded
-            labels_of(source, conversion.classes, reader, None)
-        with RecordingWriter(
-            place,
-            width=reader.width,
-            height=reader.height,
-            classes=conversion.classes,
-            source=str(source.events),
-            source_sha256=origin["source_sha256"],
-            time_offset_us=reader.time_offset_us,
-            notes={**origin, "format": reader.format, "tools": {name: _version(name) for name in TOOLS}},
-            replace=finished is False,
-        ) as writer:
-            copy_events(reader, writer, progress=progress)
-            labels = None
-            if source.labels is not None:
-                labels = labels_of(source, conversion.classes, reader, writer.span_us)
-                writer.set_boxes(labels.boxes)
-            writer.note("boxes", {} if labels is None else labels.counts)
-            writer.note("warnings", list(reader.warnings))
-            writer.note("dropped_events", reader.dropped_events)
-            writer.seal()
+    origin = _origin(source, files)
+    finished = _finished(conversion, origin)
+    if finished is True:
+        return "verified", entry_of(Recording.open(place))
+    status: Status = "repaired" if finished is False and not conversion.replace else "converted"
+    reader = open_recording(files.events, strict=conversion.strict)
+    if files.labels is not None:  # say what is wrong with them before the events are decoded
+        labels_of(files, conversion.classes, reader, None)
+    with RecordingWriter(
+        place,
+        width=reader.width,
+        height=reader.height,
+        classes=conversion.classes,
+        source=source.address(source.events),
+        source_sha256=origin["source_sha256"],
+        time_offset_us=reader.time_offset_us,
+        notes={**origin, "format": reader.format, "tools": {name: _version(name) for name in TOOLS}},
+        replace=finished is False,
+    ) as writer:
+        copy_events(reader, writer, progress=progress)
+        labels = None
+        if files.labels is not None:
+            labels = labels_of(files, conversion.classes, reader, writer.span_us)
+            writer.set_boxes(labels.boxes)
+        writer.note("boxes", {} if labels is None else labels.counts)
+        writer.note("warnings", list(reader.warnings))
+        writer.note("dropped_events", reader.dropped_events)
+        writer.seal()
     return status, entry_of(Recording.open(place))
 
 
@@ -210,16 +216,15 @@ def place_of(source: Source, out: Path | str) -> Path | str:
     return child(out, f"{name}.zarr")
 
 
-def _origin(conversion: Conversion) -> dict[str, Any]:
-    """What decides a stored recording's contents."""
-    source = conversion.source
+def _origin(source: Source, files: Source) -> dict[str, Any]:
+    """What decides a stored recording's contents; ``files`` is the source as it lies on this machine."""
     rules = asdict(source.rules)
     if rules["class_map"] is not None:
         rules["class_map"] = {str(key): name for key, name in rules["class_map"].items()}
     return {
-        "source_sha256": sha256_of(source.events),
-        "labels": None if source.labels is None else str(source.labels),
-        "labels_sha256": None if source.labels is None else sha256_of(source.labels),
+        "source_sha256": sha256_of(files.events),
+        "labels": None if source.labels is None else source.address(source.labels),
+        "labels_sha256": None if files.labels is None else sha256_of(files.labels),
         "rules": rules,
     }
 

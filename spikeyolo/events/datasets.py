@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge
@@ -37,10 +37,7 @@ MPX1_MAP: dict[int, str | None] = {
     0: "pedestrian",
     1: "two_wheeler",
     2: "car",
-    3: None,
-    4: None,
-    5: None,
-    6: None,
+    **dict.fromkeys((3, 4, 5, 6)),
 }
 DSEC_CLASSES = ("pedestrian", "rider", "car", "bus", "truck", "bicycle", "motorcycle", "train")
 DSEC_VAL_SEQUENCES = tuple(f"zurich_city_{number}_a" for number in range(16, 22))
@@ -68,6 +65,7 @@ class Source:
         split: the split's name.
         start_us, end_us: the part of the recording that belongs to the split, µs; None for its start and end.
         rules: how its labels are cleaned.
+        folder: URL of the folder in which events and labels lie; None where they are paths on this machine.
     """
 
     events: Path
@@ -77,6 +75,11 @@ class Source:
     start_us: int | None = None
     end_us: int | None = None
     rules: LabelRules = field(default_factory=LabelRules)
+    folder: str | None = None
+
+    def address(self, file: Path) -> str:
+        """Where one of its files lies, in words."""
+        return str(file) if self.folder is None else f"{self.folder}/{file}"
 
 
 class SplitFolders:
@@ -291,12 +294,9 @@ class SingleRecording:
         else:
             raise RecordingError(f"{self.events}: no such recording; expected an events file, or a folder of them")
         start, end = (None, self.train_until_us) if role == "train" else (self.train_until_us, None)
-        return checked(
-            [
-                Source(file, self.labels or labels_beside(file), file.stem, role, start, end, self.rules[role])
-                for file in files
-            ]
-        )
+        rules = self.rules[role]
+        sources = [Source(f, self.labels or labels_beside(f), f.stem, role, start, end, rules) for f in files]
+        return checked(sources)
 
 
 def find_recordings(folder: Path, suffixes: Iterable[str]) -> list[Path]:
@@ -307,11 +307,12 @@ def find_recordings(folder: Path, suffixes: Iterable[str]) -> list[Path]:
 
 def labels_beside(events: Path) -> Path | None:
     """``NAME_bbox.npy`` beside ``NAME.h5`` or ``NAME_td.dat``, where there is one."""
-    for stem in (events.stem, events.stem.removesuffix("_td")):
-        labels = events.with_name(f"{stem}_bbox.npy")
-        if labels.is_file():
-            return labels
-    return None
+    return next((labels for name in labels_names(events) if (labels := events.with_name(name)).is_file()), None)
+
+
+def labels_names(events: PurePath) -> list[str]:
+    """What the label file of an events file may be called."""
+    return [f"{stem}_bbox.npy" for stem in (events.stem, events.stem.removesuffix("_td"))]
 
 
 def checked(sources: list[Source]) -> list[Source]:
@@ -320,14 +321,14 @@ def checked(sources: list[Source]) -> list[Source]:
     Raises:
         RecordingError: two have the same name.
     """
-    seen: dict[str, Path] = {}
+    seen: dict[str, str] = {}
     for source in sources:
         if source.name in seen:
             raise RecordingError(
-                f"{source.events} and {seen[source.name]} are two recordings of the name {source.name!r} in split "
-                f"{source.split!r}; expected one: rename or remove the other"
+                f"{source.address(source.events)} and {seen[source.name]} are two recordings of the name "
+                f"{source.name!r} in split {source.split!r}; expected one: rename or remove the other"
             )
-        seen[source.name] = source.events
+        seen[source.name] = source.address(source.events)
     unlabelled = [source for source in sources if source.labels is None]
     if unlabelled:
         log.warning(
@@ -335,7 +336,7 @@ def checked(sources: list[Source]) -> list[Source]:
             f"{sources[0].split}: " if sources[0].split else "",
             len(unlabelled),
             len(sources),
-            unlabelled[0].events,
+            unlabelled[0].address(unlabelled[0].events),
         )
     return sources
 
