@@ -64,14 +64,17 @@ def convert(conversion: Conversion, *, progress: Progress | None = None) -> tupl
         RecordingError: the events file is damaged, the store cannot be written, or holds another recording there.
         LabelError: the label file does not fit.
     """
-    with exclusive(conversion.place), fetched(conversion.source) as files:
-        return _convert(conversion, files, progress)
+    with fetched(conversion.source) as files:
+        origin = _origin(conversion.source, files)
+        with exclusive(conversion.place):
+            return _convert(conversion, files, origin, progress)
 
 
-def _convert(conversion: Conversion, files: Source, progress: Progress | None) -> tuple[Status, dict[str, Any]]:
+def _convert(
+    conversion: Conversion, files: Source, origin: dict[str, Any], progress: Progress | None
+) -> tuple[Status, dict[str, Any]]:
     """Convert from files that are on this machine."""
     source, place = conversion.source, conversion.place
-    origin = _origin(source, files)
     finished = _finished(conversion, origin)
     if finished is True:
         return "verified", entry_of(Recording.open(place))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +44,33 @@ def zarr_store(path: Path | str, *, read_only: bool) -> Any:
     """
     if not is_remote(path):
         return zarr.storage.LocalStore(path, read_only=read_only)
-    try:
+    with _understood(path):
         return zarr.storage.FsspecStore.from_url(str(path), read_only=read_only)
+
+
+def remote_files(url: str) -> tuple[Any, str]:
+    """fsspec's file system behind a URL, and the URL's path in it.
+
+    Raises:
+        RecordingError: the package for this kind of URL is not installed, or the URL is not understood.
+    """
+    import fsspec
+
+    with _understood(url):
+        files, root = fsspec.url_to_fs(url)
+    return files, str(root).rstrip("/")
+
+
+@contextmanager
+def _understood(url: Path | str) -> Iterator[None]:
+    try:
+        yield
     except ImportError as error:
         raise RecordingError(
-            f"{path}: {error}; expected the package for this kind of address (s3:// needs s3fs)"
+            f"{url}: {error}; expected the package for this kind of address (s3:// needs s3fs)"
         ) from error
     except (ValueError, OSError) as error:
-        raise RecordingError(f"{path}: cannot be opened ({error})") from error
+        raise RecordingError(f"{url}: cannot be opened ({error})") from error
 
 
 def remove_remote(path: str) -> None:

@@ -1,4 +1,4 @@
-"""Raw recordings behind a URL (``s3://…``): found by fsspec, and fetched one at a time while they are converted."""
+"""Raw recordings behind a URL (``s3://…``): found by fsspec, and fetched while they are converted."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from spikeyolo.errors import RecordingError, SpikeyoloError
 from spikeyolo.events.datasets import Source, labels_names
 from spikeyolo.events.labels import LabelRules
-from spikeyolo.events.location import reason, store_errors
+from spikeyolo.events.location import reason, remote_files, store_errors
 
 
 def find_remote(url: str, suffixes: Iterable[str], rules: LabelRules) -> list[Source]:
@@ -21,7 +20,7 @@ def find_remote(url: str, suffixes: Iterable[str], rules: LabelRules) -> list[So
     Raises:
         RecordingError: there is none, the place cannot be read, or the package for such URLs is not installed.
     """
-    files, root = _opened(url)
+    files, root = remote_files(url)
     wanted = tuple(suffixes)
     try:
         if any(sign in root for sign in "*?["):
@@ -55,7 +54,7 @@ def fetched(source: Source) -> Iterator[Source]:
     if source.folder is None:
         yield source
         return
-    files, root = _opened(source.folder)
+    files, root = remote_files(source.folder)
     with tempfile.TemporaryDirectory(prefix="spikeyolo-fetched-") as place:
 
         def fetch(name: Path) -> Path:
@@ -71,17 +70,3 @@ def fetched(source: Source) -> Iterator[Source]:
             yield replace(source, events=fetch(source.events), labels=labels, folder=None)
         except SpikeyoloError as error:
             raise type(error)(str(error).replace(place, source.folder)) from error
-
-
-def _opened(url: str) -> tuple[Any, str]:
-    import fsspec
-
-    try:
-        files, root = fsspec.url_to_fs(url)
-    except ImportError as error:
-        raise RecordingError(
-            f"{url}: {error}; expected the package for this kind of address (s3:// needs s3fs)"
-        ) from error
-    except (ValueError, OSError) as error:
-        raise RecordingError(f"{url}: cannot be opened ({error})") from error
-    return files, str(root).rstrip("/")
