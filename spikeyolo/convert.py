@@ -15,9 +15,9 @@ from omegaconf import DictConfig
 from spikeyolo import entry
 
 if TYPE_CHECKING:
+    from spikeyolo.events.conversion.pool import Outcome
     from spikeyolo.events.datasets import Source
     from spikeyolo.events.labels import LabelRules
-    from spikeyolo.events.pool import Outcome
 
 log = logging.getLogger("spikeyolo")
 
@@ -69,10 +69,10 @@ def run(config: DictConfig) -> None:
 
 def convert_into(config: DictConfig, options: Mapping[str, Any]) -> list[Outcome]:
     """Convert all sources, follow them on the console, and write manifest, pictures and table."""
-    from spikeyolo.events.conversion import Conversion, exclusive, place_of
-    from spikeyolo.events.location import child, is_remote, normalise
-    from spikeyolo.events.manifest import read_manifest, write_manifest
-    from spikeyolo.events.pool import convert_all
+    from spikeyolo.events.conversion.convert import Conversion, exclusive, place_of
+    from spikeyolo.events.conversion.manifest import read_manifest, write_manifest
+    from spikeyolo.events.conversion.pool import convert_all
+    from spikeyolo.events.store.location import child, is_remote, normalise
     from spikeyolo.report.recordings import ConversionBars, print_table
 
     out = normalise(options["out"])
@@ -113,7 +113,7 @@ def convert_into(config: DictConfig, options: Mapping[str, Any]) -> list[Outcome
 
 def look_at(places: Sequence[Path | str], out: str | None) -> None:
     """Print what is in stored recordings or event files, and draw stored ones into the folder ``out``."""
-    from spikeyolo.events.conversion import entry_of
+    from spikeyolo.events.conversion.convert import entry_of
     from spikeyolo.events.store import Recording
     from spikeyolo.report.recordings import print_table
 
@@ -199,9 +199,9 @@ def sources_at(source: str, classes: tuple[str, ...], rules: LabelRules) -> list
         RecordingError: there is no recording, or two have the same name.
     """
     from spikeyolo.errors import ConfigError
+    from spikeyolo.events.conversion.remote_files import find_remote
     from spikeyolo.events.datasets import SUFFIXES, Source, check_class_map, checked, labels_beside
-    from spikeyolo.events.location import is_remote
-    from spikeyolo.events.remote_files import find_remote
+    from spikeyolo.events.store.location import is_remote
 
     check_class_map(rules, classes, "labels")
     if is_remote(source):
@@ -246,8 +246,8 @@ def named_places(source: str | None) -> Sequence[Path | str]:
         ConfigError: nothing was named.
     """
     from spikeyolo.errors import ConfigError
-    from spikeyolo.events.location import child, is_remote
-    from spikeyolo.events.manifest import read_manifest
+    from spikeyolo.events.conversion.manifest import read_manifest
+    from spikeyolo.events.store.location import child, is_remote
 
     if source is None:
         raise ConfigError("source must be given with info=true: add source=PATH to the command line")

@@ -53,8 +53,8 @@ def run(config: DictConfig) -> Path:
     Raises:
         SpikeyoloError: a key is wrong, the checkpoint cannot be read, or an optional package is missing.
     """
-    from spikeyolo.model.exchange import export_onnx, export_torch
-    from spikeyolo.model.exchange_nir import export_nir
+    from spikeyolo.model.exchange.nir_graph import export_nir
+    from spikeyolo.model.exchange.programs import export_onnx, export_torch
 
     options = checked_options(config)
     folder = Path(options["checkpoint"])

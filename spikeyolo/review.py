@@ -18,7 +18,7 @@ from spikeyolo.metrics.confusion import ConfusionMatrix
 from spikeyolo.metrics.detection import DetectionMetrics
 from spikeyolo.metrics.energy import EnergyMeter
 from spikeyolo.metrics.speed import window_latency_ms
-from spikeyolo.model.fold import fold
+from spikeyolo.model.inference.fold import fold
 from spikeyolo.report.energy import draw_energy
 from spikeyolo.report.figures import draw_confusion, draw_precision_recall
 from spikeyolo.report.render import RenderedWindow, render_windows

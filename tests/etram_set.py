@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from spikeyolo.events.synthetic import SyntheticDataset
+from spikeyolo.events.simulator.synthetic import SyntheticDataset
 from spikeyolo.events.types import Boxes, Events
 
 CLASSES = ["disc", "cross"]

@@ -17,8 +17,8 @@ from hydra.utils import instantiate
 from spikeyolo.convert import check_nodes, run
 from spikeyolo.entry import config_directory
 from spikeyolo.errors import ConfigError, RecordingError
+from spikeyolo.events.conversion.manifest import ConvertedSet, read_manifest
 from spikeyolo.events.datasets import DSEC_VAL_SEQUENCES, ETRAM_GROUPS
-from spikeyolo.events.manifest import ConvertedSet, read_manifest
 from spikeyolo.events.store import Recording
 
 BOX = [("t", "<i8"), ("x", "<f4"), ("y", "<f4"), ("w", "<f4"), ("h", "<f4"), ("class_id", "<u4")]

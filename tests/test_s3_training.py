@@ -10,7 +10,7 @@ import pytest
 from command_line import convert, run_folder, train
 from etram_set import CLASSES, write_set
 
-from spikeyolo.events.manifest import read_manifest
+from spikeyolo.events.conversion.manifest import read_manifest
 
 CONVERTED = (
     "data=converted",

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikeyolo.model.kernel import spike_counts
 from spikeyolo.model.layout import as_batch, as_steps
+from spikeyolo.model.memory.recompute import recomputed
+from spikeyolo.model.memory.saving import ComputedAgain, SpikesAsCounts, others_say_what_is_kept
 from spikeyolo.model.neuron import Ilif, Neuron
+from spikeyolo.model.neuron.sequence import spike_counts
 from spikeyolo.model.norm import Norm
-from spikeyolo.model.recompute import recomputed
-from spikeyolo.model.saving import ComputedAgain, SpikesAsCounts, others_say_what_is_kept
 from spikeyolo.model.streaming import Memory
 
 NeuronFactory = Callable[[], Neuron]

@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.model.backbone import Backbone
-from spikeyolo.model.binary import spike_driven
 from spikeyolo.model.blocks import NeuronFactory
+from spikeyolo.model.exchange.published import load_published
 from spikeyolo.model.head import BINS, DetectHead, LevelOutput, cell_centres
+from spikeyolo.model.inference.binary import spike_driven
 from spikeyolo.model.layout import as_batch, as_steps
 from spikeyolo.model.neck import Neck
 from spikeyolo.model.predictions import Predictions
-from spikeyolo.model.published import load_published
 from spikeyolo.model.streaming import DetectorState, Memory
 
 STRIDES = (8, 16, 32)

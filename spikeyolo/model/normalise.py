@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spikeyolo.model import kernel_norm
-from spikeyolo.model.kernel_numba import threads_for
+from spikeyolo.model.neuron.cpu import threads_for
 
 if TYPE_CHECKING:
     from spikeyolo.model.norm import Norm

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from spikeyolo.model.kernel_numba import threads_for
+from spikeyolo.model.neuron.cpu import threads_for
 
 CACHE_BYTES = 6 << 20  # transformed inputs and products that are worked on together
 MIN_TILES = 6  # with fewer, reading the larger weights costs more than the multiplications that are saved

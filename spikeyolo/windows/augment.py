@@ -11,7 +11,7 @@ import numpy.typing as npt
 from annotated_types import Ge, Gt, Interval
 
 from spikeyolo.errors import ConfigError
-from spikeyolo.windows.encode import Placement
+from spikeyolo.windows.encoders import Placement
 
 _POLARITY = np.uint64(1)
 _TIME_SHIFT = np.uint64(25)

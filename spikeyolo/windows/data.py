@@ -9,14 +9,14 @@ from typing import Annotated, Literal, Protocol, runtime_checkable
 from annotated_types import Ge, Interval
 
 from spikeyolo.errors import ConfigError
-from spikeyolo.events.chunks import ChunkCache
+from spikeyolo.events.conversion.prepare import check_labels, prepare
 from spikeyolo.events.datasets import Source
-from spikeyolo.events.location import is_remote
-from spikeyolo.events.prepare import check_labels, prepare
 from spikeyolo.events.store import Recording
+from spikeyolo.events.store.chunks import ChunkCache
+from spikeyolo.events.store.location import is_remote
 from spikeyolo.windows.augment import Augmentation
 from spikeyolo.windows.dataset import Part, Slicing, TargetRule, WindowDataset, WindowRules
-from spikeyolo.windows.encode import Encoder
+from spikeyolo.windows.encoders import Encoder
 from spikeyolo.windows.loader import WindowLoader
 from spikeyolo.windows.sampler import EpochSampler
 

@@ -19,7 +19,7 @@ from spikeyolo.windows.augment import Augmentation, clip
 from spikeyolo.windows.balance import ClassBalance
 from spikeyolo.windows.batch import Window
 from spikeyolo.windows.crowded import crowded
-from spikeyolo.windows.encode import Encoder, Placement
+from spikeyolo.windows.encoders import Encoder, Placement
 from spikeyolo.windows.matching import BoxMatcher, SliceBoxes
 
 log = logging.getLogger(__name__)

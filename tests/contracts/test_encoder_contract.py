@@ -9,11 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from spikeyolo.windows.binary import BinaryEncoder
-from spikeyolo.windows.encode import Encoder, HistogramEncoder, Placement
-from spikeyolo.windows.mixed_density import MixedDensityEncoder
-from spikeyolo.windows.time_surface import TimeSurfaceEncoder
-from spikeyolo.windows.voxel import VoxelEncoder
+from spikeyolo.windows.encoders import (
+    BinaryEncoder,
+    Encoder,
+    HistogramEncoder,
+    MixedDensityEncoder,
+    Placement,
+    TimeSurfaceEncoder,
+    VoxelEncoder,
+)
 
 WIDTH, HEIGHT, STEPS, SLICE_US = 20, 14, 4, 100
 ENCODERS: dict[str, Callable[..., Encoder]] = {

@@ -11,8 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikeyolo.model.neuron import Ilif, Neuron, Relu
-from spikeyolo.model.neuron_norse import Lif, LifBox, ParametricLif
+from spikeyolo.model.neuron import Ilif, Lif, LifBox, Neuron, ParametricLif, Relu
 
 NEURONS: dict[str, Callable[[], Neuron]] = {
     "ilif": Ilif,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spikeyolo.errors import ConfigError
 from spikeyolo.metrics.energy import EnergyMeter
 from spikeyolo.model.detector import Detector
-from spikeyolo.model.fold import fold, macs
+from spikeyolo.model.inference.fold import fold, macs
 from spikeyolo.model.neuron import Ilif, Relu
 from spikeyolo.report.energy import draw_energy
 

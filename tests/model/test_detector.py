@@ -18,8 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from spikeyolo.errors import CheckpointError, ConfigError, RecordingError
 from spikeyolo.model.blocks import Block, RepConv, SepRepConv
 from spikeyolo.model.detector import Detector
-from spikeyolo.model.neuron import Ilif, Relu
-from spikeyolo.model.neuron_norse import Lif, LifBox, ParametricLif
+from spikeyolo.model.neuron import Ilif, Lif, LifBox, ParametricLif, Relu
 from spikeyolo.model.norm import Norm
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

@@ -12,10 +12,11 @@ from lively import lively
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikeyolo.model import kernel_norm, kernel_numba, kernel_winograd, winograd
+from spikeyolo.model import kernel_norm, kernel_winograd, winograd
 from spikeyolo.model.detector import Detector
-from spikeyolo.model.fold import compare, fold
+from spikeyolo.model.inference.fold import compare, fold
 from spikeyolo.model.neuron import Relu
+from spikeyolo.model.neuron import cpu as kernel_numba
 from spikeyolo.model.winograd import WinogradConv, suits
 
 

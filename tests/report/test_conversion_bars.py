@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from spikeyolo.events.pool import Running
+from spikeyolo.events.conversion.pool import Running
 from spikeyolo.report.recordings import ConversionBars
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.windows.augment import Augmentation
-from spikeyolo.windows.encode import HistogramEncoder, Placement
+from spikeyolo.windows.encoders import HistogramEncoder, Placement
 
 WIDTH, HEIGHT = 48, 32
 

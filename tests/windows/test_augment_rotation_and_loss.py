@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikeyolo.windows.augment import Augmentation
-from spikeyolo.windows.encode import HistogramEncoder, Placement
+from spikeyolo.windows.encoders import HistogramEncoder, Placement
 
 WIDTH, HEIGHT = 48, 32
 LOSSES = {"event_drop": 0.5, "drop_area": 0.5, "drop_time": 0.5, "contrast": 0.5}

@@ -14,7 +14,7 @@ from stored import END_US, boxes_at, part, random_events, store
 from spikeyolo.events.store import Recording
 from spikeyolo.windows.crowded import crowded
 from spikeyolo.windows.dataset import WindowDataset, WindowRules
-from spikeyolo.windows.encode import HistogramEncoder
+from spikeyolo.windows.encoders import HistogramEncoder
 from spikeyolo.windows.slicing import spread
 
 
@@ -63,7 +63,7 @@ def test_bounds_of_an_index_hold_it_and_meet_at_whole_milliseconds(
 def test_an_index_is_read_block_by_block(recordings: list[Recording], monkeypatch: pytest.MonkeyPatch) -> None:
     times = np.arange(-1500, END_US + 1500, 250)
     expected = recordings[1].index_bounds(times)
-    monkeypatch.setattr("spikeyolo.events.store._INDEX_BLOCK", 7)
+    monkeypatch.setattr("spikeyolo.events.store.recording._INDEX_BLOCK", 7)
     np.testing.assert_array_equal(recordings[1].index_bounds(times), expected)
 
 

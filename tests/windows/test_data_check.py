@@ -11,7 +11,7 @@ import pytest
 from spikeyolo.errors import LabelError, RecordingError
 from spikeyolo.events.datasets import Etram
 from spikeyolo.windows.data import EventData
-from spikeyolo.windows.encode import HistogramEncoder
+from spikeyolo.windows.encoders import HistogramEncoder
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import etram_set

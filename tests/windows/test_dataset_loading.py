@@ -20,7 +20,7 @@ from spikeyolo.errors import RecordingError
 from spikeyolo.windows.augment import Augmentation
 from spikeyolo.windows.batch import Batch
 from spikeyolo.windows.dataset import WindowDataset, WindowRules
-from spikeyolo.windows.encode import HistogramEncoder
+from spikeyolo.windows.encoders import HistogramEncoder
 from spikeyolo.windows.loader import WindowLoader, leave_signals_to_the_trainer
 from spikeyolo.windows.sampler import EpochSampler
 

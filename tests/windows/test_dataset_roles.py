@@ -18,7 +18,7 @@ from spikeyolo.events.store import Recording
 from spikeyolo.events.types import Boxes, Events
 from spikeyolo.windows.data import EventData
 from spikeyolo.windows.dataset import Part, WindowDataset, WindowRules
-from spikeyolo.windows.encode import HistogramEncoder
+from spikeyolo.windows.encoders import HistogramEncoder
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import etram_set

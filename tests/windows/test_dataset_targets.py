@@ -12,7 +12,7 @@ from spikeyolo.events.store import Recording
 from spikeyolo.events.types import Boxes
 from spikeyolo.windows.augment import Augmentation
 from spikeyolo.windows.dataset import Sample, WindowDataset, WindowRules
-from spikeyolo.windows.encode import HistogramEncoder
+from spikeyolo.windows.encoders import HistogramEncoder
 from spikeyolo.windows.loader import collate
 
 LABELS = list(range(10_000, END_US + 1, 10_000))

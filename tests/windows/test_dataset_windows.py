@@ -17,7 +17,7 @@ from spikeyolo.events.store import Recording
 from spikeyolo.events.types import Boxes, Events
 from spikeyolo.windows.batch import Window
 from spikeyolo.windows.dataset import Part, WindowDataset, WindowRules
-from spikeyolo.windows.encode import HistogramEncoder
+from spikeyolo.windows.encoders import HistogramEncoder
 
 LABELS = list(range(10_000, END_US + 1, 10_000))
 

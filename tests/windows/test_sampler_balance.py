@@ -12,7 +12,7 @@ from stored import END_US, boxes_at, part, random_events, store
 from spikeyolo.events.types import Boxes
 from spikeyolo.windows.balance import ClassBalance
 from spikeyolo.windows.dataset import WindowDataset, WindowRules
-from spikeyolo.windows.encode import HistogramEncoder
+from spikeyolo.windows.encoders import HistogramEncoder
 from spikeyolo.windows.sampler import EpochSampler
 
 

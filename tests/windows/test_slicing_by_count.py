@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from stored import END_US, boxes_at, part, random_events, store
 
 from spikeyolo.errors import ConfigError
-from spikeyolo.events.store import Recording, pack
+from spikeyolo.events.packing import pack
+from spikeyolo.events.store import Recording
 from spikeyolo.windows import slicing
 from spikeyolo.windows.dataset import Part, WindowDataset, WindowRules
-from spikeyolo.windows.encode import HistogramEncoder
+from spikeyolo.windows.encoders import HistogramEncoder
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import time
 
 import numpy as np
 
-from spikeyolo.events.camera import EventCamera
-from spikeyolo.events.scene import Scene
-from spikeyolo.events.shading import SHAPES
-from spikeyolo.events.synthetic import SyntheticDataset
+from spikeyolo.events.simulator.camera import EventCamera
+from spikeyolo.events.simulator.scene import Scene
+from spikeyolo.events.simulator.shading import SHAPES
+from spikeyolo.events.simulator.synthetic import SyntheticDataset
 
 SEQUENCES = 10
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from spikeyolo import schema
 from spikeyolo.export import restore_detector
 from spikeyolo.metrics.speed import window_latency_ms
-from spikeyolo.model.fold import fold
+from spikeyolo.model.inference.fold import fold
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
 
     from spikeyolo.engine.execution import arrange
     from spikeyolo.model.detector import Detector
-    from spikeyolo.model.fold import macs
+    from spikeyolo.model.inference.fold import macs
     from spikeyolo.model.neuron import Ilif, Relu
 
     torch.set_num_threads(case["threads"])
@@ -90,7 +90,7 @@ def compare_forms(threads: int, turns: int) -> None:
     import torch
 
     from spikeyolo.model.detector import Detector
-    from spikeyolo.model.fold import fold, macs
+    from spikeyolo.model.inference.fold import fold, macs
     from spikeyolo.model.neuron import Ilif
 
     torch.set_num_threads(threads)
@@ -136,7 +136,7 @@ def count_macs() -> None:
     import torch
 
     from spikeyolo.model.detector import Detector
-    from spikeyolo.model.fold import fold
+    from spikeyolo.model.inference.fold import fold
     from spikeyolo.model.neuron import Relu
 
     detector = Detector(num_classes=80, in_channels=3, depth=0.33, width=0.5, neuron=Relu)

@@ -27,7 +27,7 @@ from zarr.codecs import BloscCodec
 
 from spikeyolo.events import Boxes, Events
 from spikeyolo.events.formats import open_recording
-from spikeyolo.events.store import ChunkCache, Recording, RecordingWriter, pack, unpack
+from spikeyolo.events.store.recording import ChunkCache, Recording, RecordingWriter, pack, unpack
 
 WIDTH, HEIGHT = 1280, 720
 REPEATS = 5

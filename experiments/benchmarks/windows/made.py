@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from spikeyolo.events import Boxes, Events
-from spikeyolo.events.conversion import entry_of
-from spikeyolo.events.manifest import write_manifest
+from spikeyolo.events.conversion.convert import entry_of
+from spikeyolo.events.conversion.manifest import write_manifest
 from spikeyolo.events.store import Recording, RecordingWriter
 
 WIDTH, HEIGHT = 1280, 720

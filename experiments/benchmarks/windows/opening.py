@@ -28,10 +28,10 @@ def resident_mb() -> float:
 
 def open_set(root: str, limit: int | None) -> None:
     """Open the set as training does, and print what it took."""
-    from spikeyolo.events.manifest import ConvertedSet
+    from spikeyolo.events.conversion.manifest import ConvertedSet
     from spikeyolo.windows.data import EventData
     from spikeyolo.windows.dataset import WindowDataset
-    from spikeyolo.windows.encode import HistogramEncoder
+    from spikeyolo.windows.encoders import HistogramEncoder
 
     before = resident_mb()
     began = time.perf_counter()

@@ -16,14 +16,19 @@ import numpy as np
 import peers
 from made import HEIGHT, WIDTH, events, labels
 
-from spikeyolo.events.store import Recording, pack
+from spikeyolo.events.packing import pack
+from spikeyolo.events.store import Recording
 from spikeyolo.windows.augment import Augmentation
-from spikeyolo.windows.binary import BinaryEncoder
 from spikeyolo.windows.dataset import Part, WindowDataset, WindowRules
-from spikeyolo.windows.encode import HistogramEncoder, Placement, SliceEncoder
-from spikeyolo.windows.mixed_density import MixedDensityEncoder
-from spikeyolo.windows.time_surface import TimeSurfaceEncoder
-from spikeyolo.windows.voxel import VoxelEncoder
+from spikeyolo.windows.encoders import (
+    BinaryEncoder,
+    HistogramEncoder,
+    MixedDensityEncoder,
+    Placement,
+    SliceEncoder,
+    TimeSurfaceEncoder,
+    VoxelEncoder,
+)
 
 LABEL_STEP_US = 50_000
 CLASSES = 3

@@ -1,0 +1,72 @@
+"""Raw recordings behind a URL (``s3://…``): found by fsspec, and fetched while they are converted."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from spikeyolo.errors import RecordingError, SpikeyoloError
+from spikeyolo.events.datasets import Source, labels_names
+from spikeyolo.events.labels import LabelRules
+from spikeyolo.events.store.location import reason, remote_files, store_errors
+
+
+def find_remote(url: str, suffixes: Iterable[str], rules: LabelRules) -> list[Source]:
+    """The recordings of a file, a folder or a glob behind a URL, with the labels beside them.
+
+    Raises:
+        RecordingError: there is none, the place cannot be read, or the package for such URLs is not installed.
+    """
+    files, root = remote_files(url)
+    wanted = tuple(suffixes)
+    try:
+        if any(sign in root for sign in "*?["):
+            found = [str(path) for path in files.glob(root)]
+        else:
+            found = [str(path) for path in files.find(root)]
+        chosen = sorted(path for path in found if PurePosixPath(path).suffix.lower() in wanted)
+        if not chosen:
+            raise RecordingError(f"{url}: no such recording; expected a file, a folder or a glob that matches files")
+        sources = []
+        for path in map(PurePosixPath, chosen):
+            labels = next((n for n in labels_names(path) if files.exists(str(path.with_name(n)))), None)
+            single = not path.is_relative_to(root) or str(path) == root
+            name = path.stem if single else path.relative_to(root).with_suffix("").as_posix()
+            folder = files.unstrip_protocol(str(path.parent))
+            sources.append(
+                Source(Path(path.name), None if labels is None else Path(labels), name, "", rules=rules, folder=folder)
+            )
+    except store_errors(ValueError) as error:
+        raise RecordingError(f"{url}: cannot be read ({reason(error)})") from error
+    return sources
+
+
+@contextmanager
+def fetched(source: Source) -> Iterator[Source]:
+    """The source with its files on this machine: copied into a temporary folder, and removed again, where it is remote.
+
+    Raises:
+        RecordingError: they cannot be fetched; and whatever is raised within, with the URL for the temporary name.
+    """
+    if source.folder is None:
+        yield source
+        return
+    files, root = remote_files(source.folder)
+    with tempfile.TemporaryDirectory(prefix="spikeyolo-fetched-") as place:
+
+        def fetch(name: Path) -> Path:
+            local = Path(place) / name
+            try:
+                files.get_file(f"{root}/{name}", str(local))
+            except store_errors(ValueError) as error:
+                raise RecordingError(f"{source.folder}/{name}: cannot be fetched ({reason(error)})") from error
+            return local
+
+        labels = None if source.labels is None else fetch(source.labels)
+        try:
+            yield replace(source, events=fetch(source.events), labels=labels, folder=None)
+        except SpikeyoloError as error:
+            raise type(error)(str(error).replace(place, source.folder)) from error

@@ -1,0 +1,1 @@
+"""The simulated event camera and its scenes, behind the embedded data set."""

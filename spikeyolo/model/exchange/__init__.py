@@ -1,0 +1,1 @@
+"""The network in other formats: published names, torch.export, ONNX, NIR."""

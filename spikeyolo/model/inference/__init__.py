@@ -1,0 +1,1 @@
+"""Forms of the trained network for inference: folded and binary (spike-driven)."""

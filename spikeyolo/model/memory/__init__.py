@@ -1,0 +1,1 @@
+"""What training keeps less of: recomputation and saved tensors."""

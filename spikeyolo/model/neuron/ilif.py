@@ -1,0 +1,156 @@
+"""Neurons of the network: integer leaky integrate-and-fire (the published one) and the real-valued ANN twin.
+
+A neuron follows norse's shape: a plain step ``(currents, state, parameters, dt) → (spikes, state)`` under a thin
+``SNN`` module, whose forward takes ``[T, ...]`` and returns the spikes and the state left behind. The network builds
+its neurons from a factory without arguments, one at each place where spikes arise.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+import torch
+from annotated_types import Ge, Interval
+from norse.torch.module.snn import SNN
+from torch import Tensor, nn
+
+from spikeyolo.errors import ConfigError
+from spikeyolo.model.neuron import sequence as kernel
+
+
+class IlifParameters(NamedTuple):
+    """D levels a step, the share of the residual left after a step, and how far the surrogate reaches past 0 and D."""
+
+    levels: int = 4
+    decay: float = 0.25
+    surrogate_margin: float = 0.0
+
+
+class IlifState(NamedTuple):
+    """Membrane minus spikes after the last step, ``[...]`` in float32 or float64; empty before the first."""
+
+    residual: Tensor
+
+
+class _IntegerSpike(torch.autograd.Function):
+    """``round(clamp(v, 0, D))``, half to even, with gradient 1 inside the window and 0 outside."""
+
+    @staticmethod
+    def forward(ctx: Any, membrane: Tensor, levels: int, margin: float) -> Tensor:
+        ctx.save_for_backward((membrane >= -margin) & (membrane <= levels + margin))
+        return membrane.clamp(0, levels).round()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (window,) = ctx.saved_tensors
+        return grad * window, None, None
+
+
+def ilif_step(
+    currents: Tensor, state: IlifState, parameters: IlifParameters, dt: float = 1.0
+) -> tuple[Tensor, IlifState]:
+    """One time step: ``v = decay · residual + x``, ``s = round(clamp(v, 0, D))``, ``residual = v − s`` (s detached).
+
+    Args:
+        currents: ``[...]`` floating.
+        state: what the step before left, or ``IlifState(empty)``.
+        parameters: D, decay and surrogate margin.
+        dt: unused; the decay is per step (norse's activations carry it).
+
+    Returns:
+        spikes ``[...]`` of the currents' dtype, integers from 0 to D, and the new state.
+    """
+    membrane = currents.to(kernel.membrane_dtype(currents.dtype))
+    if state.residual.numel():
+        membrane = parameters.decay * state.residual + membrane
+    spikes: Tensor = _IntegerSpike.apply(membrane, parameters.levels, parameters.surrogate_margin)
+    return spikes.to(currents.dtype), IlifState(membrane - spikes.detach())
+
+
+class Neuron(SNN):  # type: ignore[misc]
+    """What the network asks of a neuron: ``forward([T, ...], state) → (spikes [T, ...], state)``.
+
+    Attributes:
+        levels: the most spikes of one step; None where the output is real-valued.
+    """
+
+    levels: int | None = 1
+
+    def forward(self, currents: Tensor, state: Any = None, keep: bool = True) -> tuple[Tensor, Any]:
+        """Run T steps; ``keep=False`` allows a neuron not to compute the state left behind."""
+        spikes, state = super().forward(currents, state)
+        return spikes, state
+
+
+class Ilif(Neuron):
+    """Integer leaky integrate-and-fire (arXiv 2407.20708): up to D spikes a step, soft reset, rectangular surrogate.
+
+    Attributes:
+        overwrites: when spikes take the place of the currents in memory, which nothing else may read then: in passes
+            ``recorded`` for a backward pass, ``always``, or ``never``.
+    """
+
+    def __init__(
+        self,
+        *,
+        levels: Annotated[int, Interval(ge=1, le=127)] = 4,
+        decay: Annotated[float, Interval(ge=0, le=1)] = 0.25,
+        surrogate_margin: Annotated[float, Ge(0)] = 0.0,
+    ) -> None:
+        if not 1 <= levels <= 127:  # a count and a flag share a byte
+            raise ConfigError(f"neuron.levels is {levels}, expected a value from 1 to 127")
+        if not 0 <= decay <= 1:
+            raise ConfigError(f"neuron.decay is {decay}, expected a value from 0 to 1")
+        if not surrogate_margin >= 0:
+            raise ConfigError(f"neuron.surrogate_margin is {surrogate_margin}, expected at least 0")
+        super().__init__(
+            activation=ilif_step,
+            state_fallback=_empty_ilif_state,
+            p=IlifParameters(int(levels), float(decay), float(surrogate_margin)),
+            dt=1.0,
+        )
+        self.levels = int(levels)
+        self.overwrites: Literal["never", "recorded", "always"] = "never"
+
+    def forward(self, currents: Tensor, state: IlifState | None = None, keep: bool = True) -> tuple[Tensor, IlifState]:
+        """All steps in one fused pass; equal to the step in a loop, values and gradients.
+
+        Args:
+            currents: ``[T, ...]`` floating.
+            state: what an earlier part of the sequence left, or None for a fresh start.
+            keep: return the state left behind (else an empty one, which saves its memory).
+        """
+        residual = currents.new_empty(0, dtype=kernel.membrane_dtype(currents.dtype))
+        if state is not None and state.residual.numel():
+            residual = state.residual
+        record = torch.is_grad_enabled() and (currents.requires_grad or residual.requires_grad)
+        overwrite = self.overwrites == "always" or (record and self.overwrites == "recorded")
+        spikes, _, rest = kernel.ilif_pass(
+            currents, residual, self.p.levels, self.p.decay, self.p.surrogate_margin, record, keep, overwrite
+        )
+        return spikes, IlifState(rest)
+
+
+def _empty_ilif_state(currents: Tensor) -> IlifState:
+    return IlifState(currents.new_empty(0, dtype=kernel.membrane_dtype(currents.dtype)))
+
+
+class Relu(Neuron):
+    """Rectified linear unit: no spikes and no memory, the ANN twin that tells what spikes cost."""
+
+    levels = None
+
+    def __init__(self) -> None:
+        super().__init__(activation=_relu_step, state_fallback=_no_state, p=None, dt=1.0)
+
+    def forward(self, currents: Tensor, state: tuple[()] | None = None, keep: bool = True) -> tuple[Tensor, tuple[()]]:
+        """Rectify every step by itself; the state is empty."""
+        return nn.functional.relu(currents), ()
+
+
+def _relu_step(currents: Tensor, state: tuple[()], parameters: None, dt: float) -> tuple[Tensor, tuple[()]]:
+    return nn.functional.relu(currents), state
+
+
+def _no_state(currents: Tensor) -> tuple[()]:
+    return ()

@@ -1,0 +1,167 @@
+"""What is exported gives the detector's logits when it is read back."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from lively import lively
+from omegaconf import OmegaConf
+from safetensors.torch import save_file
+from torch import Tensor
+
+from spikeyolo import export, schema
+from spikeyolo.errors import CheckpointError, ConfigError
+from spikeyolo.model.detector import Detector
+from spikeyolo.model.exchange import programs as exchange
+from spikeyolo.model.exchange.nir_graph import export_nir, run_nir, to_nir
+from spikeyolo.model.exchange.programs import PlainIlif, export_onnx, export_torch
+from spikeyolo.model.neuron import Ilif, Relu
+
+MODEL = {
+    "_target_": "spikeyolo.model.detector.Detector",
+    "depth": 0.33,
+    "width": 0.0625,
+    "neuron": {"_target_": "spikeyolo.model.neuron.ilif.Ilif", "_partial_": True},
+}
+
+
+def _detector(**changes: Any) -> Detector:
+    torch.manual_seed(0)
+    return lively(Detector(**({"num_classes": 2, "depth": 0.33, "width": 0.0625, "neuron": Ilif} | changes)))
+
+
+def _frames(steps: int = 2) -> Tensor:
+    draw = torch.Generator().manual_seed(1)
+    return torch.randint(0, 4, (steps, 1, 2, 64, 96), generator=draw, dtype=torch.uint8)
+
+
+def test_the_plain_neuron_is_the_fused_one() -> None:
+    currents = torch.randn(4, 2, 3, 5, dtype=torch.float64) * 2
+    for expected, found in zip(Ilif(levels=3, decay=0.5)(currents), PlainIlif(levels=3, decay=0.5)(currents)):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_a_torch_export_program_gives_the_detectors_logits(tmp_path: Path) -> None:
+    assert export_torch(_detector(embedding=8), _frames(), tmp_path / "net.pt2") < 1e-4
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pt2"]
+
+
+@pytest.mark.slow
+def test_an_onnx_model_gives_the_detectors_logits_in_onnxruntime(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    assert export_onnx(_detector(), _frames(), tmp_path / "net.onnx") < 1e-4
+    assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
+
+
+def test_a_nir_graph_run_in_sub_steps_gives_the_detectors_logits(tmp_path: Path) -> None:
+    pytest.importorskip("nir")
+    detector, frames = _detector(), _frames(3)
+    assert export_nir(detector, frames, tmp_path / "net.nir") < 1e-4
+    assert [path.name for path in tmp_path.iterdir()] == ["net.nir"]
+    graph = to_nir(detector, 64, 96)
+    levels = detector.eval().levels(frames)
+    assert levels[0].std() > 0.1  # the network is not silent
+    assert run_nir(graph, frames)["box2"].shape == (3, 1, 64, 2, 3)
+
+
+def test_a_nir_neuron_leaks_like_ours() -> None:
+    pytest.importorskip("nir")
+    node = to_nir(_detector(neuron=lambda: Ilif(decay=0.4)), 32, 32).nodes["backbone.down2.neuron"]
+    leak = 1 - node.metadata["dt"] / node.tau.flat[0]
+    assert leak == pytest.approx(0.4)
+    assert node.r.flat[0] * node.metadata["dt"] / node.tau.flat[0] == pytest.approx(1)
+    assert (node.metadata["levels"], node.metadata["decay"]) == (4, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "size", "words"), [({}, (64, 70), "multiples of 32"), ({"neuron": Relu}, (64, 64), "Relu")]
+)
+def test_what_nir_cannot_take_is_one_clear_error(changes: dict[str, Any], size: tuple[int, int], words: str) -> None:
+    pytest.importorskip("nir")
+    with pytest.raises(ConfigError, match=words):
+        to_nir(_detector(**changes), *size)
+
+
+def test_a_missing_optional_package_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ConfigError, match=r"pip install 'spikeyolo\[export\]'"):
+        exchange.optional("onnxruntime")
+
+
+def _checkpoint(folder: Path, **changes: Any) -> Path:
+    """A checkpoint as training writes it."""
+    folder.mkdir(parents=True)
+    weights = {name: value.contiguous() for name, value in _detector().state_dict().items()}
+    save_file(weights, folder / "weights.safetensors")
+    state = {"format_version": 1, "classes": ["car", "bus"], "in_channels": 2, "model": MODEL} | changes
+    (folder / "state.json").write_text(json.dumps(state))
+    return folder
+
+
+def _config(**changes: Any) -> Any:
+    base = {"checkpoint": "???", "format": "torch_export", "out": None, "window": "drawn", "time_steps": 2}
+    return OmegaConf.create(base | {"height": 64, "width": 64, "debug": False} | changes)
+
+
+def test_the_entry_point_exports_a_checkpoint_beside_its_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = _checkpoint(tmp_path / "checkpoints" / "best")
+    with caplog.at_level("INFO", logger="spikeyolo"):
+        out = export.run(_config(checkpoint=str(folder)))
+    assert out == tmp_path / "checkpoints" / "best.pt2"
+    assert out.stat().st_size > 0
+    assert "largest difference of a logit" in caplog.text
+
+
+def test_a_run_whose_data_are_gone_is_checked_on_drawn_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = _checkpoint(tmp_path / "checkpoints" / "best")
+    export.run(_config(checkpoint=str(folder), window="run"))
+    assert "drawn counts" in caplog.text
+
+
+def test_the_check_uses_the_first_validation_window_of_the_run(tmp_path: Path) -> None:
+    with initialize_config_dir(str(Path(__file__).resolve().parents[3] / "conf"), version_base="1.3"):
+        small = [f"data.store={tmp_path / 'store'}", "data.dataset.train_sequences=1", "data.dataset.val_sequences=1"]
+        size = ["data.dataset.width=64", "data.dataset.height=32", "data.dataset.duration_us=20000"]
+        sized = ["data.dataset.size_min_px=8", "data.dataset.size_max_px=16", "data.workers=1", "data.time_steps=3"]
+        config = compose("train", overrides=["data=synthetic", *small, *size, *sized])
+    folder = tmp_path / "run" / "checkpoints" / "best"
+    (tmp_path / "run" / ".hydra").mkdir(parents=True)
+    OmegaConf.save(config, tmp_path / "run" / ".hydra" / "config.yaml")
+    assert export.run_window(folder) is None  # no store yet, and none is made
+    assert not (tmp_path / "store").exists()
+    config.data.workers = 0
+    expected = next(schema.build(config.data).val_loader(pin_memory=False).epoch(0)).frames[:, :1]
+    found = export.run_window(folder)
+    assert found is not None
+    assert found.shape == (3, 1, 2, 32, 64)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"checkpoint": "x", "format": "tflite"}, ConfigError, "format"),
+        ({"checkpoint": "x", "time_steps": 0}, ConfigError, "time_steps"),
+        ({"checkpoint": "nowhere"}, CheckpointError, "no checkpoint here"),
+        ({}, ConfigError, "checkpoint=FOLDER"),
+    ],
+)
+def test_bad_options_are_one_clear_error(changes: dict[str, Any], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        export.run(_config(**changes))
+
+
+def test_a_checkpoint_without_its_model_is_one_clear_error(tmp_path: Path) -> None:
+    folder = _checkpoint(tmp_path / "best")
+    (folder / "state.json").write_text(json.dumps({"format_version": 1}))
+    with pytest.raises(CheckpointError, match="does not describe its model"):
+        export.run(_config(checkpoint=str(folder)))
