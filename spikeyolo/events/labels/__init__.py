@@ -1,5 +1,6 @@
-"""Label files: one reader a format, and the rules that clean what they hold."""
+"""Label files: one reader a format hands on the file's columns; named rules clean them against the recording."""
 
-from spikeyolo.events.labels.prophesee import LabelRules, Labels, read_boxes
+from spikeyolo.events.labels.cleaning import Labels, read_boxes
+from spikeyolo.events.labels.rules import LabelClock, LabelRules
 
-__all__ = ["LabelRules", "Labels", "read_boxes"]
+__all__ = ["LabelClock", "LabelRules", "Labels", "read_boxes"]

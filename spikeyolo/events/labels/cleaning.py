@@ -1,59 +1,22 @@
-"""Label files of Prophesee, eTraM and DSEC: columns found by name, checked, cleaned by named rules, counted."""
+"""Boxes of a label file, checked against its recording and cleaned by named rules, each counted."""
 
 from __future__ import annotations
 
 import logging
-import tokenize
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Ge, Interval
 
 from spikeyolo.errors import LabelError
+from spikeyolo.events.labels.npy import read_npy
+from spikeyolo.events.labels.rows import LabelRows
+from spikeyolo.events.labels.rules import LabelRules
 from spikeyolo.events.types import Array, Boxes
 
 log = logging.getLogger(__name__)
-
-LabelClock = Literal["recording", "camera"]
-_REQUIRED = ("x", "y", "w", "h", "class_id")
-_TIMES = ("t", "ts")
-# All that numpy's parser of headers has been seen to raise.
-_NOT_NPY = (ValueError, EOFError, TypeError, SyntaxError, OverflowError, tokenize.TokenError, zipfile.BadZipFile)
-_CONFIDENCES = ("class_confidence", "confidence")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelRules:
-    """How the boxes of a data set are cleaned; each rule that removes or changes a box is counted under its name.
-
-    Attributes:
-        class_map: id in the file → name in the class list, or None for a class that is not kept; without a map, ids
-            are positions in the class list.
-        clip_to_frame: cut boxes that reach over the frame's edge; otherwise such a box is an error.
-        drop_invalid_boxes: leave out boxes of no area, wholly outside the frame, or at times outside the recording;
-            otherwise such a box is an error.
-        skip_first_us: leave out boxes of the recording's first stretch, µs (Prophesee: 500,000).
-        min_diagonal_px: leave out boxes with a shorter diagonal (Prophesee: 30 for Gen1, 60 for 1 Mpx).
-        min_side_px: leave out boxes with a shorter side (Prophesee: 10 and 20).
-        max_width_fraction: leave out boxes wider than this share of the frame (labels of no object; training only).
-        time_tolerance_us: how far before the first or after the last event a label may lie, µs.
-        label_clock: whether label times count from the recording's start, or on the camera's clock.
-    """
-
-    class_map: Mapping[int, str | None] | None = None
-    clip_to_frame: bool = True
-    drop_invalid_boxes: bool = False
-    skip_first_us: Annotated[int, Ge(0)] = 0
-    min_diagonal_px: Annotated[float, Ge(0)] = 0.0
-    min_side_px: Annotated[float, Ge(0)] = 0.0
-    max_width_fraction: Annotated[float, Interval(gt=0, le=1)] = 1.0
-    time_tolerance_us: Annotated[int, Ge(0)] = 100_000
-    label_clock: LabelClock = "recording"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,11 +57,10 @@ def read_boxes(
     time_offset_us: int = 0,
     rules: LabelRules | None = None,
 ) -> Labels:
-    """Read, check and clean a ``.npy`` label file.
+    """Read, check and clean a label file.
 
     Args:
-        path: a structured array with fields ``t`` or ``ts`` (µs), ``x y w h`` (px, top-left), ``class_id``, and where
-            known ``track_id`` and ``class_confidence`` or ``confidence``, in any order and among others.
+        path: the file.
         classes: names in the order of class ids.
         width, height: the sensor, px.
         span_us: time of the recording's first event, and of its last plus 1; None does not check label times.
@@ -106,18 +68,18 @@ def read_boxes(
         rules: of the data set; by default nothing is left out.
 
     Raises:
-        LabelError: the file is no such array, or holds boxes that no rule provides for.
+        LabelError: the file is none of labels, or holds boxes that no rule provides for.
     """
     rules = rules or LabelRules()
-    rows = _read_rows(Path(path))
+    rows = read_npy(Path(path))
     n = len(rows)
-    t = _times(rows, path)
+    t = _times(rows.t, path)
     if rules.label_clock == "camera":
         t = t - time_offset_us
     cleaning = _Cleaning(str(path), n, rules.drop_invalid_boxes)
     if n and span_us is not None:
         _check_span(cleaning, t, span_us, rules.time_tolerance_us)
-    class_id = _class_ids(cleaning, rows["class_id"], tuple(classes), rules.class_map)
+    class_id = _class_ids(cleaning, rows.category, tuple(classes), rules.class_map)
     xyxy = _corners(cleaning, rows, width, height)
     inside = np.clip(xyxy, 0, np.array([width, height, width, height]))
     clipped = (xyxy != inside).any(axis=1)
@@ -136,8 +98,8 @@ def read_boxes(
         t[kept],
         inside[kept].astype(np.float32),
         class_id[kept],
-        _optional(rows, ("track_id",), -1, np.dtype(np.int64))[kept],
-        _optional(rows, _CONFIDENCES, 1, np.dtype(np.float32))[kept],
+        rows.track_id[kept],
+        rows.confidence[kept],
     )
     labels = Labels(boxes, n, cleaning.dropped, int(np.count_nonzero(clipped & cleaning.keep)))
     if cleaning.dropped or labels.clipped:
@@ -170,43 +132,10 @@ class _Cleaning:
         self.drop(rule, rows)
 
 
-def _read_rows(path: Path) -> Array:
-    try:
-        # Mapped first: a header that promises more than the file holds then fails without allocating it.
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise LabelError(f"{path}: no such label file") from error
-    except OSError as error:
-        raise LabelError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except _NOT_NPY as error:
-        reason = str(error).splitlines()[0]
-        if "pickle" in reason:  # numpy's words for what is not its own; they end in bad advice
-            reason = "it holds no plain numpy array"
-        raise LabelError(f"{path}: not a complete .npy label file ({reason})") from error
-    if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype.names is None:
-        found = f"an array of {rows.dtype}, shape {rows.shape}" if isinstance(rows, np.ndarray) else "an archive"
-        raise LabelError(f"{path}: {found}; expected a list of boxes with the fields t, x, y, w, h, class_id")
-    names = rows.dtype.names
-    missing = [name for name in _REQUIRED if name not in names]
-    if not any(name in names for name in _TIMES):
-        missing.insert(0, "t")
-    if missing:
-        raise LabelError(
-            f"{path}: its boxes have no field {' and no '.join(missing)} (found {', '.join(names)}); "
-            "expected t (or ts), x, y, w, h and class_id"
-        )
-    for name in names:
-        if name in (*_REQUIRED, *_TIMES, *_CONFIDENCES, "track_id") and rows.dtype[name].kind not in "iuf":
-            raise LabelError(f"{path}: its field {name} is of type {rows.dtype[name]}; expected one number a box")
-    return np.array(rows)
-
-
-def _times(rows: Array, path: Path | str) -> npt.NDArray[np.int64]:
-    name = next(name for name in _TIMES if name in (rows.dtype.names or ()))
-    times = rows[name]
+def _times(times: Array, path: Path | str) -> npt.NDArray[np.int64]:
     bad = ~np.isfinite(times) | (times < -(2.0**62)) | (times > 2.0**62)
     if bad.any():
-        raise LabelError(f"{path}: {name} is {times[bad][0]} in {np.count_nonzero(bad)} boxes; expected µs")
+        raise LabelError(f"{path}: t is {times[bad][0]} in {np.count_nonzero(bad)} boxes; expected µs")
     return times.astype(np.int64)
 
 
@@ -255,8 +184,8 @@ def _class_ids(
     return result
 
 
-def _corners(cleaning: _Cleaning, rows: Array, width: int, height: int) -> npt.NDArray[np.float64]:
-    x, y, w, h = (rows[name].astype(np.float64) for name in ("x", "y", "w", "h"))
+def _corners(cleaning: _Cleaning, rows: LabelRows, width: int, height: int) -> npt.NDArray[np.float64]:
+    x, y, w, h = rows.xywh.T
     finite = np.isfinite(x) & np.isfinite(y) & np.isfinite(w) & np.isfinite(h)
     flat = ~finite | (w <= 0) | (h <= 0)
     cleaning.invalid(
@@ -287,16 +216,9 @@ def _check_clipping(
         )
 
 
-def _example(rows: npt.NDArray[np.bool_], boxes: Array) -> str:
+def _example(rows: npt.NDArray[np.bool_], boxes: LabelRows) -> str:
     if not rows.any():
         return "none"
     i = int(np.flatnonzero(rows)[0])
-    values = ", ".join(f"{name}={boxes[name][i]:g}" for name in ("x", "y", "w", "h"))
+    values = ", ".join(f"{name}={value:g}" for name, value in zip("xywh", boxes.xywh[i]))
     return f"the first is box {i}: {values}"
-
-
-def _optional(rows: Array, names: tuple[str, ...], default: int, dtype: np.dtype[np.generic]) -> Array:
-    for name in names:
-        if name in (rows.dtype.names or ()):
-            return rows[name].astype(dtype)
-    return np.full(len(rows), default, dtype)
