@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 BACKGROUND = "#0d1117"
 PANEL = "#161b22"
 FAINT = "#30363d"
+MUTED = "#6e7681"
 TEXT = "#e6edf3"
 ON = "#ffb454"
 OFF = "#4aa8ff"

@@ -1,35 +1,94 @@
-"""A bar chart of what each layer costs, beside its ANN twin."""
+"""What each stage of the network costs, beside its ANN twin, and how often its neurons fire."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from spikeyolo.report import canvas
 
 
-def draw_energy(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Draw one bar a layer: energy of spikes before that of the ANN twin, and firing rates below.
+@dataclass
+class StageEnergy:
+    """The layers of one stage together; energies in µJ a time step."""
+
+    name: str
+    snn_uj: float = 0.0
+    real_uj: float = 0.0
+    ann_uj: float = 0.0
+    spikes: float = 0.0
+    inputs: float = 0.0
+
+    @property
+    def firing_rate(self) -> float:
+        """Mean spike count of the values that enter the stage's layers, weighted by the layers' operations."""
+        return self.spikes / self.inputs if self.inputs else 0.0
+
+
+def by_stage(rows: Sequence[Mapping[str, Any]]) -> list[StageEnergy]:
+    """Sum the layers of each stage, in the network's order.
+
+    Args:
+        rows: ``layer``, ``snn_mj``, ``ann_mj`` (one time step), ``macs``, ``firing_rate``, ``spiking``.
+    """
+    stages: dict[str, StageEnergy] = {}
+    for row in rows:
+        name = stage_of(row["layer"])
+        stage = stages.setdefault(name, StageEnergy(name))
+        stage.ann_uj += row["ann_mj"] * 1e3
+        if row["spiking"]:
+            stage.snn_uj += row["snn_mj"] * 1e3
+            stage.spikes += row["firing_rate"] * row["macs"]
+            stage.inputs += row["macs"]
+        else:
+            stage.real_uj += row["snn_mj"] * 1e3
+    return list(stages.values())
+
+
+def stage_of(layer: str) -> str:
+    """``backbone.stage2.layers.1.widen.synapse`` → ``backbone stage2``, ``head.box.0.layers.1`` → ``head box P3``."""
+    room, _, rest = layer.partition(".")
+    unit, _, inner = rest.partition(".")
+    level = re.match(r"(\d+)\.", inner) if room == "head" else None
+    return " ".join(filter(None, (room, unit, f"P{int(level[1]) + 3}" if level else "")))
+
+
+def draw_energy(path: Path | str, rows: Sequence[Mapping[str, Any]], *, remark: str = "") -> Path:
+    """Draw one pair of bars a stage, spikes beside the ANN twin, and firing rates to the right.
 
     Args:
         path: of the PNG; written whole or not at all.
-        rows: ``layer``, ``snn_mj``, ``ann_mj`` (one time step), ``firing_rate``, ``spiking``, in the network's order.
+        rows: as :func:`by_stage` takes them.
+        remark: a line under the title.
     """
-    figure = canvas.sheet(max(8.0, 0.16 * len(rows)), 7.0)
-    energy, rates = figure.subplots(2, 1, sharex=True)
-    places = list(range(len(rows)))
-    energy.bar(places, [row["ann_mj"] * 1e3 for row in rows], color=canvas.FAINT, label="ANN twin: every MAC")
-    for spiking, label in ((True, "behind spikes"), (False, "real-valued input")):
-        chosen = [place for place in places if rows[place]["spiking"] == spiking]
-        values = [rows[place]["snn_mj"] * 1e3 for place in chosen]
-        energy.bar(chosen, values, color=canvas.series(0 if spiking else 1), label=label)
-    energy.set_yscale("log")
-    energy.set(ylabel="µJ a time step", title="energy of each layer, 45 nm")
-    energy.legend(fontsize=8, labelcolor=canvas.TEXT, facecolor=canvas.PANEL, edgecolor=canvas.FAINT)
-    rates.bar(places, [row["firing_rate"] if row["spiking"] else 0.0 for row in rows], color=canvas.series(0))
-    rates.set(ylabel="spikes an element and step")
+    stages = by_stage(rows)
+    figure = canvas.sheet(9.0, max(3.0, 0.3 * len(stages) + 1.2))
+    energy, rates = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
+    heights = list(range(len(stages)))
+    energy.barh([h + 0.2 for h in heights], [s.ann_uj for s in stages], 0.38, color=canvas.MUTED, label="ANN twin")
+    energy.barh(
+        [h - 0.2 for h in heights], [s.snn_uj for s in stages], 0.38, color=canvas.series(0), label="driven by spikes"
+    )
+    real = [s.real_uj for s in stages]
+    if any(real):
+        energy.barh(
+            [h - 0.2 for h in heights],
+            real,
+            0.38,
+            left=[s.snn_uj for s in stages],
+            color=canvas.series(1),
+            label="real-valued input",
+        )
+    title = "energy of each stage, 45 nm" + (f"\n{remark}" if remark else "")
+    energy.set(xlabel="µJ a time step", title=title)
+    energy.set_yticks(heights, [stage.name for stage in stages])
+    energy.invert_yaxis()
+    energy.legend(fontsize=8, labelcolor=canvas.TEXT, facecolor=canvas.PANEL, edgecolor=canvas.FAINT, loc="lower right")
+    rates.barh(heights, [stage.firing_rate for stage in stages], 0.6, color=canvas.series(0))
+    rates.set(xlabel="spikes an input and step", title="firing rate")
     for axes in (energy, rates):
         canvas.darken(axes)
-    rates.set_xticks(places, [row["layer"] for row in rows], rotation=90, fontsize=5)
     return canvas.save(figure, path)

@@ -18,6 +18,7 @@ from matplotlib.patches import Rectangle
 
 from spikeyolo.events.types import Boxes, Detections
 from spikeyolo.report import canvas
+from spikeyolo.report.labels import label_corners
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ def render_windows(
     confidence: float = 0.25,
     columns: int = 4,
 ) -> Path:
-    """Draw the windows as tiles of one PNG: truth dashed, predictions solid with class and score.
+    """Draw the windows as tiles of one PNG: truth dashed with its class, predictions solid with class and score.
 
     Args:
         path: of the PNG; written whole or not at all.
@@ -68,8 +69,12 @@ def render_windows(
         canvas.darken(axes)
         axes.set_xticks([])
         axes.set_yticks([])
-        _draw(axes, item, classes, confidence)
-    _explain(figure)
+        _draw(axes, item, confidence)
+    _explain(figure, confidence)
+    figure.canvas.draw()  # only now the tiles have their size, which labels are laid out in
+    figure.set_layout_engine("none")
+    for axes, item in zip(figure.axes, items, strict=True):
+        _label(axes, item, classes, confidence)
     return canvas.save(figure, path)
 
 
@@ -89,7 +94,7 @@ def event_image(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return np.clip(image, 0, 1)
 
 
-def _draw(axes: Axes, item: RenderedWindow, classes: Sequence[str], confidence: float) -> None:
+def _draw(axes: Axes, item: RenderedWindow, confidence: float) -> None:
     height, width = item.frames.shape[-2:]
     axes.imshow(event_image(item.frames), interpolation="nearest", extent=(0, width, height, 0))
     axes.set_xlim(0, width)
@@ -98,24 +103,46 @@ def _draw(axes: Axes, item: RenderedWindow, classes: Sequence[str], confidence: 
         axes.set_title(item.title, color=canvas.TEXT, fontsize=8)
     for box in item.truth.xyxy:
         _frame(axes, box, color=canvas.TRUTH, linestyle=(0, (3, 2)), linewidth=1.0)
-    found = item.detections
-    shown = np.flatnonzero(found.score >= confidence)
-    for row in shown[::-1]:  # the best last, on top
-        k = int(found.class_id[row])
-        _frame(axes, found.xyxy[row], color=canvas.series(k), linestyle="solid", linewidth=1.5)
-        name = classes[k] if k < len(classes) else f"class {k}"
-        left, top, _, bottom = found.xyxy[row]
-        above = top > 0.08 * height
-        label = axes.text(
-            max(float(left), 0.0),
-            float(top) if above else min(float(bottom), height),
-            f"{name} {found.score[row]:.2f}",
-            color=canvas.series(k),
-            fontsize=7,
-            va="bottom" if above else "top",
-            clip_on=True,
-        )
-        label.set_path_effects([patheffects.withStroke(linewidth=2, foreground=canvas.BACKGROUND)])
+    for row in _shown(item.detections, confidence)[::-1]:  # the best last, on top
+        colour = canvas.series(int(item.detections.class_id[row]))
+        _frame(axes, item.detections.xyxy[row], color=colour, linestyle="solid", linewidth=1.5)
+
+
+def _shown(found: Detections, confidence: float) -> npt.NDArray[np.intp]:
+    """Rows of the detections that are drawn, the best first."""
+    rows = np.flatnonzero(found.score >= confidence)
+    return rows[np.argsort(-found.score[rows], kind="stable")]
+
+
+def _label(axes: Axes, item: RenderedWindow, classes: Sequence[str], confidence: float) -> None:
+    """Write the class of each box (and the score of each prediction) where it covers no other label."""
+    height, width = item.frames.shape[-2:]
+    found, rows = item.detections, _shown(item.detections, confidence)
+    words = [f"{_name(classes, found.class_id[row])} {found.score[row]:.2f}" for row in rows]
+    words += [_name(classes, class_id) for class_id in item.truth.class_id]
+    if not words:
+        return
+    colours = [canvas.series(int(found.class_id[row])) for row in rows] + [canvas.TRUTH] * len(item.truth)
+    texts = [
+        axes.text(0, 0, word, color=colour, fontsize=6.5, va="top", ha="left", clip_on=True)
+        for word, colour in zip(words, colours, strict=True)
+    ]
+    to_px = axes.transData.inverted()
+    extents = [np.abs(np.diff(to_px.transform(text.get_window_extent().get_points()), axis=0))[0] for text in texts]
+    corners = label_corners(
+        np.concatenate((found.xyxy[rows], item.truth.xyxy)),
+        np.stack(extents),
+        width=width,
+        height=height,
+        below=np.arange(len(texts)) >= len(rows),
+    )
+    for text, corner in zip(texts, corners, strict=True):
+        text.set_position((float(corner[0]), float(corner[1])))
+        text.set_path_effects([patheffects.withStroke(linewidth=2, foreground=canvas.BACKGROUND)])
+
+
+def _name(classes: Sequence[str], class_id: int) -> str:
+    return classes[class_id] if class_id < len(classes) else f"class {class_id}"
 
 
 def _frame(axes: Axes, xyxy: npt.NDArray[np.float32], **style: Any) -> None:
@@ -123,10 +150,10 @@ def _frame(axes: Axes, xyxy: npt.NDArray[np.float32], **style: Any) -> None:
     axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, **style))
 
 
-def _explain(figure: Any) -> None:
+def _explain(figure: Any, confidence: float) -> None:
     handles = [
         Line2D([], [], color=canvas.TRUTH, linestyle=(0, (3, 2)), linewidth=1.0, label="truth"),
-        Line2D([], [], color=canvas.series(0), linewidth=1.5, label="prediction"),
+        Line2D([], [], color=canvas.series(0), linewidth=1.5, label=f"prediction, score from {confidence:.2f}"),
         Line2D([], [], color=canvas.ON, marker="s", linestyle="none", markersize=5, label="ON events"),
         Line2D([], [], color=canvas.OFF, marker="s", linestyle="none", markersize=5, label="OFF events"),
     ]

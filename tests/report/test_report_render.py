@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from spikeyolo.events.types import Boxes, Detections
 from spikeyolo.report import canvas
+from spikeyolo.report.energy import by_stage, draw_energy
 from spikeyolo.report.figures import draw_confusion, draw_precision_recall
+from spikeyolo.report.history import draw_history
 from spikeyolo.report.render import RenderedWindow, event_image, render_windows
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -113,3 +117,46 @@ def test_a_confusion_matrix_must_fit_its_classes(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected \\[4, 4\\] for 3 classes"):
         draw_confusion(tmp_path / "d.png", matrix, ["car", "bus", "bike"])
     assert not (tmp_path / "d.png").exists()
+
+
+def test_truth_is_drawn_with_its_class_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    original = Axes.text
+
+    def text(self: Axes, x: float, y: float, s: str, **options: object) -> object:
+        written.append(s)
+        return original(self, x, y, s, **options)
+
+    monkeypatch.setattr(Axes, "text", text)
+    render_windows(tmp_path / "a.png", [window(score=0.9)], classes=["car", "bus"])
+    assert written == ["car 0.90", "car"]
+
+
+def test_the_history_shows_losses_and_scores_and_marks_the_best_epoch(tmp_path: Path) -> None:
+    rows = [{"epoch": str(n), "train/total": str(9 - n), "val/map50": str(n / 9), "val/map": ""} for n in range(1, 6)]
+    image = imread(draw_history(tmp_path / "h.png", rows))
+    assert close_to(image, canvas.series(0)) > 200
+    one = imread(draw_history(tmp_path / "one.png", [{"epoch": 1.0, "train/total": 3.0, "val/map50": math.nan}]))
+    assert close_to(one, canvas.series(0)) > 20  # a single epoch is a point
+    assert draw_history(tmp_path / "none.png", []).read_bytes().startswith(SIGNATURE)
+
+
+def test_the_energy_of_a_stage_is_the_sum_of_its_layers(tmp_path: Path) -> None:
+    def row(layer: str, snn: float, rate: float, spiking: bool = True) -> dict[str, object]:
+        return {"layer": layer, "snn_mj": snn, "ann_mj": 1e-3, "macs": 10, "firing_rate": rate, "spiking": spiking}
+
+    rows = [
+        row("backbone.down1.synapse", 2e-3, 0.9, spiking=False),
+        row("backbone.stage1.layers.0.widen.synapse", 1e-4, 0.2),
+        row("backbone.stage1.layers.1.widen.synapse", 3e-4, 0.4),
+        row("head.box.1.layers.0.synapse", 1e-4, 0.1),
+    ]
+    stages = by_stage(rows)
+    assert [stage.name for stage in stages] == ["backbone down1", "backbone stage1", "head box P4"]
+    assert stages[0].real_uj == pytest.approx(2.0)
+    assert stages[0].snn_uj == 0
+    assert stages[1].snn_uj == pytest.approx(0.4)
+    assert stages[1].ann_uj == pytest.approx(2.0)
+    assert stages[1].firing_rate == pytest.approx(0.3)
+    image = imread(draw_energy(tmp_path / "e.png", rows, remark="it finds nothing"))
+    assert close_to(image, canvas.series(0)) > 50
