@@ -16,7 +16,7 @@ from spikeyolo.engine.evaluator import DetectionEvaluator, truth_at
 from spikeyolo.engine.record import write_rows
 from spikeyolo.metrics.confusion import ConfusionMatrix
 from spikeyolo.metrics.detection import DetectionMetrics
-from spikeyolo.metrics.energy import EnergyMeter
+from spikeyolo.metrics.energy import EnergyMeter, EnergyReport
 from spikeyolo.metrics.speed import window_latency_ms
 from spikeyolo.model.inference.fold import fold
 from spikeyolo.report.energy import draw_energy
@@ -87,12 +87,21 @@ def measure_energy(
     folder.mkdir(parents=True, exist_ok=True)
     folded = fold(detector, synapses="single")
     report = meter.measure(folded, (batch.frames.to(device) for batch in loader.epoch(0)))
-    figures = report.metrics()
-    steps = loader.dataset.rules.time_steps
-    figures["energy/window_mj"] = steps * figures["energy/snn_mj"]
-    figures["energy/ann_window_mj"] = steps * figures["energy/ann_mj"]
+    figures = _energy_figures(report, loader.dataset.rules.time_steps)
     write_rows(folder / "energy.csv", report.rows())
     return figures, [draw_energy(folder / "energy.png", report.rows()), folder / "energy.csv"]
+
+
+def cost_names() -> list[str]:
+    """Names of the figures of :func:`measure_energy` and :func:`measure_latency`, known before a run."""
+    return [*_energy_figures(EnergyReport((), steps=1, mac_pj=0.0, ac_pj=0.0), 1), "speed/window_ms"]
+
+
+def _energy_figures(report: EnergyReport, steps: int) -> dict[str, float]:
+    figures = report.metrics()
+    figures["energy/window_mj"] = steps * figures["energy/snn_mj"]
+    figures["energy/ann_window_mj"] = steps * figures["energy/ann_mj"]
+    return figures
 
 
 def measure_latency(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import math
 import re
@@ -55,9 +54,11 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     schema.check(config, groups=GROUPS)
     import torch
 
+    from spikeyolo import objective
     from spikeyolo.engine.task import Pruned, Stopped, Task
     from spikeyolo.report.console import Console
     from spikeyolo.report.environment import run_tags
+    from spikeyolo.review import cost_names
     from spikeyolo.sweep.trial import TrialPruned, current_trial
 
     runtime = HydraConfig.get()
@@ -87,7 +88,10 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     trainer.check_resume(detector, description)
     judged = evaluator.evaluate(detector, (), device=trainer.device)
     trainer.check_selection(judged)
-    check_objective(names, judged)
+    known = objective.known_figures(judged, cost_names())
+    objective.check(names, known=known)
+    bounded = getattr(runtime.sweeper, "constraints", None) or {}  # Hydra's own sweeper has none
+    objective.check(map(str, bounded), known=known, key="hydra.sweeper.constraints")
     data.check()
     logger = schema.build(config.logger)
     logger.start(
@@ -121,11 +125,11 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
             )
         figures = trainer.fit(task)
         figures |= finish(task, trainer, evaluator, meter, figures)
-        objective = chosen(figures, names)
+        values = objective.chosen(figures, names)
         if trial is not None:
             trial.record({name: float(value) for name, value in figures.items() if math.isfinite(value)})
         status = "FINISHED"
-        return objective
+        return values
     except Stopped as stop:
         status = "KILLED"
         log.warning("%s; go on with: python -m spikeyolo.train %s", stop, again(overrides, stop.checkpoint))
@@ -150,37 +154,6 @@ def again(overrides: Sequence[str], checkpoint: Path) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_./:-]+", place):  # Hydra's own grammar asks for quotes too
         place = "'" + place.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return shlex.join([*kept, f"trainer.resume={place}"])
-
-
-def check_objective(names: Sequence[str], judged: Mapping[str, float]) -> None:
-    """Refuse a misspelt objective before training; figures of a class, of costs and of the last epoch come later.
-
-    Raises:
-        ConfigError: no figure can have that name.
-    """
-    from spikeyolo.errors import ConfigError
-
-    known = [f"val/{name}" for name in judged] + ["best_epoch", "epochs", "seconds_per_epoch", "data_wait_share"]
-    for name in names:
-        if name not in known and not name.startswith(("val/ap/", "val/ap50/", "energy/", "speed/", "last/")):
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"
-            raise ConfigError(f"objective: found {name!r}, which no run has; {hint}")
-
-
-def chosen(figures: Mapping[str, float], names: Sequence[str]) -> float | tuple[float, ...]:
-    """The figure that a sweep asked for, or several of them.
-
-    Raises:
-        ConfigError: a figure of that name does not exist.
-    """
-    from spikeyolo.errors import ConfigError
-
-    for name in names:
-        if name not in figures:
-            raise ConfigError(f"objective: found {name!r}; expected one of {', '.join(sorted(figures))}")
-    values = tuple(float(figures[name]) for name in names)
-    return values if len(values) > 1 else values[0]
 
 
 def finish(

@@ -55,6 +55,17 @@ MISTAKES = {
     ),
     "an experiment without its plus": ("experiment=smoke", r"experiment: nothing .*; expected \+experiment=OPTION"),
     "no such figure": ("trainer.select_by=map5", r"trainer.select_by: found 'map5', .*; did you mean map75\?"),
+    "a class that the list has not, to select by": (
+        "trainer.select_by=ap50/crss",
+        r"trainer.select_by: .*ap50/cross\?",
+    ),
+    "a class that the list has not": ("objective=val/ap50/crss", r"objective: .*; did you mean val/ap50/cross\?"),
+    "a cost that is never measured": ("objective=energy/windw_mj", r"objective: .*did you mean energy/window_mj\?"),
+    "one of two objectives": ("objective=[val/map,last/val/mpa]", r"objective: found 'last/val/mpa', .*last/val/map\?"),
+    "a bound on no figure": (
+        "hydra/sweeper=optuna hydra.sweeper.constraints={speed/windows_ms:1}",
+        r"hydra.sweeper.constraints: found 'speed/windows_ms', .*did you mean speed/window_ms\?",
+    ),
     "sizes that contradict each other": ("data.dataset.size_min_px=50", r"data.dataset.size_min_px: found 50; .*36.0"),
     "a folder that cannot be made": ("hydra.run.dir=/dev/null/run", r"/dev/null/run: cannot be made or written"),
     "nothing to go on from": ("trainer.resume=nowhere", r"nowhere: no checkpoint here .*; expected a folder such as"),

@@ -115,7 +115,7 @@ class Trainer:
             ConfigError: none has the name.
         """
         chosen = self.select_by
-        if chosen not in judged and "/" not in chosen:  # figures of a class exist where the class does
+        if chosen not in judged:
             close = difflib.get_close_matches(chosen, judged, n=1)
             hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(judged)}"
             raise ConfigError(f"trainer.select_by: found {chosen!r}, which is no figure of the evaluator; {hint}")
@@ -231,7 +231,7 @@ class _Run:
         position, task = self.position, self.task
         position.elapsed_s = self.budget.elapsed()
         position.history.append(row)
-        better = figure > position.best or position.best_epoch < 0
+        better = figure > position.best or not math.isfinite(position.best)  # the latest, until one is defined
         if better:
             position.best = figure if figure == figure else float("-inf")
             position.best_epoch = position.epoch

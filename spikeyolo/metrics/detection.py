@@ -50,15 +50,16 @@ class DetectionMetrics:
             A flat mapping. Always present: ``map`` (mean over IoU 0.50 to 0.95), ``map50``, ``map75``, ``map_small``,
             ``map_medium``, ``map_large``, ``recall`` (COCO's AR with 100 detections a window); ``precision``,
             ``recall50``, ``f1`` at the score ``f1_confidence`` that makes F1 best at IoU 0.50, all classes pooled;
-            the counts ``windows``, ``truths``, ``detections``. A figure that is not defined is NaN: one of a size
-            that no true box has, and all of them where there is no truth. ``ap/<class>`` and ``ap50/<class>`` are
-            present for classes that occur in the truth; the others, as COCO has it, have no part in the means.
+            the counts ``windows``, ``truths``, ``detections``; ``ap/<class>`` and ``ap50/<class>`` of every class. A
+            figure that is not defined is NaN: one of a size that no true box has, of a class that does not occur in
+            the truth (as COCO has it, it has no part in the means), and all of them where there is no truth.
         """
         truth = np.concatenate(self._truth) if self._truth else np.empty((0, 6))
         found = np.concatenate(self._found) if self._found else np.empty((0, 7))
         counts = {"windows": float(self._windows), "truths": float(len(truth)), "detections": float(len(found))}
         if not len(truth):
-            names = ("map", "map50", "map75", "map_small", "map_medium", "map_large", "recall")
+            names = ["map", "map50", "map75", "map_small", "map_medium", "map_large", "recall"]
+            names += [f"{figure}/{name}" for name in self.classes for figure in ("ap", "ap50")]
             return dict.fromkeys((*names, "precision", "recall50", "f1", "f1_confidence"), _NAN) | counts
         sets = self._sets(truth, found)
         return self._average_precision(_evaluate(*sets)) | _best_f1(_matched(*sets), found[:, -1], len(truth)) | counts
@@ -97,9 +98,8 @@ class DetectionMetrics:
         figures |= {f"map_{name}": _mean(precision[:, :, :, a, -1]) for a, name in enumerate(_AREAS) if a}
         figures["recall"] = _mean(recall[:, :, 0, -1])
         for k, name in enumerate(self.classes):
-            if (precision[:, :, k, 0, -1] > -1).any():
-                figures[f"ap/{name}"] = _mean(precision[:, :, k, 0, -1])
-                figures[f"ap50/{name}"] = _mean(precision[0, :, k, 0, -1])
+            figures[f"ap/{name}"] = _mean(precision[:, :, k, 0, -1])
+            figures[f"ap50/{name}"] = _mean(precision[0, :, k, 0, -1])
         return figures
 
 

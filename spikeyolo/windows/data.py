@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
+import numpy as np
 from annotated_types import Ge, Interval
 
-from spikeyolo.errors import ConfigError
+from spikeyolo.errors import ConfigError, LabelError
 from spikeyolo.events.conversion.prepare import check_labels, prepare
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.store import Recording
@@ -19,6 +21,8 @@ from spikeyolo.windows.dataset import Part, Slicing, TargetRule, WindowDataset, 
 from spikeyolo.windows.encoders import Encoder
 from spikeyolo.windows.loader import WindowLoader
 from spikeyolo.windows.sampler import EpochSampler
+
+log = logging.getLogger(__name__)
 
 Role = Literal["train", "val"]
 Sampling = Literal["uniform", "balanced"]
@@ -170,14 +174,22 @@ class EventData:
         pin_memory: bool = False,
         progress: Progress | None = None,
     ) -> WindowLoader:
-        """Shuffled, augmented batches of the training windows."""
+        """Shuffled, augmented batches of the training windows.
+
+        Raises:
+            LabelError: there is no box to learn from.
+        """
+        parts = self.parts("train", progress=progress)
+        absent = absent_classes(parts, self.classes)
+        if len(absent) == len(self.classes):
+            raise LabelError(
+                f"train: none of {len(parts)} recordings has a box; expected labelled objects of "
+                f"{', '.join(self.classes)} to learn from"
+            )
+        if absent:
+            log.warning("train: no box of %s in %d recordings: they cannot be learnt", ", ".join(absent), len(parts))
         dataset = WindowDataset(
-            self.parts("train", progress=progress),
-            rules=self.rules,
-            encoder=self.encoder,
-            augmentation=augmentation,
-            seed=seed,
-            role="train",
+            parts, rules=self.rules, encoder=self.encoder, augmentation=augmentation, seed=seed, role="train"
         )
         sampler = EpochSampler(
             size=len(dataset),
@@ -191,11 +203,26 @@ class EventData:
 
     def val_loader(self, *, pin_memory: bool = False, progress: Progress | None = None) -> WindowLoader:
         """Every validation window once, in order, as recorded."""
-        dataset = WindowDataset(
-            self.parts("val", progress=progress), rules=self.rules, encoder=self.encoder, role="val"
-        )
+        parts = self.parts("val", progress=progress)
+        absent = absent_classes(parts, self.classes)
+        if len(absent) == len(self.classes):
+            log.warning("val: %d recordings without any box: val/map50, val/map … will not be defined", len(parts))
+        elif absent:
+            figures = ", ".join(f"val/ap/{name}, val/ap50/{name}" for name in absent)
+            log.warning(
+                "val: no box of %s in %d recordings: %s will not be defined", ", ".join(absent), len(parts), figures
+            )
+        dataset = WindowDataset(parts, rules=self.rules, encoder=self.encoder, role="val")
         sampler = EpochSampler(size=len(dataset), batch_size=self.batch_size, shuffle=False)
         return WindowLoader(dataset, sampler, workers=self.workers, pin_memory=pin_memory)
+
+
+def absent_classes(parts: Sequence[Part], classes: Sequence[str]) -> list[str]:
+    """Names of the classes of which no part has a box."""
+    shown = np.zeros(len(classes), np.bool_)
+    for part in parts:
+        shown[part.inside.class_id] = True
+    return [name for name, there in zip(classes, shown.tolist(), strict=True) if not there]
 
 
 def _labels_from(recording: Recording, skip_first_us: int) -> int | None:

@@ -49,11 +49,12 @@ class Part:
     labels_from_us: int | None = None
 
     @property
-    def num_boxes(self) -> int:
-        """Labels at times of this part."""
+    def inside(self) -> Boxes:
+        """The labels at times of this part; none where it has no label file."""
         if self.boxes is None:
-            return 0
-        return int(np.count_nonzero((self.boxes.t >= self.start_us) & (self.boxes.t <= self.end_us)))
+            return Boxes.empty()
+        first = np.searchsorted(self.boxes.t, self.start_us, side="left")
+        return self.boxes[int(first) : int(np.searchsorted(self.boxes.t, self.end_us, side="right"))]
 
 
 @dataclass(frozen=True)
@@ -285,14 +286,14 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             part.recording.count(part.start_us, part.end_us),
             part.start_us,
             part.end_us,
-            part.num_boxes,
+            len(part.inside),
             positives,
             negatives,
         )
 
     def _report(self, role: str) -> None:
         unlabelled = sum(matcher is None for matcher in self._matchers)
-        boxes = sum(part.num_boxes for part in self.parts)
+        boxes = sum(len(part.inside) for part in self.parts)
         kind = f"{self.rules.time_steps} × {self.rules.slice_duration_us} µs"
         if self.rules.slicing == "by_count":
             kind = f"{self.rules.time_steps} slices of {self.rules.events_per_window} events together"

@@ -290,6 +290,14 @@ def test_a_figure_that_is_never_measured_cannot_select_the_best(chosen: str, hin
     assert list(tmp_path.iterdir()) == []
 
 
+def test_where_validation_leaves_the_figure_undefined_the_latest_weights_stay_until_one_is_defined(
+    tmp_path: Path,
+) -> None:
+    nan = math.nan
+    assert World(figures=(nan, nan, nan)).fit(tmp_path / "never", max_epochs=3)["best_epoch"] == 3
+    assert World(figures=(nan, 0.2, nan, 0.1)).fit(tmp_path / "once", max_epochs=4)["best_epoch"] == 2
+
+
 def test_the_evaluator_names_its_figures_before_it_has_seen_anything() -> None:
     figures = DetectionEvaluator(classes=["car"]).evaluate(nn.Identity(), (), device=torch.device("cpu"))
     assert {"map50", "map", "map75", "f1"} <= set(figures)

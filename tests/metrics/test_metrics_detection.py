@@ -181,12 +181,13 @@ def test_two_detections_of_one_object_are_one_right_and_one_false() -> None:
     assert figures["f1_confidence"] == pytest.approx(0.9)
 
 
-def test_a_class_without_truth_has_no_figure_and_no_part_in_the_mean() -> None:
+def test_a_class_without_truth_has_an_undefined_figure_and_no_part_in_the_mean() -> None:
     scene = [(detections_of([[0, 0, 50, 50], [60, 60, 90, 90]], [0, 1], [0.9, 0.8]), boxes_of([[0, 0, 50, 50]], [0]))]
     figures = judge(scene)
     assert figures["map50"] == pytest.approx(1.0)
-    assert "ap50/car" in figures
-    assert "ap50/bus" not in figures
+    assert figures["ap50/car"] == pytest.approx(1.0)
+    assert math.isnan(figures["ap50/bus"])
+    assert math.isnan(figures["ap/bus"])
 
 
 def test_a_class_that_is_never_found_scores_zero() -> None:
@@ -220,7 +221,8 @@ def test_curves_average_to_the_figures() -> None:
     for found, truth in random_scene(1):
         metrics.add(found, truth)
     curves, figures = metrics.curves(), metrics.compute()
-    assert curves.keys() == {name.removeprefix("ap50/") for name in figures if name.startswith("ap50/")}
+    defined = {name for name, value in figures.items() if name.startswith("ap50/") and not math.isnan(value)}
+    assert curves.keys() == {name.removeprefix("ap50/") for name in defined}
     for name, curve in curves.items():
         assert curve.shape == (101,)
         assert curve.mean() == pytest.approx(figures[f"ap50/{name}"])
