@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spikeyolo.sweep.counts import Counts
-from spikeyolo.sweep.outcome import Completed, Failed, Interrupted, Outcome, Pruned
+from spikeyolo.sweep.ledger import Counts
+from spikeyolo.sweep.messages import Completed, Failed, Interrupted, Outcome, Pruned
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

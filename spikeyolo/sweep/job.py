@@ -14,35 +14,24 @@ import random
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikeyolo.errors import SweepError
-from spikeyolo.sweep.launched import Launching, cancel_jobs, launch
+from spikeyolo.sweep.cluster import Launching, StorageChannel, cancel_jobs, launch
+from spikeyolo.sweep.messages import Order
+from spikeyolo.sweep.observer import Observer, TrialRecord
 from spikeyolo.sweep.trial import TRIAL_VARIABLE, TrialPruned
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
     from omegaconf import DictConfig
 
-__all__ = ["Order", "describe_error", "is_pruned", "load_application", "objective_values", "pack_application"]
+__all__ = ["describe_error", "is_pruned", "load_application", "objective_values", "pack_application"]
 
 CONSOLE = "console.log"
 DETAIL_LINES = 12
-
-
-@dataclass(frozen=True)
-class Order:
-    """What one trial is to run."""
-
-    number: int
-    overrides: tuple[str, ...]
-    params: dict[str, Any]
-    trial_id: int = -1  # in the study's storage
-    owner: str = ""
-    tracking: dict[str, str] = field(default_factory=dict)  # parent_run_id, tracking_uri, experiment_id
 
 
 def pack_application(
@@ -143,37 +132,34 @@ def run_order(
     except Exception as error:  # the whole trial: whatever it raises is its outcome
         traceback.print_exc()
         message = ("failed", *describe_error(error))
-    if order.tracking:
-        _log(connection, order, message, launching)
+    if order.observer is not None:
+        _log(connection, order, order.observer, message, launching)
     connection.send(message)
     connection.close()
 
 
-def _log(connection: Connection, order: Order, message: tuple[Any, ...], launching: Launching | None) -> None:
-    """Write the trial to MLflow from its own process; a tracking server that fails must not fail the trial."""
-    from spikeyolo.sweep.tracking import log_trial
-
+def _log(
+    connection: Connection, order: Order, observer: Observer, message: tuple[Any, ...], launching: Launching | None
+) -> None:
+    """Show the observer the trial from its own process; a tracking server that fails must not fail the trial."""
     states = {"completed": "COMPLETE", "pruned": "PRUNED", "interrupted": "INTERRUPTED"}
     try:
         if launching is None:
             connection.send(("summary?",))
             run_id, metrics, reports = connection.recv()
         else:
-            from spikeyolo.sweep.remote import StorageChannel
-
             run_id, metrics, reports = StorageChannel(**launching.storage_of(order)).summary()
-        run_id = log_trial(
-            order.tracking,
-            run_id=run_id,
+        trial = TrialRecord(
             number=order.number,
             params=order.params,
             state=states.get(message[0], "FAIL"),
+            run_id=run_id,
             values=message[1] if message[0] == "completed" else (),
             metrics=metrics,
             reports=reports,
         )
-        connection.send(("logged", run_id))
-    except Exception:  # MLflow's stores raise what their drivers raise
+        connection.send(("logged", observer.log_trial(trial)))
+    except Exception:  # observers raise what their drivers raise
         traceback.print_exc()
 
 
@@ -192,7 +178,7 @@ def _run(
 
     context = {"pid": os.getpid(), "descriptor": descriptor, "number": order.number, "params": order.params}
     if launching is None:
-        os.environ[TRIAL_VARIABLE] = json.dumps({**context, **order.tracking})
+        os.environ[TRIAL_VARIABLE] = json.dumps({**context, "context": dict(order.context)})
     # A fork begins with its parent's random numbers.
     random.seed()
     if "numpy" in sys.modules:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,12 +15,24 @@ from optuna.trial import Trial
 
 from spikeyolo.errors import SweepError
 from spikeyolo.sweep.console import SweepConsole
-from spikeyolo.sweep.job import Order
-from spikeyolo.sweep.outcome import Completed, Ended, Failed, Interrupted, Outcome, Pruned, Report, Started
-from spikeyolo.sweep.pool import Event, PruneAsked
+from spikeyolo.sweep.ledger import FOLDER, RUN_ID
+from spikeyolo.sweep.messages import (
+    Completed,
+    Ended,
+    Event,
+    Failed,
+    Interrupted,
+    Order,
+    Outcome,
+    PruneAsked,
+    Pruned,
+    Report,
+    Started,
+    state_of,
+)
+from spikeyolo.sweep.observer import Observer, TrialRecord
 from spikeyolo.sweep.storage import StorageAwayError
-from spikeyolo.sweep.study import FOLDER, RUN_ID, SweepStudy
-from spikeyolo.sweep.tracking import SweepRun
+from spikeyolo.sweep.study import SweepStudy
 
 __all__ = ["Executor", "Limits", "SweepLoop"]
 
@@ -66,7 +78,7 @@ class SweepLoop:
 
     Args:
         draw: suggests a trial's parameters; returns all overrides of its job.
-        tracking: the parent run in MLflow, or None.
+        observer: who looks on, or None.
         keep_pruned: whether pruned trials keep their checkpoints.
     """
 
@@ -79,7 +91,7 @@ class SweepLoop:
         console: SweepConsole,
         limits: Limits,
         terminator: BaseTerminator | None = None,
-        tracking: SweepRun | None = None,
+        observer: Observer | None = None,
         keep_pruned: bool = False,
     ) -> None:
         self.study = study
@@ -88,7 +100,7 @@ class SweepLoop:
         self._console = console
         self._limits = limits
         self._terminator = terminator
-        self._tracking = tracking
+        self._observer = observer
         self._keep_pruned = keep_pruned
         self._trials: dict[int, Trial] = {}
         self._folders: dict[int, str] = {}
@@ -151,7 +163,7 @@ class SweepLoop:
                 params=dict(trial.params),
                 trial_id=trial._trial_id,
                 owner=self.study.ownership.owner,
-                tracking=self._tracking.for_trials if self._tracking else {},
+                observer=self._observer,
             )
             self._console.begun(trial.number, order.params)
             self.executor.start(order)
@@ -183,10 +195,11 @@ class SweepLoop:
         folder = self._folders.get(trial.number, "")
         retried = isinstance(outcome, Failed) and outcome.crashed and self.study.retry(trial)
         run_id = event.run_id
-        if self._tracking is not None and (not event.logged or isinstance(outcome, Failed)):
-            run_id = self._tracking.complete_trial(
-                run_id, number=trial.number, params=trial.params, state=_state(outcome), logged=event.logged
+        if self._observer is not None and (not event.logged or isinstance(outcome, Failed)):
+            record = TrialRecord(
+                number=trial.number, params=trial.params, state=state_of(outcome), run_id=run_id, metrics=event.metrics
             )
+            run_id = self._observer.complete_trial(record, logged=event.logged)
         if run_id is not None:
             self.study.note(trial, {RUN_ID: run_id})
         outcome = self.study.finish(trial, outcome, event.metrics)
@@ -231,8 +244,3 @@ class SweepLoop:
             for trial in list(self._trials.values()):
                 self.study.finish(trial, Interrupted(), {})
             self._trials.clear()
-
-
-def _state(outcome: Outcome) -> str:
-    names: Mapping[str, str] = {"Completed": "COMPLETE", "Pruned": "PRUNED", "Interrupted": "INTERRUPTED"}
-    return names.get(type(outcome).__name__, "FAIL")

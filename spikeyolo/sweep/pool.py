@@ -21,19 +21,24 @@ from typing import IO, Any
 
 from spikeyolo.errors import SweepError
 from spikeyolo.sweep.forkserver import receive, send
-from spikeyolo.sweep.job import CONSOLE, DETAIL_LINES, Order
-from spikeyolo.sweep.outcome import Completed, Ended, Failed, Interrupted, Outcome, Pruned, Report, Started
+from spikeyolo.sweep.job import CONSOLE, DETAIL_LINES
+from spikeyolo.sweep.messages import (
+    Completed,
+    Ended,
+    Event,
+    Failed,
+    Interrupted,
+    Order,
+    Outcome,
+    PruneAsked,
+    Pruned,
+    Report,
+    Started,
+)
 
-__all__ = ["LocalPool", "PruneAsked"]
+__all__ = ["LocalPool"]
 
 START_LIMIT_S = 300.0
-
-
-@dataclass(frozen=True)
-class PruneAsked:
-    """A trial waits for :meth:`LocalPool.answer`."""
-
-    number: int
 
 
 @dataclass
@@ -49,9 +54,6 @@ class Worker:
     reports: dict[int, float] = field(default_factory=dict)
     run_id: str | None = None
     logged: bool = False
-
-
-Event = Started | Report | PruneAsked | Ended
 
 
 class LocalPool:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from spikeyolo.sweep.ledger import FOLDER, METRICS
 from spikeyolo.sweep.space import SearchSpace
-from spikeyolo.sweep.study import FOLDER, METRICS, SweepStudy
+from spikeyolo.sweep.study import SweepStudy
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -48,7 +48,7 @@ class Settings:
     constraints: Mapping[str, Any]
     terminator: object
     pruned_checkpoints: str
-    mlflow: Mapping[str, Any]
+    tracking: Mapping[str, Any]
     preload: tuple[str, ...]
     figures: bool
     grace: float
@@ -101,7 +101,7 @@ class Settings:
             constraints=_flat(_mapping(given.get("constraints"), "constraints")),
             terminator=given.get("terminator"),
             pruned_checkpoints=keep,
-            mlflow=_tracking(_mapping(given.get("mlflow"), "mlflow")),
+            tracking=_tracking(_mapping(given.get("mlflow"), "mlflow")),
             preload=tuple(given.get("preload") or ()),
             figures=bool(given.get("figures", True)),
             grace=_number(given, "grace", 10.0, low=0),
@@ -120,11 +120,11 @@ class Settings:
         return min(self.n_trials, size)
 
 
-KEYS = (set(Settings.__dataclass_fields__) - {"directions"}) | {"direction", "search_space"}
+KEYS = (set(Settings.__dataclass_fields__) - {"directions", "tracking"}) | {"direction", "mlflow", "search_space"}
 
 
 def _tracking(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The settings of MLflow; an experiment that is null asks for no runs."""
+    """The settings of the tracking server; an experiment that is null asks for no runs."""
     return {} if "experiment_name" in values and values["experiment_name"] is None else values
 
 

@@ -23,9 +23,21 @@ from spikeyolo.errors import SweepError
 from spikeyolo.sweep.algorithms import prepare_pruner
 from spikeyolo.sweep.changes import list_changes
 from spikeyolo.sweep.constraints import Constraint
-from spikeyolo.sweep.counts import RETRY_OF, Counts, count, retried_trials
-from spikeyolo.sweep.outcome import Completed, Failed, Interrupted, Outcome, Pruned
-from spikeyolo.sweep.ownership import CONTROLLER, OWNER, Ownership
+from spikeyolo.sweep.ledger import (
+    ATTEMPT,
+    CONTROLLER,
+    ERROR,
+    METRICS,
+    OWNER,
+    PARENT_RUN,
+    RETRY_OF,
+    SPACE,
+    Counts,
+    Ownership,
+    count,
+    retried_trials,
+)
+from spikeyolo.sweep.messages import Completed, Failed, Interrupted, Outcome, Pruned
 from spikeyolo.sweep.space import SearchSpace
 from spikeyolo.sweep.storage import patiently, study_lock
 
@@ -33,13 +45,6 @@ __all__ = ["SweepStudy"]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-SPACE = "sweep:space"
-ATTEMPT = "sweep:attempt"
-ERROR = "sweep:error"
-FOLDER = "sweep:folder"
-RUN_ID = "sweep:mlflow_run_id"
-METRICS = "sweep:metrics"
-PARENT_RUN = "sweep:mlflow_parent_run_id"
 
 
 class SweepStudy:
@@ -138,7 +143,7 @@ class SweepStudy:
             self._persist(locked, "lining up starting points")
 
     def share_run(self, begin: Callable[[str | None], str]) -> None:
-        """Let ``begin`` make the sweep's MLflow run, or go on with the one another controller made."""
+        """Let ``begin`` make the observer's run of the sweep, or go on with the one another controller made."""
 
         def locked() -> None:
             with study_lock(self._raw_storage, self.study.study_name, self._folder):
@@ -147,7 +152,7 @@ class SweepStudy:
                 if run_id != known:
                     self.study.set_user_attr(PARENT_RUN, run_id)
 
-        self._persist(locked, "sharing the MLflow run")
+        self._persist(locked, "sharing the observer's run")
 
     def claim(self) -> Trial | None:
         """The next trial to run, signed by this controller, or None where the budget is spent."""
@@ -211,7 +216,7 @@ class SweepStudy:
         return self._persist(lambda: values_of(trial), "drawing a trial's values")
 
     def note(self, trial: Trial, attributes: Mapping[str, Any]) -> None:
-        """Write attributes of a trial (its folder, its MLflow run, its error)."""
+        """Write attributes of a trial (its folder, its error)."""
         for key, value in attributes.items():
             self._persist(partial(trial.set_user_attr, key, value), "noting a trial")
 

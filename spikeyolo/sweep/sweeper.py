@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
     from omegaconf import DictConfig
 
+    from spikeyolo.sweep.observer import Observer
     from spikeyolo.sweep.pool import LocalPool
     from spikeyolo.sweep.settings import Settings
     from spikeyolo.sweep.space import SearchSpace
     from spikeyolo.sweep.study import SweepStudy
-    from spikeyolo.sweep.tracking import SweepRun
 
 __all__ = ["OptunaSweeper"]
 
@@ -92,9 +92,10 @@ class OptunaSweeper(Sweeper):
 
     def _pool(self, settings: Settings, folder: Path) -> LocalPool:
         """The workers, warming up while the rest is prepared; through a launcher each waits for a job of it."""
+        from spikeyolo.sweep import tracking
+        from spikeyolo.sweep.cluster import Launching, connect_ray
         from spikeyolo.sweep.devices import plan_workers
         from spikeyolo.sweep.job import pack_application
-        from spikeyolo.sweep.launched import Launching, connect_ray
         from spikeyolo.sweep.pool import LocalPool
         from spikeyolo.sweep.storage import storage_address
 
@@ -114,12 +115,12 @@ class OptunaSweeper(Sweeper):
             launching = Launching(address=address, study_name=settings.study_name, pruner=settings.pruner)
             if launcher.endswith("RayLauncher"):
                 connect_ray(self.config)
-        if settings.mlflow:
-            os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before any process imports it
+        if settings.tracking:
+            tracking.prepare()
         pool = LocalPool(
             slots=slots,
             application=pack_application(self.hydra_context, self.task_function, self.config, launching),
-            preload=[*settings.preload, *(["mlflow"] if settings.mlflow else [])],
+            preload=[*settings.preload, *(tracking.PRELOAD if settings.tracking else ())],
             log=folder / "workers.log",
         )
         pool.warm_up()
@@ -195,7 +196,7 @@ class OptunaSweeper(Sweeper):
                 settings.enqueue, space=space, composed=config, folder=folder, directions=settings.directions
             )
         )
-        tracking = self._open_tracking(settings, study, space)
+        observer = self._observer(settings, study, space)
         console = SweepConsole(
             n_trials=study.n_trials, capacity=pool.capacity, line=lambda params: best_line(space, params)
         )
@@ -208,7 +209,7 @@ class OptunaSweeper(Sweeper):
                 timeout_s=settings.timeout, max_failure_rate=settings.max_failure_rate, grace_s=settings.grace
             ),
             terminator=terminator,
-            tracking=tracking,
+            observer=observer,
             keep_pruned=settings.pruned_checkpoints == "keep",
         )
         if settings.figures:
@@ -223,28 +224,26 @@ class OptunaSweeper(Sweeper):
             raise
         finally:
             console.close()
-            self._conclude(settings, study, space, folder, tracking, status)
+            self._conclude(settings, study, space, folder, observer, status)
         best = study.best()
         return None if best is None else list(best.values)
 
-    def _open_tracking(self, settings: Settings, study: SweepStudy, space: SearchSpace) -> SweepRun | None:
-        if not settings.mlflow:
+    def _observer(self, settings: Settings, study: SweepStudy, space: SearchSpace) -> Observer | None:
+        if not settings.tracking:
             return None
         from spikeyolo.sweep.space import describe
-        from spikeyolo.sweep.tracking import SweepRun
+        from spikeyolo.sweep.tracking import observe
 
-        try:
-            tracking = SweepRun(**{"run_name": f"sweep {settings.study_name}", **settings.mlflow})
-        except TypeError as error:
-            raise SweepError(f"mlflow: {error}; it takes tracking_uri, experiment_name and run_name") from error
+        observer: Observer = observe(settings.tracking, study_name=settings.study_name)
         study.share_run(
-            lambda known: tracking.open(
+            lambda known: observer.open(
                 known,
-                tags={"sweep.study": settings.study_name, "sweep.directions": ",".join(settings.directions)},
-                params={p.name: describe(p.distribution) for p in space.parameters},
+                study_name=settings.study_name,
+                directions=settings.directions,
+                space={p.name: describe(p.distribution) for p in space.parameters},
             )
         )
-        return tracking
+        return observer
 
     def _conclude(
         self,
@@ -252,14 +251,15 @@ class OptunaSweeper(Sweeper):
         study: SweepStudy,
         space: SearchSpace,
         folder: Path,
-        tracking: SweepRun | None,
+        observer: Observer | None,
         status: str,
     ) -> None:
         """Write what is known, also after a stop; a storage that is away must not hide why the sweep stopped."""
         from spikeyolo.sweep.drawing import compose
+        from spikeyolo.sweep.ledger import RUN_ID
+        from spikeyolo.sweep.observer import SweepRecord
         from spikeyolo.sweep.results import best_line, write_best_config, write_figures, write_results
         from spikeyolo.sweep.storage import storage_errors
-        from spikeyolo.sweep.study import RUN_ID
 
         assert self.config is not None
         assert self.hydra_context is not None
@@ -280,15 +280,15 @@ class OptunaSweeper(Sweeper):
                     logger.info("Pareto front: %d trials", len(front))
             if settings.figures and status == "FINISHED":
                 write_figures(study.study, folder)
-            if tracking is not None:
-                tracking.close(
-                    metrics={f"best_{i}" if i else "best_value": v for i, v in enumerate(front[0].values)}
-                    if front
-                    else {},
-                    tags={"sweep.best": best_line(space, front[0].params)} if front else {},
-                    best=[t.user_attrs[RUN_ID] for t in front if RUN_ID in t.user_attrs],
-                    folder=folder,
-                    status=status,
+            if observer is not None:
+                observer.close(
+                    SweepRecord(
+                        status=status,
+                        folder=folder,
+                        best_values=list(front[0].values) if front else (),
+                        best_overrides=best_line(space, front[0].params) if front else "",
+                        best_runs=[t.user_attrs[RUN_ID] for t in front if RUN_ID in t.user_attrs],
+                    )
                 )
             logger.info("results: %s", folder)
         except expected as error:

@@ -47,9 +47,7 @@ class TrialReporter:
     Attributes:
         number: of the trial, which is also the job's number.
         params: the searched keys and their values.
-        parent_run_id: the MLflow run of the sweep, None where there is none.
-        tracking_uri: where that run lives.
-        experiment_id: the experiment of that run.
+        context: what the sweep's observer (a tracking server) gives each trial to know, empty where there is none.
     """
 
     def __init__(
@@ -58,16 +56,17 @@ class TrialReporter:
         number: int,
         params: Mapping[str, Any],
         channel: Channel,
-        parent_run_id: str | None = None,
-        tracking_uri: str | None = None,
-        experiment_id: str | None = None,
+        context: Mapping[str, str] | None = None,
     ) -> None:
         self.number = number
         self.params = dict(params)
-        self.parent_run_id = parent_run_id
-        self.tracking_uri = tracking_uri
-        self.experiment_id = experiment_id
+        self.context = dict(context or {})
         self._channel = channel
+
+    @property
+    def parent_run_id(self) -> str | None:
+        """The sweep's run on the tracking server, None where there is none."""
+        return self.context.get("parent_run_id")
 
     def report(self, value: float, step: int) -> None:
         """Report the first objective after a step (an epoch); only the first report of a step counts."""
@@ -82,7 +81,7 @@ class TrialReporter:
         self._channel.record({str(name): float(value) for name, value in metrics.items()})
 
     def attach_run(self, run_id: str) -> None:
-        """Say which MLflow run this trial logs to, so that the sweep adds the trial's number and state to it."""
+        """Say which run of the tracking server is this trial's, so that the sweep adds its number and state to it."""
         self._channel.attach_run(run_id)
 
 
@@ -136,7 +135,7 @@ def current_trial() -> TrialReporter | None:
     if descriptor is not None:
         channel = PipeChannel(descriptor)
     else:
-        from spikeyolo.sweep.remote import StorageChannel
+        from spikeyolo.sweep.cluster import StorageChannel
 
         channel = StorageChannel(**storage)
     return TrialReporter(channel=channel, **context)

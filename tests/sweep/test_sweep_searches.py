@@ -41,7 +41,7 @@ def test_every_key_of_a_search_is_one_of_the_configuration(search: str, more: tu
         build_sampler(settings.sampler, space=space, objectives=several, seed=0, drawn=0)
         build_pruner(settings.pruner, objectives=several)
         assert settings.study_name == search
-        assert bool(settings.mlflow) == ("logger=none" not in more)
+        assert bool(settings.tracking) == ("logger=none" not in more)
 
 
 def test_the_highfreq_search_has_the_ranges_it_promises() -> None:

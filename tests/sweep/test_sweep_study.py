@@ -13,8 +13,8 @@ import pytest
 from optuna.trial import TrialState
 
 from spikeyolo.errors import SweepError
-from spikeyolo.sweep.outcome import Completed, Failed, Interrupted, Pruned
-from spikeyolo.sweep.ownership import SILENCE_S, Ownership
+from spikeyolo.sweep.ledger import SILENCE_S, Ownership
+from spikeyolo.sweep.messages import Completed, Failed, Interrupted, Pruned
 from spikeyolo.sweep.space import read_space
 from spikeyolo.sweep.starts import starting_points
 from spikeyolo.sweep.storage import StorageAwayError, open_storage, patiently, storage_address
@@ -102,7 +102,7 @@ def test_a_controller_elsewhere_is_dead_after_a_minute_of_silence(monkeypatch: p
     ours = Ownership()
     theirs = "another/boot/1|17|1.0|abcd"
     now = [1000.0]
-    monkeypatch.setattr("spikeyolo.sweep.ownership.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("spikeyolo.sweep.ledger.time.monotonic", lambda: now[0])
     beats = {f"sweep:controller:{theirs}": 1}
     assert ours.is_alive(theirs, beats)
     now[0] += SILENCE_S - 1

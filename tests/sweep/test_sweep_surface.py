@@ -7,9 +7,11 @@ import pty
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import APPS, LIMIT_S, REPOSITORY, Sweep
+from optuna.trial import TrialState
 
 from spikeyolo.sweep.trial import TRIAL_VARIABLE, current_trial
 
@@ -28,6 +30,38 @@ def test_hydra_finds_the_sweeper_without_importing_anything_heavy() -> None:
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, cwd=APPS, capture_output=True
     )
     assert done.returncode == 0, done.stderr.decode()
+
+
+BLOCKED = ("torch", "torchvision", "norse", "zarr", "numba", "h5py", "hdf5plugin", "mlflow")
+
+
+def test_the_sweep_runs_where_nothing_of_events_and_networks_is_installed(sweep: Sweep, tmp_path: Path) -> None:
+    # Python imports sitecustomize at every start, so the workers are held to it too.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({BLOCKED}))\n"  # None there makes an import fail as if it were absent
+    )
+    sweep.environment["PYTHONPATH"] = f"{tmp_path}:{REPOSITORY}"
+    code = (
+        "import importlib, pkgutil, spikeyolo.sweep as room\n"
+        "names = [m.name for m in pkgutil.iter_modules(room.__path__)]\n"
+        "[importlib.import_module(f'spikeyolo.sweep.{name}') for name in names]\n"
+        "print(len(names))\n"
+        "import torch\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **sweep.environment}, capture_output=True, text=True
+    )
+    assert int(done.stdout) > 10, done.stderr
+    assert "import of torch halted" in done.stderr  # the block holds
+    sweep.run("hydra.sweeper.n_trials=2", "hydra.sweeper.figures=true")
+    assert [t.state for t in sweep.trials()] == [TrialState.COMPLETE] * 2
+
+
+def test_one_file_of_the_sweep_knows_mlflow() -> None:
+    room = REPOSITORY / "spikeyolo" / "sweep"
+    naming = {path.name for path in room.glob("*.py") if "mlflow" in path.read_text().lower()}
+    assert naming == {"tracking.py", "settings.py"}  # the settings name the key
 
 
 def test_outside_a_sweep_there_is_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,12 +103,11 @@ def ask(peer: str | None) -> dict[str, float]:
     import optuna
 
     sys.path.insert(0, str(REPOSITORY))
-    from spikeyolo.sweep.ownership import Ownership
     from spikeyolo.sweep.space import read_space
     from spikeyolo.sweep.storage import open_storage
     from spikeyolo.sweep.study import SweepStudy
 
-    del peer, Ownership
+    del peer
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = read_space({f"p{i}": "interval(0,1)" for i in range(5)}, [])
     random_numbers = np.random.default_rng(0)

@@ -1,5 +1,7 @@
-"""Who runs a trial: every controller signs the trials it runs and gives a sign of life, so that the trials of one that
-died are put back, and those of one that lives are left alone, on this machine and on others.
+"""The books of a study that several controllers share: what counts towards its budget, and who runs which trial.
+
+Every controller signs the trials it runs and gives a sign of life, so that the trials of one that died are put back,
+and those of one that lives are left alone, on this machine and on others.
 """
 
 from __future__ import annotations
@@ -8,19 +10,73 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
-__all__ = ["BEAT_S", "CONTROLLER", "ENDED", "OWNER", "SILENCE_S", "Ownership"]
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
-OWNER = "sweep:owner"  # user attribute of a trial
-CONTROLLER = "sweep:controller:"  # user attribute of the study, one a controller: its count of signs of life
+__all__ = ["Counts", "Ownership", "count", "retried_trials"]
+
+# User attributes of a trial.
+OWNER = "sweep:owner"
+RETRY_OF = "sweep:retry_of"  # the number of the trial it takes over
+ATTEMPT = "sweep:attempt"
+ERROR = "sweep:error"
+FOLDER = "sweep:folder"
+RUN_ID = "sweep:run_id"  # of the observer
+METRICS = "sweep:metrics"
+# User attributes of the study.
+SPACE = "sweep:space"
+PARENT_RUN = "sweep:parent_run_id"  # of the observer
+CONTROLLER = "sweep:controller:"  # one a controller: its count of signs of life
 ENDED = "ended"
+
 BEAT_S = 15.0
 SILENCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many trials of the study are in which state; ``retried`` are failures that a later trial took over.
+
+    What counts towards ``n_trials``: every trial that runs or has finished, unless a later one took its crash over.
+    """
+
+    complete: int = 0
+    running: int = 0
+    waiting: int = 0
+    pruned: int = 0
+    failed: int = 0
+    retried: int = 0
+
+    @property
+    def finished(self) -> int:
+        return self.complete + self.pruned + self.failed
+
+
+def retried_trials(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Numbers of the trials that a later one took over."""
+    return {trial.user_attrs[RETRY_OF] for trial in trials if RETRY_OF in trial.user_attrs}
+
+
+def count(trials: Sequence[FrozenTrial]) -> Counts:
+    """How many of these trials are in which state."""
+    retried = retried_trials(trials)
+    found = Counter(trial.state.name for trial in trials if trial.number not in retried)
+    return Counts(
+        complete=found["COMPLETE"],
+        running=found["RUNNING"],
+        waiting=found["WAITING"],
+        pruned=found["PRUNED"],
+        failed=found["FAIL"],
+        retried=sum(trial.number in retried for trial in trials),
+    )
 
 
 class Ownership:
