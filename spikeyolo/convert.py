@@ -306,5 +306,10 @@ def check_nodes(config: DictConfig) -> None:
     schema.check(OmegaConf.create(tree))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run from a command line."""
     entry.run(convert, "convert")
+
+
+if __name__ == "__main__":
+    main()

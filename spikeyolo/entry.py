@@ -19,10 +19,11 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, InterpolationResolutionError, OmegaConfBaseException
 
 from spikeyolo.errors import SpikeyoloError
+from spikeyolo.suggest import elsewhere
 
 # What hydra.verbose=true is not meant to let speak: they fill a log with their own inner life.
 CHATTY = ("PIL", "alembic", "asyncio", "git", "matplotlib", "numba", "numcodecs", "sqlalchemy", "urllib3", "zarr")
@@ -153,15 +154,16 @@ def composition_sentence(error: Exception) -> str:
 
 
 def _nearest(cause: BaseException, key: str) -> str | None:
+    """The key that was probably meant: a near one in the same node, else one of that name anywhere."""
     parent = getattr(cause, "parent_node", None)
     if not isinstance(cause, (ConfigKeyError, OmegaConfBaseException)) or not isinstance(parent, DictConfig):
         return None
     missing = str(getattr(cause, "key", key.rpartition(".")[2]))
     close = difflib.get_close_matches(missing, [str(name) for name in parent], n=1)
-    if not close:
-        return None
-    depth = key.split(".").index(missing) if missing in key.split(".") else len(key.split(".")) - 1
-    return ".".join([*key.split(".")[:depth], close[0]])
+    if close:
+        depth = key.split(".").index(missing) if missing in key.split(".") else len(key.split(".")) - 1
+        return ".".join([*key.split(".")[:depth], close[0]])
+    return elsewhere(key, OmegaConf.to_container(parent._get_root(), resolve=False))
 
 
 def _one_line(text: str) -> str:

@@ -53,10 +53,10 @@ def run(config: DictConfig) -> Path:
     Raises:
         SpikeyoloError: a key is wrong, the checkpoint cannot be read, or an optional package is missing.
     """
+    options = checked_options(config)  # before torch is imported, which takes seconds
     from spikeyolo.model.exchange.nir_graph import export_nir
     from spikeyolo.model.exchange.programs import export_onnx, export_torch
 
-    options = checked_options(config)
     folder = Path(options["checkpoint"])
     detector, state = restore_detector(folder)
     frames = run_window(folder) if options["window"] == "run" else None
@@ -156,5 +156,10 @@ def drawn_window(channels: int, steps: int, height: int, width: int) -> Tensor:
     return torch.poisson(rates, generator=draw).to(torch.uint8)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run from a command line."""
     entry.run(export, "export")
+
+
+if __name__ == "__main__":
+    main()

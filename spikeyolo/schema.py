@@ -21,6 +21,7 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import SchemaError
 
 from spikeyolo.errors import ConfigError, SpikeyoloError
+from spikeyolo.suggest import elsewhere
 
 _RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 _TOP_LEVEL: Mapping[str, Any] = {
@@ -58,8 +59,19 @@ def check(config: DictConfig, *, groups: Sequence[str] = ()) -> None:
     for group in groups:
         if not _is_target(names.get(group)):
             raise ConfigError(f"{group}: nothing is chosen; expected {group}=OPTION (--help prints them)")
+    if groups:
+        _check_top_level(names, {*groups, *_TOP_LEVEL, *(name.partition(".")[0] for name in variables)})
     _check_nodes(names, "", variables)
     _check_across(names)
+
+
+def _check_top_level(tree: Mapping[str, Any], known: Set[str]) -> None:
+    """A key that ``+key=value`` added and nothing reads would be ignored in silence."""
+    for key in tree:
+        if key not in known:
+            meant = elsewhere(key, {name: node for name, node in tree.items() if name != key})
+            hint = f"did you mean {meant}?" if meant else "--cfg job prints those that exist"
+            raise ConfigError(f"{key}: there is no such key in the configuration; {hint}")
 
 
 def build(node: DictConfig, **arguments: Any) -> Any:

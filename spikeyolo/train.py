@@ -212,5 +212,10 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run from a command line."""
     entry.run(train, "train")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Commands: all are listed, installed as scripts too, complete with the tab key, and answer at once to nothing."""
+
+from __future__ import annotations
+
+import pkgutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from command_line import environment, run_folder, train
+
+from spikeyolo.__main__ import COMMANDS
+from spikeyolo.suggest import elsewhere
+
+SCRIPTS = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["scripts"]
+
+
+def python(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environment() | variables, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_every_command_is_a_script_and_every_script_can_be_called() -> None:
+    assert set(SCRIPTS) == {"spikeyolo", *(f"spikeyolo-{name}" for name in COMMANDS)}
+    for target in SCRIPTS.values():
+        assert callable(pkgutil.resolve_name(target))
+
+
+def test_the_package_lists_its_commands_and_names_the_one_that_was_meant(tmp_path: Path) -> None:
+    listed = python("-m", "spikeyolo", cwd=tmp_path)
+    assert listed.returncode == 0
+    assert all(f"python -m spikeyolo.{name}" in listed.stdout for name in COMMANDS)
+    asked = python("-m", "spikeyolo", "train", cwd=tmp_path)
+    assert asked.returncode == 2
+    assert "python -m spikeyolo.train" in asked.stderr
+    assert "expected one of train" in python("-m", "spikeyolo", "trian", cwd=tmp_path).stderr
+
+
+def test_the_tab_key_completes_options_of_a_group(tmp_path: Path) -> None:
+    line = "spikeyolo-train optimizer="
+    script = "import sys; from spikeyolo.train import main; sys.argv[0] = 'spikeyolo-train'; main()"
+    completed = python("-c", script, "-sc", "query=bash", cwd=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line)))
+    assert completed.stdout.split() == ["optimizer=adamw", "optimizer=sgd"]
+
+
+def test_export_without_arguments_asks_for_the_checkpoint_before_torch_is_imported(tmp_path: Path) -> None:
+    script = "import sys; from spikeyolo.export import main\ntry: main()\nfinally: print('torch' in sys.modules)"
+    ended = python("-c", script, cwd=tmp_path)
+    assert ended.stderr.startswith("error: checkpoint: found nothing")
+    assert ended.stdout.split() == ["False"]
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("lr", "optimizer.lr"),
+        ("batch", "data.batch_size"),
+        ("sed", None),
+        ("data.root", "root"),
+        ("lrr", "optimizer.lr"),
+    ],
+)
+def test_a_key_is_found_by_its_last_name(key: str, meant: str | None) -> None:
+    tree = {"optimizer": {"lr": 1}, "data": {"batch_size": 2}, "root": 3, "hydra": {"sed": 4}}
+    assert elsewhere(key, tree) == meant
+
+
+def test_a_runs_folder_ends_in_its_name(tmp_path: Path) -> None:
+    train("logger=none", "name=night", "trainer.max_epochs=0", cwd=tmp_path)
+    assert run_folder(tmp_path).name.endswith("-night")
