@@ -1,6 +1,7 @@
 """One event as one 64-bit word, ``t << 25 | y << 13 | x << 1 | p``: what the store keeps and windows are cut from.
 
 Because the time is in the highest bits, packed events sort as their times do, and a time searches as ``t << 25``.
+The layout stands here only: others take these constants and functions.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ TIME_SHIFT = 25
 ROW_SHIFT = 13
 COLUMN_SHIFT = 1
 MAX_SIDE = 4096  # 12 bits a coordinate
+COORDINATE = MAX_SIDE - 1  # mask of a row or a column, once shifted
+POLARITY = 1  # mask of the polarity
+PIXEL = (1 << TIME_SHIFT) - 1  # mask of all but the time
 MAX_TIME_US = (1 << (64 - TIME_SHIFT)) - 2  # 39 bits, 6.3 days; the highest word is never an event
 _DTYPES = {"t": np.int64, "x": np.uint16, "y": np.uint16, "p": np.uint8}
 
@@ -44,9 +48,9 @@ def _unpack(packed: Packed, t: Array, x: Array, y: Array, p: Array) -> None:
     for i in range(packed.size):
         word = packed[i]
         t[i] = word >> np.uint64(TIME_SHIFT)
-        y[i] = (word >> np.uint64(ROW_SHIFT)) & np.uint64(MAX_SIDE - 1)
-        x[i] = (word >> np.uint64(COLUMN_SHIFT)) & np.uint64(MAX_SIDE - 1)
-        p[i] = word & np.uint64(1)
+        y[i] = (word >> np.uint64(ROW_SHIFT)) & np.uint64(COORDINATE)
+        x[i] = (word >> np.uint64(COLUMN_SHIFT)) & np.uint64(COORDINATE)
+        p[i] = word & np.uint64(POLARITY)
 
 
 def pack(events: Events, *, source: str = "events", previous_us: int = 0) -> Packed:
@@ -96,3 +100,25 @@ def unpack(packed: Packed, width: int, height: int) -> Events:
     t, x, y, p = (np.empty(n, dtype) for dtype in _DTYPES.values())
     _unpack(packed, t, x, y, p)
     return Events(t, x, y, p, width, height)
+
+
+def words(t: Array, x: Array, y: Array, p: Array) -> Packed:
+    """``[N]`` columns of whole numbers, each in its range, joined to packed events; nothing is checked."""
+    t, y, x, p = (column.astype(np.uint64) for column in (t, y, x, p))
+    packed: Packed = (t << np.uint64(TIME_SHIFT)) | (y << np.uint64(ROW_SHIFT)) | (x << np.uint64(COLUMN_SHIFT)) | p
+    return packed
+
+
+def times(packed: Packed) -> npt.NDArray[np.int64]:
+    """``[N]`` int64, µs."""
+    return (packed >> np.uint64(TIME_SHIFT)).astype(np.int64)
+
+
+def columns(packed: Packed) -> npt.NDArray[np.int64]:
+    """x, ``[N]`` int64."""
+    return ((packed >> np.uint64(COLUMN_SHIFT)) & np.uint64(COORDINATE)).astype(np.int64)
+
+
+def rows(packed: Packed) -> npt.NDArray[np.int64]:
+    """y, ``[N]`` int64."""
+    return ((packed >> np.uint64(ROW_SHIFT)) & np.uint64(COORDINATE)).astype(np.int64)

@@ -1,1 +1,23 @@
 """Windows of events: which exist, how they are encoded, and how they reach the network."""
+
+from spikeyolo.windows.augment import Augmentation
+from spikeyolo.windows.batch import Batch, Targets, Window
+from spikeyolo.windows.data import EventData
+from spikeyolo.windows.dataset import Part, Sample, WindowDataset, WindowRules
+from spikeyolo.windows.loader import WindowLoader, collate
+from spikeyolo.windows.placement import Placement
+
+__all__ = [
+    "Augmentation",
+    "Batch",
+    "EventData",
+    "Part",
+    "Placement",
+    "Sample",
+    "Targets",
+    "Window",
+    "WindowDataset",
+    "WindowLoader",
+    "WindowRules",
+    "collate",
+]

@@ -11,11 +11,10 @@ import numpy.typing as npt
 from annotated_types import Ge, Gt, Interval
 
 from spikeyolo.errors import ConfigError
-from spikeyolo.windows.encoders import Placement
+from spikeyolo.events import packing
+from spikeyolo.windows.placement import Placement
 
-_POLARITY = np.uint64(1)
-_TIME_SHIFT = np.uint64(25)
-_PIXEL = np.uint64(2**25 - 1)  # y, x and p of a packed event
+_POLARITY = np.uint64(packing.POLARITY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,22 +100,21 @@ class Augmentation:
         return packed
 
     def _jittered(self, packed: npt.NDArray[np.uint64], generator: np.random.Generator) -> npt.NDArray[np.uint64]:
-        t = (packed >> _TIME_SHIFT).astype(np.int64)
+        t = packing.times(packed)
         moved = t + generator.integers(-self.time_jitter_us, self.time_jitter_us, len(t), endpoint=True)
         moved = np.clip(moved, t[0], t[-1]).astype(np.uint64)
-        return np.sort((moved << _TIME_SHIFT) | (packed & _PIXEL))
+        return np.sort((moved << np.uint64(packing.TIME_SHIFT)) | (packed & np.uint64(packing.PIXEL)))
 
     def _with_noise(
         self, packed: npt.NDArray[np.uint64], generator: np.random.Generator, width: int, height: int
     ) -> npt.NDArray[np.uint64]:
         count = int(len(packed) * generator.uniform(0.0, self.noise))
-        first, last = int(packed[0] >> _TIME_SHIFT), int(packed[-1] >> _TIME_SHIFT)
+        first, last = packing.times(packed[[0, -1]]).tolist()
         t = generator.integers(first, last + 1, count, dtype=np.uint64)
         x = generator.integers(0, width, count, dtype=np.uint64)
         y = generator.integers(0, height, count, dtype=np.uint64)
         p = generator.integers(0, 2, count, dtype=np.uint64)
-        noise = (t << _TIME_SHIFT) | (y << np.uint64(13)) | (x << np.uint64(1)) | p
-        return np.sort(np.concatenate([packed, noise]))
+        return np.sort(np.concatenate([packed, packing.words(t, x, y, p)]))
 
     def visible(
         self, xyxy: npt.NDArray[np.float32], width: int, height: int
@@ -155,7 +153,7 @@ def _inside_rectangle(
     """Which events ``[N]`` lie in a random rectangle with ``share`` of the sensor's area and the sensor's shape."""
     side_x, side_y = math.sqrt(share) * width, math.sqrt(share) * height
     left, top = generator.uniform(0.0, width - side_x), generator.uniform(0.0, height - side_y)
-    x, y = (packed >> np.uint64(1)) & np.uint64(0xFFF), (packed >> np.uint64(13)) & np.uint64(0xFFF)
+    x, y = packing.columns(packed), packing.rows(packed)
     inside: npt.NDArray[np.bool_] = (x >= left) & (x < left + side_x) & (y >= top) & (y < top + side_y)
     return inside
 
@@ -164,7 +162,7 @@ def _inside_stretch(
     packed: npt.NDArray[np.uint64], share: float, generator: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
     """Which time-sorted events ``[N]`` lie in a random stretch with ``share`` of the time that they span."""
-    t = packed >> _TIME_SHIFT
+    t = packing.times(packed)
     first, last = int(t[0]), int(t[-1])
     begin = generator.uniform(first, last - share * (last - first))
     inside: npt.NDArray[np.bool_] = (t >= begin) & (t < begin + share * (last - first))

@@ -18,9 +18,9 @@ from spikeyolo.windows import slicing
 from spikeyolo.windows.augment import Augmentation, clip
 from spikeyolo.windows.balance import ClassBalance
 from spikeyolo.windows.batch import Window
-from spikeyolo.windows.crowded import crowded
-from spikeyolo.windows.encoders import Encoder, Placement
+from spikeyolo.windows.encoders import Encoder
 from spikeyolo.windows.matching import BoxMatcher, SliceBoxes
+from spikeyolo.windows.placement import Placement
 
 log = logging.getLogger(__name__)
 
@@ -318,21 +318,6 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
                 "data.time_steps shorter than what belongs to this role (of the first: "
                 f"{self.parts[0].start_us} to {self.parts[0].end_us} µs)"
             )
-        limit = self.rules.max_events_per_sample
-        if limit is not None:
-            starts = self._end - np.asarray(self._slice_us, np.int64) * self.rules.time_steps
-            recordings = [part.recording for part in self.parts]
-            crowd = crowded(recordings, self._recording, starts, self._end, limit=limit)
-            looked = f" of {crowd.windows} in {crowd.recordings} of {len(recordings)} recordings looked at"
-            where = "" if crowd.recordings == len(recordings) else looked
-            if crowd.most:
-                log.info(
-                    "%s: %s windows%s hold more than %d events and are thinned to that number",
-                    role,
-                    crowd,
-                    where,
-                    limit,
-                )
 
 
 def _used(ends: npt.NDArray[np.int64], part: Part) -> npt.NDArray[np.int64]:

@@ -15,9 +15,10 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from spikeyolo.events import packing
+
 Times = npt.NDArray[np.int64]
 
-_TIME_SHIFT = np.uint64(25)  # of a packed event
 _NEAR_ROWS = 1 << 15  # rows no further apart are read together
 
 
@@ -46,7 +47,7 @@ def times_of(rows: Times, read: Callable[[int, int], npt.NDArray[np.uint64]]) ->
     for low, high in pairwise(edges.tolist()):
         wanted = rows[low:high]
         packed = read(int(wanted[0]), int(wanted[-1]) + 1)
-        times[low:high] = (packed[wanted - wanted[0]] >> _TIME_SHIFT).astype(np.int64)
+        times[low:high] = packing.times(packed[wanted - wanted[0]])
     return times
 
 

@@ -14,10 +14,10 @@ from spikeyolo.windows.encoders import (
     Encoder,
     HistogramEncoder,
     MixedDensityEncoder,
-    Placement,
     TimeSurfaceEncoder,
     VoxelEncoder,
 )
+from spikeyolo.windows.placement import Placement
 
 WIDTH, HEIGHT, STEPS, SLICE_US = 20, 14, 4, 100
 ENCODERS: dict[str, Callable[..., Encoder]] = {

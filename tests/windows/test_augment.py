@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.windows.augment import Augmentation
-from spikeyolo.windows.encoders import HistogramEncoder, Placement
+from spikeyolo.windows.encoders import HistogramEncoder
+from spikeyolo.windows.placement import Placement
 
 WIDTH, HEIGHT = 48, 32
 

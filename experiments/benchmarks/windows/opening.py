@@ -26,7 +26,7 @@ def resident_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def open_set(root: str, limit: int | None) -> None:
+def open_set(root: str) -> None:
     """Open the set as training does, and print what it took."""
     from spikeyolo.events.conversion.manifest import ConvertedSet
     from spikeyolo.windows.data import EventData
@@ -41,7 +41,6 @@ def open_set(root: str, limit: int | None) -> None:
         store="unused",
         encoder=HistogramEncoder(downsample=2),
         slice_duration_us=5_000,
-        max_events_per_sample=limit,
         negative_share=0.0,
     )
     parts = data.parts("train")
@@ -53,31 +52,26 @@ def open_set(root: str, limit: int | None) -> None:
     encoded = time.perf_counter()
     seconds = " | ".join(f"{s:.2f} s" for s in (read - began, indexed - read, encoded - indexed, encoded - began))
     memory = f"{resident_mb() - before:.0f} MB | {resident_mb():.0f} MB"
-    print(f"| {len(parts):,} | {len(windows):,} | {limit or '–'} | {seconds} | {memory} |", flush=True)
+    print(f"| {len(parts):,} | {len(windows):,} | {seconds} | {memory} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recordings", type=int, nargs="+", default=[1_000, 3_000, 10_000])
     parser.add_argument("--open", help=argparse.SUPPRESS)
-    parser.add_argument("--limit", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.open:
-        open_set(arguments.open, arguments.limit)
+        open_set(arguments.open)
         return
-    print(
-        "| recordings | windows | max_events_per_sample | files | index | first window | all | memory it adds | "
-        "memory of the process |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    print("| recordings | windows | files | index | first window | all | memory it adds | memory of the process |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
     span_us = LOOKS * LABEL_STEP_US + 1
     recording, boxes = events(5_000, span_us), labels(LOOKS, LABEL_STEP_US, np.random.default_rng(0))
     for recordings in arguments.recordings:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder) / "set"
             write_set(root, recording, boxes, copies=recordings)
-            for limit in ([], ["--limit", "20"]):
-                subprocess.run([sys.executable, __file__, "--open", str(root), *limit], check=True)
+            subprocess.run([sys.executable, __file__, "--open", str(root)], check=True)
 
 
 if __name__ == "__main__":

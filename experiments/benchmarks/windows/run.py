@@ -24,11 +24,11 @@ from spikeyolo.windows.encoders import (
     BinaryEncoder,
     HistogramEncoder,
     MixedDensityEncoder,
-    Placement,
     SliceEncoder,
     TimeSurfaceEncoder,
     VoxelEncoder,
 )
+from spikeyolo.windows.placement import Placement
 
 LABEL_STEP_US = 50_000
 CLASSES = 3

@@ -15,11 +15,13 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from spikeyolo.events.packing import COLUMN_SHIFT, ROW_SHIFT, TIME_SHIFT, unpack, words
 from spikeyolo.events.types import Events
 
 Float64 = npt.NDArray[np.float64]
 Keys = npt.NDArray[np.uint64]
 
+_TIME, _ROW, _COLUMN = np.uint64(TIME_SHIFT), np.uint64(ROW_SHIFT), np.uint64(COLUMN_SHIFT)
 LOWEST_THRESHOLD = 0.01  # log units, as v2e: a pixel drawn below would fire without end
 
 
@@ -85,25 +87,16 @@ class EventCamera:
         """Add background activity to packed events and put all in order of time, row, column and sign.
 
         Args:
-            keys: ``[N]`` uint64, ``t << 25 | y << 13 | x << 1 | p``, in any order.
+            keys: packed events ``[N]``, in any order.
             duration_us: µs; noise lies in ``0 <= t < duration_us``.
         """
         expected = self.noise_rate_hz * self.width * self.height * duration_us * 1e-6
         count = int(generator.poisson(expected))
-        t = generator.integers(0, max(duration_us, 1), count).astype(np.uint64)
-        y = generator.integers(0, self.height, count).astype(np.uint64)
-        x = generator.integers(0, self.width, count).astype(np.uint64)
-        p = generator.integers(0, 2, count).astype(np.uint64)
-        noise = t << np.uint64(25) | y << np.uint64(13) | x << np.uint64(1) | p
-        ordered = np.sort(np.concatenate([keys, noise]))
-        return Events(
-            (ordered >> np.uint64(25)).astype(np.int64),
-            ((ordered >> np.uint64(1)) & np.uint64(0xFFF)).astype(np.uint16),
-            ((ordered >> np.uint64(13)) & np.uint64(0xFFF)).astype(np.uint16),
-            (ordered & np.uint64(1)).astype(np.uint8),
-            self.width,
-            self.height,
-        )
+        t = generator.integers(0, max(duration_us, 1), count)
+        y = generator.integers(0, self.height, count)
+        x = generator.integers(0, self.width, count)
+        p = generator.integers(0, 2, count)
+        return unpack(np.sort(np.concatenate([keys, words(t, x, y, p)])), self.width, self.height)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -158,11 +151,11 @@ def expose_row(
             keys = larger
         rising = l1 > l0
         step = threshold if rising else -threshold
-        place = np.uint64(y) << np.uint64(13) | np.uint64(x) << np.uint64(1) | np.uint64(rising)
+        place = np.uint64(y) << _ROW | np.uint64(x) << _COLUMN | np.uint64(rising)
         while (rising and ref + step <= l1) or (not rising and ref + step >= l1):
             ref += step
             when = min(max(t0 + (ref - l0) / slope, t0), t1)
-            keys[count] = np.uint64(min(when, end - 1.0)) << np.uint64(25) | place
+            keys[count] = np.uint64(min(when, end - 1.0)) << _TIME | place
             count += 1
             if refractory > 0.0:
                 wakes = when + refractory

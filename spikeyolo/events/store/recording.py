@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import zarr
 
 from spikeyolo.errors import RecordingError
@@ -32,8 +31,6 @@ from spikeyolo.events.types import Boxes, Events
 __all__ = ["Cache", "ChunkCache", "Recording", "RecordingWriter", "pack", "unpack"]
 
 Cache = Literal["none", "ram", "mmap"]
-
-_INDEX_BLOCK = 1 << 20  # entries of ms_to_idx that are read together
 
 
 class Recording:
@@ -162,20 +159,6 @@ class Recording:
             return low
         high = self._index_ms(time_us // 1000 + 1)
         return low + int(np.searchsorted(self.rows(low, high), np.uint64(time_us << TIME_SHIFT)))
-
-    def index_bounds(self, times_us: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Between which two numbers ``[N]`` each :meth:`index_at` of the times ``[N]`` lies; no event is read."""
-        whole = np.clip(times_us, self.start_us, self.end_us)
-        ms = np.stack([whole // 1000, -(-whole // 1000)]) - self._first_ms
-        bounds = np.empty(ms.shape, np.int64)
-        block, last = ms // _INDEX_BLOCK, self._last_ms - self._first_ms
-        for number in np.unique(block).tolist():
-            begin, here = number * _INDEX_BLOCK, block == number
-            index = self._stored("ms_to_idx").read(begin, min(begin + _INDEX_BLOCK, last + 1))
-            bounds[here] = index[ms[here] - begin]
-        bounds[:, times_us <= self.start_us] = 0
-        bounds[:, times_us >= self.end_us] = self.num_events
-        return bounds[0], bounds[1]
 
     def rows(self, low: int, high: int) -> Packed:
         """Events number ``low`` to ``high - 1``, packed; read-only.

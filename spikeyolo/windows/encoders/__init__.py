@@ -1,7 +1,8 @@
 """Encoders: events of a window into frames ``[T, C, H, W]``."""
 
+from spikeyolo.windows.encoders.base import Encoder, SliceEncoder, Slices
 from spikeyolo.windows.encoders.binary import BinaryEncoder
-from spikeyolo.windows.encoders.encode import Encoder, HistogramEncoder, Placement, SliceEncoder, Slices
+from spikeyolo.windows.encoders.histogram import HistogramEncoder
 from spikeyolo.windows.encoders.mixed_density import MixedDensityEncoder
 from spikeyolo.windows.encoders.time_surface import TimeSurfaceEncoder
 from spikeyolo.windows.encoders.voxel import VoxelEncoder
@@ -11,7 +12,6 @@ __all__ = [
     "Encoder",
     "HistogramEncoder",
     "MixedDensityEncoder",
-    "Placement",
     "SliceEncoder",
     "Slices",
     "TimeSurfaceEncoder",

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikeyolo.windows.encoders import scatter
-from spikeyolo.windows.encoders.encode import SliceEncoder, Slices
+from spikeyolo.windows.encoders.base import SliceEncoder, Slices
 
 
 class BinaryEncoder(SliceEncoder):

@@ -1,9 +1,9 @@
 """The hot loops of the encoders: time-sorted packed events, each scattered into the frame of its slice.
 
-Events are ``t<<25 | y<<13 | x<<1 | p``. An encoder's loop knows neither time windows nor geometry: :func:`edges` says
-which rows belong to which slice, and two small tables (:func:`tables`) say in which column and row of the frame a
-column and a row of the sensor land. Where a pixel does not land by its column and row alone (a rotation, magnified
-pixels that are spread), :func:`moved` makes events of frame pixels first.
+Events are packed (see :mod:`spikeyolo.events.packing`). An encoder's loop knows neither time windows nor geometry:
+:func:`edges` says which rows belong to which slice, and two small tables (:func:`tables`) say in which column and row
+of the frame a column and a row of the sensor land. Where a pixel does not land by its column and row alone (a rotation,
+magnified pixels that are spread), :func:`moved` makes events of frame pixels first.
 
 The loops share one file because a cached numba function does not notice that a function of another file, which it
 calls, has changed.
@@ -17,14 +17,21 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-SIDE = 4096  # a packed event has 12 bits for a column and 12 for a row
-_TIME_SHIFT = np.uint64(25)
+from spikeyolo.events import packing
+
+SIDE = packing.MAX_SIDE
+_TIME = np.uint64(packing.TIME_SHIFT)
+_ROW = np.uint64(packing.ROW_SHIFT)
+_COLUMN = np.uint64(packing.COLUMN_SHIFT)
+_COORDINATE = np.uint64(packing.COORDINATE)
+_POLARITY = np.uint64(packing.POLARITY)
+_TIME_AND_POLARITY = ~np.uint64(packing.PIXEL) | _POLARITY
 
 
 def edges(packed: npt.NDArray[np.uint64], start_us: int, slice_us: int, steps: int) -> npt.NDArray[np.intp]:
     """First row of each slice, and the row after the last slice, ``[steps + 1]``."""
     times = np.maximum(start_us + slice_us * np.arange(steps + 1, dtype=np.int64), 0)
-    return np.searchsorted(packed, times.astype(np.uint64) << _TIME_SHIFT)
+    return np.searchsorted(packed, times.astype(np.uint64) << _TIME)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -61,8 +68,8 @@ def moved(packed: Any, geometry: Any, seed: Any, width: Any, height: Any) -> Any
     v = 0.5
     for i in range(packed.shape[0]):
         event = packed[i]
-        x = np.float64((event >> np.uint64(1)) & np.uint64(0xFFF))
-        y = np.float64((event >> np.uint64(13)) & np.uint64(0xFFF))
+        x = np.float64((event >> _COLUMN) & _COORDINATE)
+        y = np.float64((event >> _ROW) & _COORDINATE)
         if seed != 0:
             # One xorshift64 step (Marsaglia 2003).
             state ^= state << np.uint64(13)
@@ -73,7 +80,7 @@ def moved(packed: Any, geometry: Any, seed: Any, width: Any, height: Any) -> Any
         column = np.uint64(np.int64(np.floor((x + u) * sx + ox + (y + v) * hx)))  # wraps where negative
         row = np.uint64(np.int64(np.floor((y + v) * sy + oy + (x + u) * hy)))
         # Written in any case and kept by counting on: whether an event lands cannot be guessed, so no branch asks.
-        out[count] = (event & np.uint64(0xFFFFFFFFFE000001)) | (row << np.uint64(13)) | (column << np.uint64(1))
+        out[count] = (event & _TIME_AND_POLARITY) | (row << _ROW) | (column << _COLUMN)
         count += int((column < columns) & (row < rows))
     return out[:count]
 
@@ -81,8 +88,8 @@ def moved(packed: Any, geometry: Any, seed: Any, width: Any, height: Any) -> Any
 @numba.njit(nogil=True, cache=True, inline="always")
 def _place(event: Any, columns: Any, rows: Any) -> Any:
     """Index of the event's pixel in a channel; negative outside the frame."""
-    column = columns[(event >> np.uint64(1)) & np.uint64(0xFFF)]
-    row = rows[(event >> np.uint64(13)) & np.uint64(0xFFF)]
+    column = columns[(event >> _COLUMN) & _COORDINATE]
+    row = rows[(event >> _ROW) & _COORDINATE]
     return np.int64(-1) if (column | row) < 0 else np.int64(row + column)
 
 
@@ -97,7 +104,7 @@ def histogram(packed: Any, edges: Any, out: Any, columns: Any, rows: Any) -> Non
             place = _place(event, columns, rows)
             if place < 0:
                 continue
-            place += np.int64(event & np.uint64(1)) * pixels
+            place += np.int64(event & _POLARITY) * pixels
             count = frame[place]
             if count != 255:
                 frame[place] = count + np.uint8(1)
@@ -113,7 +120,7 @@ def binary(packed: Any, edges: Any, out: Any, columns: Any, rows: Any) -> None:
             event = packed[i]
             place = _place(event, columns, rows)
             if place >= 0:
-                frame[place + np.int64(event & np.uint64(1)) * pixels] = np.uint8(1)
+                frame[place + np.int64(event & _POLARITY) * pixels] = np.uint8(1)
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
@@ -135,10 +142,10 @@ def voxel(packed: Any, edges: Any, out: Any, columns: Any, rows: Any, start_us: 
             place = _place(event, columns, rows)
             if place < 0:
                 continue
-            position = (np.int64(event >> np.uint64(25)) - begin) * rate
+            position = (np.int64(event >> _TIME) - begin) * rate
             lower = np.int64(position)
             later = np.int64((position - lower) * unit + 0.5)
-            place += (np.int64(event & np.uint64(1)) * bins + lower) * pixels
+            place += (np.int64(event & _POLARITY) * bins + lower) * pixels
             frame[place] = _saturated(np.int64(frame[place]) + unit - later)
             if later > 0 and lower + 1 < bins:
                 place += pixels
@@ -161,12 +168,12 @@ def time_surface(
             place = _place(event, columns, rows)
             if place < 0:
                 continue
-            t = np.int64(event >> np.uint64(25))
+            t = np.int64(event >> _TIME)
             if t != before:  # many events share a time, and the exponential is what costs
                 level = int(255.0 * np.exp((t - end) / decay_us) + 0.5)
                 value = np.uint8(level if level > 0 else 1)
                 before = t
-            frame[place + np.int64(event & np.uint64(1)) * pixels] = value
+            frame[place + np.int64(event & _POLARITY) * pixels] = value
 
 
 @numba.njit(nogil=True, cache=True, boundscheck=False)
@@ -182,8 +189,8 @@ def mixed_density(packed: Any, edges: Any, out: Any, columns: Any, rows: Any, st
             place = _place(event, columns, rows)
             if place < 0:
                 continue
-            age = end - np.int64(event >> np.uint64(25))
-            polarity = np.uint8(1 + np.int64(event & np.uint64(1)))
+            age = end - np.int64(event >> _TIME)
+            polarity = np.uint8(1 + np.int64(event & _POLARITY))
             k = 0
             while k < stacks and age << k <= slice_us:
                 frame[place + k * pixels] = polarity

@@ -10,7 +10,7 @@ from annotated_types import Ge, Interval
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.windows.encoders import scatter
-from spikeyolo.windows.encoders.encode import SliceEncoder, Slices
+from spikeyolo.windows.encoders.base import SliceEncoder, Slices
 
 
 class VoxelEncoder(SliceEncoder):

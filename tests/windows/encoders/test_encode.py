@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikeyolo.errors import ConfigError
-from spikeyolo.windows.encoders import HistogramEncoder, Placement, scatter
+from spikeyolo.windows.encoders import HistogramEncoder, scatter
+from spikeyolo.windows.placement import Placement
 
 WIDTH, HEIGHT = 20, 14
 
@@ -85,13 +86,6 @@ def test_a_box_keeps_containing_the_event_it_contained(
     assert np.all(columns_hit <= right + 1e-3)
     assert np.all(rows_hit >= np.floor(top - 1e-3))
     assert np.all(rows_hit <= bottom + 1e-3)
-
-
-@given(st.floats(0.3, 3), st.floats(-5, 5), st.booleans())
-def test_boxes_return_to_the_sensor(zoom: float, offset: float, flip: bool) -> None:
-    placement = Placement(-zoom if flip else zoom, zoom, offset, -offset)
-    xyxy = np.array([[1, 2, 8, 9], [0, 0, 20, 14]], np.float32)
-    np.testing.assert_allclose(placement.sensor_boxes(placement.boxes(xyxy)), xyxy, atol=1e-3)
 
 
 def test_a_downsampling_below_one_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Events into frames: what an encoder is, where pixels land, and the encoder that counts.
+"""Events into frames: what an encoder is, and what all that cut a window into slices have in common.
 
 Events reach an encoder packed (``t<<25 | y<<13 | x<<1 | p``), straight from the store, and geometry (flip, zoom,
 shift, rotation, down-sampling) is applied where an event is scattered, so that no intermediate image exists.
@@ -16,66 +16,7 @@ from annotated_types import Ge
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.windows.encoders import scatter
-
-Geometry = tuple[float, float, float, float, float, float]
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a point of the sensor lands in the frame, px.
-
-    ``frame_x = scale_x · x + shear_x · y + offset_x`` and ``frame_y = shear_y · x + scale_y · y + offset_y``.
-
-    Attributes:
-        scale_x, scale_y: 0.5 for a frame of half the sensor's width; negative flips.
-        offset_x, offset_y: px of the frame.
-        seed: for spreading the events of a magnified pixel over the frame pixels it covers; 0 does not spread.
-        shear_x, shear_y: not 0 where the frame is rotated.
-    """
-
-    scale_x: float = 1.0
-    scale_y: float = 1.0
-    offset_x: float = 0.0
-    offset_y: float = 0.0
-    seed: int = 0
-    shear_x: float = 0.0
-    shear_y: float = 0.0
-
-    @property
-    def geometry(self) -> Geometry:
-        """Scales, offsets and shears, each x then y, as the scattering loops take them."""
-        p = self
-        return tuple(map(float, (p.scale_x, p.scale_y, p.offset_x, p.offset_y, p.shear_x, p.shear_y)))  # type: ignore[return-value]
-
-    def boxes(self, xyxy: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Boxes ``[M, 4]`` in px of the sensor, carried to px of the frame; not clipped.
-
-        A rotated box becomes the smallest upright box around its corners.
-        """
-        x = xyxy[:, [0, 2]] * np.float32(self.scale_x) + np.float32(self.offset_x)
-        y = xyxy[:, [1, 3]] * np.float32(self.scale_y) + np.float32(self.offset_y)
-        hull = np.stack([x.min(axis=1), y.min(axis=1), x.max(axis=1), y.max(axis=1)], axis=1)
-        if self.shear_x != 0 or self.shear_y != 0:
-            # The extremes over the corners part into those of each term.
-            x = xyxy[:, [1, 3]] * np.float32(self.shear_x)
-            y = xyxy[:, [0, 2]] * np.float32(self.shear_y)
-            hull += np.stack([x.min(axis=1), y.min(axis=1), x.max(axis=1), y.max(axis=1)], axis=1)
-        return hull
-
-    def sensor_boxes(self, xyxy: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """The way back from :meth:`boxes`; of a rotated frame, the upright box around the box turned back."""
-        determinant = self.scale_x * self.scale_y - self.shear_x * self.shear_y
-        scale_x, scale_y = self.scale_y / determinant, self.scale_x / determinant
-        shear_x, shear_y = -self.shear_x / determinant, -self.shear_y / determinant
-        inverse = Placement(
-            scale_x=scale_x,
-            scale_y=scale_y,
-            offset_x=-(scale_x * self.offset_x + shear_x * self.offset_y),
-            offset_y=-(shear_y * self.offset_x + scale_y * self.offset_y),
-            shear_x=shear_x,
-            shear_y=shear_y,
-        )
-        return inverse.boxes(xyxy)
+from spikeyolo.windows.placement import Placement
 
 
 class Encoder(Protocol):
@@ -178,16 +119,3 @@ class SliceEncoder(ABC):
     @abstractmethod
     def _scatter(self, slices: Slices, out: npt.NDArray[np.uint8]) -> None:
         """Write the events into ``out``, which is zero."""
-
-
-class HistogramEncoder(SliceEncoder):
-    """Counts of OFF (channel 0) and ON (channel 1) events of each slice, saturating at 255.
-
-    The two-channel event count image of Maqueda et al., CVPR 2018 (arXiv 1804.01310).
-
-    Args:
-        downsample: side of the square of sensor pixels that one frame pixel gathers.
-    """
-
-    def _scatter(self, slices: Slices, out: npt.NDArray[np.uint8]) -> None:
-        scatter.histogram(slices.packed, slices.rows, out, *slices.tables)
