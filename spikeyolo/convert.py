@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from spikeyolo.events.conversion.pool import Outcome
     from spikeyolo.events.datasets import Source
     from spikeyolo.events.labels import LabelRules
+    from spikeyolo.events.store import Recording
 
 log = logging.getLogger("spikeyolo")
 
@@ -68,64 +68,54 @@ def run(config: DictConfig) -> None:
 
 
 def convert_into(config: DictConfig, options: Mapping[str, Any]) -> list[Outcome]:
-    """Convert all sources, follow them on the console, and write manifest, pictures and table."""
-    from spikeyolo.events.conversion.convert import Conversion, exclusive, place_of
-    from spikeyolo.events.conversion.manifest import read_manifest, write_manifest
+    """Convert all sources, follow them on the console, bring the manifest up to date, and draw pictures and table."""
+    from spikeyolo.events.conversion.convert import Conversion
+    from spikeyolo.events.conversion.manifest import read_published, withdraw_moved
+    from spikeyolo.events.conversion.places import place_of
     from spikeyolo.events.conversion.pool import convert_all
-    from spikeyolo.events.store.location import child, is_remote, normalise
+    from spikeyolo.events.store import Recording
+    from spikeyolo.events.store.location import is_remote, normalise
     from spikeyolo.report.recordings import ConversionBars, print_table
 
     out = normalise(options["out"])
     sources, classes = chosen_sources(config, options)
     conversions = [
-        Conversion(source, place_of(source, out), classes, strict=options["strict"], replace=options["replace"])
+        Conversion(source, place_of(source, out), classes, options["strict"], options["replace"], root=out)
         for source in sources
     ]
-    read_manifest(out)  # a wrong one is better found before the work than after it
-    entries: dict[str, dict[str, Any]] = {}
+    read_published(out)  # a wrong manifest is better found before the work than after it
     outcomes: list[Outcome] = []
     with ConversionBars([source.name for source in sources]) as bars:
 
         def finished(outcome: Outcome) -> None:
             outcomes.append(outcome)
             bars.finished(outcome.conversion.source.name, outcome.status, outcome.error)
-            if outcome.entry:
-                name = str(outcome.conversion.place)[len(str(out)) + 1 :].replace(os.sep, "/")
-                entries[name] = {"split": outcome.conversion.source.split, **outcome.entry}
 
-        try:
-            convert_all(
-                conversions, workers=options["workers"] or os.cpu_count() or 1, finished=finished, watch=bars.watch
-            )
-        finally:
-            if entries:
-                with exclusive(child(out, "manifest.json")):  # others may convert into the same set
-                    write_manifest(out, {**read_manifest(out), **entries})
-    order = {str(conversion.place): number for number, conversion in enumerate(conversions)}
-    outcomes.sort(key=lambda outcome: order[str(outcome.conversion.place)])
+        convert_all(conversions, workers=options["workers"], finished=finished, watch=bars.watch)
+    order = {conversion.name: number for number, conversion in enumerate(conversions)}
+    outcomes.sort(key=lambda outcome: order[outcome.conversion.name])
+    withdraw_moved(out, {outcome.conversion.name: outcome.entry for outcome in outcomes if outcome.entry})
     print_table([(outcome.conversion.source.name, outcome.status, outcome.entry) for outcome in outcomes])
     stored = [outcome.conversion.place for outcome in outcomes if outcome.entry]
     if not is_remote(out):
         for place in stored[: options["previews"]]:
-            picture(place, Path(place).with_suffix(".png"))
+            picture(Recording.open(place), Path(place).with_suffix(".png"))
     return outcomes
 
 
-def look_at(places: Sequence[Path | str], out: str | None) -> None:
+def look_at(found: Sequence[tuple[str, Recording | Path]], out: str | None) -> None:
     """Print what is in stored recordings or event files, and draw stored ones into the folder ``out``."""
-    from spikeyolo.events.conversion.convert import entry_of
-    from spikeyolo.events.store import Recording
+    from spikeyolo.events.conversion.manifest import entry_of
     from spikeyolo.report.recordings import print_table
 
     rows = []
-    for place in places:
-        if isinstance(place, str) or place.is_dir():
-            recording = Recording.open(place)
-            rows.append((recording.name, "stored", entry_of(recording)))
-            if out is not None:
-                picture(place, Path(out) / f"{recording.name.removesuffix('.zarr')}.png")
-        else:
-            rows.append((place.name, "a file", contents_of(place)))
+    for name, item in found:
+        if isinstance(item, Path):
+            rows.append((name, "a file", contents_of(item)))
+            continue
+        rows.append((name, "stored", entry_of(item.attributes)))
+        if out is not None:
+            picture(item, Path(out) / f"{name.removesuffix('.zarr').replace('/', '_')}.png")
     print_table(rows)
 
 
@@ -150,13 +140,11 @@ def contents_of(file: Path) -> dict[str, Any]:
     return {**sensor, "events": count, "start_us": start, "end_us": end, "labelled": False, "boxes": {}}
 
 
-def picture(place: Path | str, path: Path) -> None:
+def picture(recording: Recording, path: Path) -> None:
     """Draw a few stretches of a stored recording with their boxes."""
     from spikeyolo.events.preview import stretches
-    from spikeyolo.events.store import Recording
     from spikeyolo.report.recordings import draw_preview
 
-    recording = Recording.open(place)
     title = f"{recording.name}: {recording.num_events:,} events, {len(recording.boxes)} boxes"
     draw_preview(path, stretches(recording), classes=recording.classes, title=title)
     log.info("picture: %s", path)
@@ -239,25 +227,32 @@ def files_at(source: str) -> list[tuple[Path, str]]:
     return [(file, file.stem) for file in files]
 
 
-def named_places(source: str | None) -> Sequence[Path | str]:
-    """What ``info=true`` looks at: stored recordings, or files.
+def named_places(source: str | None) -> list[tuple[str, Recording | Path]]:
+    """What ``info=true`` looks at: stored recordings, or files, each with its name.
 
     Raises:
         ConfigError: nothing was named.
+        RecordingError: there is no recording, or it cannot be opened.
     """
     from spikeyolo.errors import ConfigError
-    from spikeyolo.events.conversion.manifest import read_manifest
-    from spikeyolo.events.store.location import child, is_remote
+    from spikeyolo.events.conversion.manifest import read_published
+    from spikeyolo.events.store import Recording
+    from spikeyolo.events.store.location import is_remote
 
     if source is None:
         raise ConfigError("source must be given with info=true: add source=PATH to the command line")
-    if is_remote(source):
-        return [child(source, name) for name in read_manifest(source)] or [source]
     path = Path(source)
-    if (path / "zarr.json").is_file():
-        return [path]
+    if is_remote(source) or path.is_dir():
+        published = read_published(source)
+        if published:
+            return [(name, item.open(source)) for name, item in published.items()]
+    if is_remote(source) or (path / "zarr.json").is_file():
+        recording = Recording.open(source)
+        return [(recording.name, recording)]
     stored = sorted(place.parent for place in path.rglob("*.zarr/zarr.json")) if path.is_dir() else []
-    return stored or [file for file, _ in files_at(source)]
+    if stored:
+        return [(place.relative_to(path).as_posix(), Recording.open(place)) for place in stored]
+    return [(file.name, file) for file, _ in files_at(source)]
 
 
 def checked_options(config: DictConfig) -> dict[str, Any]:

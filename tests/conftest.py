@@ -6,8 +6,9 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -63,3 +64,25 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     yield f"s3://{name}"
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
+
+
+@pytest.fixture
+def requests_made(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """Tells what this process has asked the S3 server since it was last asked: every call that leaves the client."""
+    from aiobotocore.httpsession import AIOHTTPSession
+
+    made: list[str] = []
+    original = AIOHTTPSession.send
+
+    async def counted(self: AIOHTTPSession, request: Any) -> Any:
+        made.append(f"{request.method} {request.url}")
+        return await original(self, request)
+
+    monkeypatch.setattr(AIOHTTPSession, "send", counted)
+
+    def since() -> list[str]:
+        found = made.copy()
+        made.clear()
+        return found
+
+    return since

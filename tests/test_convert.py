@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,7 +16,8 @@ from hydra.utils import instantiate
 from spikeyolo.convert import check_nodes, run
 from spikeyolo.entry import config_directory
 from spikeyolo.errors import ConfigError, RecordingError
-from spikeyolo.events.conversion.manifest import ConvertedSet, read_manifest
+from spikeyolo.events.conversion.converted import ConvertedSet
+from spikeyolo.events.conversion.manifest import read_manifest
 from spikeyolo.events.datasets import DSEC_VAL_SEQUENCES, ETRAM_GROUPS
 from spikeyolo.events.store import Recording
 
@@ -88,14 +88,14 @@ def test_etram_is_converted_split_by_split_and_found_again_by_its_manifest(tmp_p
     write_recording(tmp_path / "set" / "train_h5_1", "a")
     write_recording(tmp_path / "set" / "val_h5_1", "a", seed=1)
     configured("data=etram", f"data.root={tmp_path}/set", f"out={tmp_path}/out", "workers=1", "previews=0")
-    entries = json.loads((tmp_path / "out" / "manifest.json").read_text())["recordings"]
+    entries = read_manifest(tmp_path / "out")
     assert {name: entry["split"] for name, entry in entries.items()} == {
         "train_h5_1/a.zarr": "train",
         "val_h5_1/a.zarr": "val",
     }
     classes = entries["train_h5_1/a.zarr"]["classes"]
-    (place,) = ConvertedSet(root=str(tmp_path / "out"), classes=classes).recordings("val")
-    assert Recording.open(place).num_events == 3000
+    (recording,) = ConvertedSet(root=str(tmp_path / "out"), classes=classes).recordings("val")
+    assert recording.num_events == 3000
 
 
 @pytest.mark.parametrize(

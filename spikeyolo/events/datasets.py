@@ -66,6 +66,7 @@ class Source:
         start_us, end_us: the part of the recording that belongs to the split, µs; None for its start and end.
         rules: how its labels are cleaned.
         folder: URL of the folder in which events and labels lie; None where they are paths on this machine.
+        versions: ETag and size of each file behind a URL, where the store tells them.
     """
 
     events: Path
@@ -76,6 +77,7 @@ class Source:
     end_us: int | None = None
     rules: LabelRules = field(default_factory=LabelRules)
     folder: str | None = None
+    versions: dict[str, str] | None = None
 
     def address(self, file: Path) -> str:
         """Where one of its files lies, in words."""

@@ -38,9 +38,9 @@ class RecordedSet(Protocol):
 
 @runtime_checkable
 class StoredSet(Protocol):
-    """A data set that writes its recordings into the store itself."""
+    """A data set whose recordings are in a store already, or that writes them there itself."""
 
-    def recordings(self, role: Role, *, progress: Progress | None = None) -> Sequence[Path | str]: ...
+    def recordings(self, role: Role, *, progress: Progress | None = None) -> Sequence[Path | Recording]: ...
 
 
 class EventData:
@@ -137,8 +137,9 @@ class EventData:
         """
         chunks = ChunkCache()  # one for all recordings, so that memory does not grow with their number
         if isinstance(self.dataset, StoredSet):
-            paths = self.dataset.recordings(role, progress=progress)
-            stored = [Recording.open(path, cache=self.cache, chunks=chunks) for path in paths]
+            found = self.dataset.recordings(role, progress=progress)
+            opened = [item if isinstance(item, Recording) else Recording.open(item) for item in found]
+            stored = [item.with_cache(self.cache, chunks) for item in opened]
             return [
                 Part(
                     item,

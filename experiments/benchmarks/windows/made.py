@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from spikeyolo.events import Boxes, Events
-from spikeyolo.events.conversion.convert import entry_of
-from spikeyolo.events.conversion.manifest import write_manifest
+from spikeyolo.events.conversion.manifest import Published, publish
 from spikeyolo.events.store import Recording, RecordingWriter
 
 WIDTH, HEIGHT = 1280, 720
@@ -43,9 +42,9 @@ def write_set(root: Path, recording: Events, boxes: Boxes, *, copies: int = 1) -
             writer.append(Events(**columns, width=WIDTH, height=HEIGHT))
         writer.set_boxes(boxes)
         writer.seal()
-    entry = entry_of(Recording.open(first))
-    entries = {"val/0.zarr": {"split": "val", **entry}}
+    attributes = Recording.open(first).attributes
+    publish(root, "val/0.zarr", Published("val", "val/0.zarr", attributes), instead=None)
     for number in range(copies):
-        shutil.copytree(first, root / "train" / f"{number}.zarr")
-        entries[f"train/{number}.zarr"] = {"split": "train", **entry}
-    write_manifest(root, entries)
+        name = f"train/{number}.zarr"
+        shutil.copytree(first, root / name)
+        publish(root, name, Published("train", name, attributes), instead=None)

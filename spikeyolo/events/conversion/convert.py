@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
-
 from spikeyolo.errors import RecordingError
+from spikeyolo.events.conversion.identity import accepted, differences, known_origin, open_source, origin_of
+from spikeyolo.events.conversion.manifest import Published, entry_of, publish, read_one
+from spikeyolo.events.conversion.places import exclusive
 from spikeyolo.events.conversion.remote_files import fetched
 from spikeyolo.events.datasets import Source
-from spikeyolo.events.formats import EventReader, open_recording
+from spikeyolo.events.formats import EventReader
 from spikeyolo.events.labels import Labels, read_boxes
-from spikeyolo.events.store import Recording
-from spikeyolo.events.store.attributes import NewerFormatError
-from spikeyolo.events.store.location import child, is_remote, reason
-from spikeyolo.events.store.writer import RecordingWriter, remove_abandoned
+from spikeyolo.events.store import Recording, RecordingWriter
+from spikeyolo.events.store.attributes import OlderFormatError
+from spikeyolo.events.store.location import is_remote, parent
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, float], None]
 Status = Literal["converted", "verified", "repaired"]
 TOOLS = ("spikeyolo", "zarr", "numcodecs", "numpy", "h5py")
-_READ_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -38,10 +35,11 @@ class Conversion:
 
     Attributes:
         source: the files, and how their labels are cleaned.
-        place: folder or URL of the stored recording.
+        place: folder or URL of the stored recording; in a remote store, what its prefix begins with.
         classes: names, in the order of class ids.
         strict: a damaged file is an error; otherwise what can be read of it is kept, with a warning.
         replace: convert anew what was made from other files or with other rules.
+        root: the set that it becomes part of; None for the folder in which it lies.
     """
 
     source: Source
@@ -49,10 +47,30 @@ class Conversion:
     classes: tuple[str, ...]
     strict: bool = True
     replace: bool = False
+    root: Path | str | None = None
+
+    @property
+    def set(self) -> Path | str:
+        """Folder or URL of the set."""
+        return parent(self.place) if self.root is None else self.root
+
+    @property
+    def name(self) -> str:
+        """The recording's name in the set's manifest."""
+        return str(self.place)[len(str(self.set)) + 1 :].replace("\\", "/")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What stands in the manifest, or locally at the place, when a conversion begins."""
+
+    published: Published | None
+    recording: Recording | None = None
+    damaged: bool = False
 
 
 def convert(conversion: Conversion, *, progress: Progress | None = None) -> tuple[Status, dict[str, Any]]:
-    """Convert a recording, or verify that it has been.
+    """Convert a recording, or verify that it has been, and put it into its set's manifest.
 
     Args:
         progress: told how many events there are so far, and the share of the file read, after each batch.
@@ -64,24 +82,34 @@ def convert(conversion: Conversion, *, progress: Progress | None = None) -> tupl
         RecordingError: the events file is damaged, the store cannot be written, or holds another recording there.
         LabelError: the label file does not fit.
     """
-    with fetched(conversion.source) as files:
-        origin = _origin(conversion.source, files)
-        with exclusive(conversion.place):
-            return _convert(conversion, files, origin, progress)
+    with exclusive(conversion.place):
+        found = _find(conversion)
+        known = None if found.recording is None else known_origin(conversion.source, found.recording)
+        if known is not None and _is_finished(conversion, found, known):
+            return "verified", _published(conversion, found)
+        with fetched(conversion.source) as files:
+            origin = origin_of(conversion.source, files)
+            if known is None and _is_finished(conversion, found, origin):
+                return "verified", _published(conversion, found)
+            repaired = (found.damaged or found.recording is not None) and not conversion.replace
+            return _write(conversion, files, origin, found, "repaired" if repaired else "converted", progress)
 
 
-def _convert(
-    conversion: Conversion, files: Source, origin: dict[str, Any], progress: Progress | None
+def _write(
+    conversion: Conversion,
+    files: Source,
+    origin: dict[str, Any],
+    found: _Found,
+    status: Status,
+    progress: Progress | None,
 ) -> tuple[Status, dict[str, Any]]:
     """Convert from files that are on this machine."""
     source, place = conversion.source, conversion.place
-    finished = _finished(conversion, origin)
-    if finished is True:
-        return "verified", entry_of(Recording.open(place))
-    status: Status = "repaired" if finished is False and not conversion.replace else "converted"
-    reader = open_recording(files.events, strict=conversion.strict)
+    reader = open_source(files, strict=conversion.strict)
     if files.labels is not None:  # say what is wrong with them before the events are decoded
         labels_of(files, conversion.classes, reader, None)
+    if is_remote(place):  # below a prefix of its own, which nobody reads before it is published
+        place = f"{str(place).removesuffix('.zarr')}-{secrets.token_hex(6)}.zarr"
     with RecordingWriter(
         place,
         width=reader.width,
@@ -90,8 +118,13 @@ def _convert(
         source=source.address(source.events),
         source_sha256=origin["source_sha256"],
         time_offset_us=reader.time_offset_us,
-        notes={**origin, "format": reader.format, "tools": {name: _version(name) for name in TOOLS}},
-        replace=finished is False,
+        notes={
+            **origin,
+            "strict": conversion.strict,
+            "format": reader.format,
+            "tools": {name: _version(name) for name in TOOLS},
+        },
+        replace=found.damaged or found.recording is not None,
     ) as writer:
         copy_events(reader, writer, progress=progress)
         labels = None
@@ -102,7 +135,16 @@ def _convert(
         writer.note("warnings", list(reader.warnings))
         writer.note("dropped_events", reader.dropped_events)
         writer.seal()
-    return status, entry_of(Recording.open(place))
+    item = _item(conversion, Recording.open(place))
+    if publish(conversion.set, conversion.name, item, instead=found.published):
+        if is_remote(place) and found.published is not None:
+            found.published.remove(conversion.set)  # no manifest names it any more
+        return status, entry_of(item.attributes)
+    item.remove(conversion.set)  # another job was faster
+    other = _find(conversion)
+    if other.recording is None or not _is_finished(conversion, other, origin):
+        raise RecordingError(f"{conversion.place}: another job converts into the same set; start this one again")
+    return "verified", _published(conversion, other)
 
 
 def copy_events(reader: EventReader, writer: RecordingWriter, *, progress: Progress | None = None) -> None:
@@ -142,128 +184,71 @@ def labels_of(
     )
 
 
-def entry_of(recording: Recording) -> dict[str, Any]:
-    """What the manifest says of a stored recording."""
-    attributes = recording.attributes
-    notes = attributes.get("notes", {})
-    return {
-        "source": attributes["source"],
-        "source_sha256": attributes["source_sha256"],
-        "source_format": notes.get("format"),
-        "events": recording.num_events,
-        "start_us": recording.start_us,
-        "end_us": recording.end_us,
-        "time_offset_us": recording.time_offset_us,
-        "width": recording.width,
-        "height": recording.height,
-        "classes": list(recording.classes),
-        "labelled": recording.labelled,
-        "labels": notes.get("labels"),
-        "labels_sha256": notes.get("labels_sha256"),
-        "rules": notes.get("rules"),
-        "boxes": notes.get("boxes", {}),
-        "warnings": notes.get("warnings", []),
-        "dropped_events": notes.get("dropped_events", 0),
-        "digest": attributes["digest"],
-        "format_version": attributes["format_version"],
-        "tools": notes.get("tools", {}),
-    }
-
-
-@contextmanager
-def exclusive(place: Path | str) -> Iterator[None]:
-    """Hold the lock of a place in a local store, and clear what killed processes left there; remote places have none.
+def _find(conversion: Conversion) -> _Found:
+    """What is there already.
 
     Raises:
-        RecordingError: the store's folder cannot be written.
+        RecordingError: it cannot be opened, and may not be replaced.
     """
-    if is_remote(place):
-        yield
-        return
-    path = Path(place)
-    locks = path.parent / ".locks"
+    published = read_one(conversion.set, conversion.name)
+    if is_remote(conversion.place):
+        return _Found(published, None if published is None else published.open(conversion.set))
+    if not Path(conversion.place).exists():
+        return _Found(published)
     try:
-        locks.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(locks / f"{path.name}.lock")
-        lock.acquire()
-    except OSError as error:
-        raise RecordingError(f"{path.parent}: the store cannot be written ({reason(error)})") from error
-    try:
-        remove_abandoned(path)
-        yield
-    finally:
-        lock.release()
-
-
-def sha256_of(file: Path) -> str:
-    """Digest of a file's bytes.
-
-    Raises:
-        RecordingError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with file.open("rb") as content:
-            while block := content.read(_READ_BYTES):
-                digest.update(block)
-    except OSError as error:
-        raise RecordingError(f"{file}: cannot be read ({reason(error)})") from error
-    return digest.hexdigest()
-
-
-def place_of(source: Source, out: Path | str) -> Path | str:
-    """Where a converted data set keeps this recording: ``out/split/NAME.zarr``, or ``out/NAME.zarr``."""
-    name = re.sub(r"[^A-Za-z0-9._/-]+", "-", source.name).strip("-./") or "recording"
-    if source.split and not name.startswith((f"{source.split}/", f"{source.split}_")):
-        name = f"{source.split}/{name}"
-    return child(out, f"{name}.zarr")
-
-
-def _origin(source: Source, files: Source) -> dict[str, Any]:
-    """What decides a stored recording's contents; ``files`` is the source as it lies on this machine."""
-    rules = asdict(source.rules)
-    if rules["class_map"] is not None:
-        rules["class_map"] = {str(key): name for key, name in rules["class_map"].items()}
-    return {
-        "source_sha256": sha256_of(files.events),
-        "labels": None if source.labels is None else source.address(source.labels),
-        "labels_sha256": None if files.labels is None else sha256_of(files.labels),
-        "rules": rules,
-    }
-
-
-def _finished(conversion: Conversion, origin: dict[str, Any]) -> bool | None:
-    """True: there, whole and of this origin; False: to be replaced; None: not there."""
-    place = conversion.place
-    if not is_remote(place) and not Path(place).exists():
-        return None
-    try:
-        recording = Recording.open(place)
+        return _Found(published, Recording.open(conversion.place))
+    except OlderFormatError as error:
+        log.info("%s", error)
     except RecordingError as error:
-        if is_remote(place) and not isinstance(error, NewerFormatError):
-            return None
-        if conversion.replace:
-            return False
-        raise RecordingError(f"{error}, with replace=true") from error
-    notes = recording.attributes.get("notes", {})
-    same = recording.attributes["source_sha256"] == origin["source_sha256"] and all(
-        notes.get(key) == origin[key] for key in (("labels_sha256", "rules") if origin["labels"] else ("labels",))
-    )
-    if conversion.source.labels is not None:
-        same = same and recording.classes == conversion.classes
-    if not same:
+        if not conversion.replace:
+            raise RecordingError(f"{error}, with replace=true") from error
+    return _Found(published, damaged=True)
+
+
+def _is_finished(conversion: Conversion, found: _Found, origin: dict[str, Any]) -> bool:
+    """Whether what was found is whole and what would be stored now; otherwise it is to be written.
+
+    Raises:
+        RecordingError: it is another recording, and may not be replaced.
+    """
+    recording = found.recording
+    if recording is None:
+        return False
+    differ = differences(recording, origin, conversion.classes)
+    if differ:
         if conversion.replace:
             return False
         raise RecordingError(
-            f"{place}: was converted from other files, classes or rules ({recording.attributes['source']}); "
-            "expected another out, or replace=true"
+            f"{conversion.place}: was converted from other files, classes or rules ({recording.attributes['source']}; "
+            f"its {', '.join(differ)} differ); expected another out, or replace=true"
         )
+    if not accepted(recording, strict=conversion.strict):
+        log.info("%s: was converted with strict=false; converted again", conversion.place)
+        return False
     try:
-        recording.verify()
+        if is_remote(conversion.place):  # reading it all would fetch it all
+            recording.check_files()
+        else:
+            recording.verify()
     except RecordingError as error:
         log.warning("%s", error)
         return False
     return True
+
+
+def _published(conversion: Conversion, found: _Found) -> dict[str, Any]:
+    """The manifest's entry of a recording that was finished before; its split is that of this conversion."""
+    assert found.recording is not None
+    item = _item(conversion, found.recording)
+    if found.published != item:
+        publish(conversion.set, conversion.name, item, instead=found.published)
+    return entry_of(item.attributes)
+
+
+def _item(conversion: Conversion, recording: Recording) -> Published:
+    stored = str(recording.path)[len(str(conversion.set)) + 1 :].replace("\\", "/")
+    group = recording.group if is_remote(recording.path) else None
+    return Published(conversion.source.split, stored, recording.attributes, group)
 
 
 def _version(package: str) -> str:

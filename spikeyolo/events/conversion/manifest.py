@@ -1,95 +1,235 @@
-"""The manifest of a converted data set: what each recording was made from, what it holds, which boxes were kept."""
+"""The manifest of a converted data set: what each recording was made from, what it holds, which boxes were kept.
+
+Every recording has a file of its own, ``manifest/NAME.json``, written last: it makes the recording part of the set and
+says where it lies, so that several jobs may convert into one set, in a bucket too.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from spikeyolo.errors import ConfigError, RecordingError
-from spikeyolo.events.store.location import child, normalise, read_text, reason, store_errors, write_text
+from spikeyolo.errors import RecordingError
+from spikeyolo.events.store import Recording
+from spikeyolo.events.store.location import (
+    child,
+    is_remote,
+    read_text,
+    read_texts,
+    reason,
+    remove,
+    remove_remote,
+    store_errors,
+    write_text,
+)
+
+log = logging.getLogger(__name__)
 
 FORMAT = "spikeyolo-manifest"
-VERSION = 1
-FILE = "manifest.json"
+VERSION = 2
+FOLDER = "manifest"
+OLD_FILE = "manifest.json"  # of version 1, one for the whole set
 
-Role = Literal["train", "val"]
 Entries = dict[str, dict[str, Any]]
 
 
-def read_manifest(out: Path | str) -> Entries:
-    """Entries of the converted set at ``out``, by the recordings' places below it; empty where there is no manifest.
+@dataclass(frozen=True)
+class Published:
+    """One recording of a set.
+
+    Attributes:
+        split: ``train``, ``val``, ``test``, …; empty where it belongs to none.
+        stored: where it lies below the set.
+        group: its group's metadata, for recordings in a remote store, which are opened with it alone.
+        attributes: of the recording.
+    """
+
+    split: str
+    stored: str
+    attributes: dict[str, Any]
+    group: dict[str, Any] | None = None
+
+    def open(self, root: Path | str) -> Recording:
+        """The recording, without reading anything where its metadata are known.
+
+        Raises:
+            RecordingError: it cannot be opened.
+        """
+        return Recording.open(child(root, self.stored), group=self.group)
+
+    def remove(self, root: Path | str) -> None:
+        """Remove what is stored; call it once no manifest names it.
+
+        Raises:
+            RecordingError: it cannot be removed.
+        """
+        place = child(root, self.stored)
+        try:
+            if is_remote(place):
+                remove_remote(str(place))
+            elif Path(place).exists():
+                shutil.rmtree(place)
+        except store_errors() as error:
+            raise RecordingError(f"{place}: cannot be removed ({reason(error)})") from error
+
+
+def read_manifest(root: Path | str) -> Entries:
+    """What the manifest of the set at ``root`` says, by the recordings' names; empty where there is no manifest.
 
     Raises:
-        RecordingError: it cannot be read, is no manifest, or a newer spikeyolo wrote it.
+        RecordingError: it cannot be read, is no manifest, or another version of spikeyolo wrote it.
     """
-    place = child(out, FILE)
+    return {
+        name: {"split": item.split, "stored": item.stored, **entry_of(item.attributes)}
+        for name, item in read_published(root).items()
+    }
+
+
+def read_published(root: Path | str) -> dict[str, Published]:
+    """The recordings of the set at ``root``, by name, in order.
+
+    Raises:
+        RecordingError: as :func:`read_manifest`.
+    """
+    folder = child(root, FOLDER)
+    try:
+        texts = read_texts(folder, ".json")
+        if not texts and read_text(child(root, OLD_FILE)) is not None:
+            raise RecordingError(
+                f"{root}: was converted by an older spikeyolo; expected to be converted again, into the same folder"
+            )
+    except store_errors() as error:
+        raise RecordingError(f"{folder}: cannot be read ({reason(error)})") from error
+    found = {f"{name.removesuffix('.json')}.zarr": _parsed(child(folder, name), text) for name, text in texts.items()}
+    return dict(sorted(found.items()))
+
+
+def read_one(root: Path | str, name: str) -> Published | None:
+    """The recording of this name in the set at ``root``; None where there is none.
+
+    Raises:
+        RecordingError: as :func:`read_manifest`.
+    """
+    place = _place(root, name)
     try:
         text = read_text(place)
-        manifest = {} if text is None else json.loads(text)
-    except store_errors(ValueError) as error:
+    except store_errors() as error:
         raise RecordingError(f"{place}: cannot be read ({reason(error)})") from error
-    if text is None:
-        return {}
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or "recordings" not in manifest:
-        raise RecordingError(f"{place}: is no manifest of converted recordings; remove it, or choose another out")
-    if int(manifest.get("version", 0)) > VERSION:
-        raise RecordingError(
-            f"{place}: version {manifest['version']}, written by a newer spikeyolo; this one reads up to {VERSION}"
-        )
-    entries: Entries = manifest["recordings"]
-    return entries
+    return None if text is None else _parsed(place, text)
 
 
-def write_manifest(out: Path | str, entries: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write the manifest, all of it at once.
+def publish(root: Path | str, name: str, item: Published, *, instead: Published | None) -> bool:
+    """Make a recording part of the set.
+
+    Args:
+        root: of the set.
+        name: of the recording.
+        item: where it lies, and what it is.
+        instead: what was there when this conversion began.
+
+    Returns:
+        False where another job has published a recording of this name meanwhile, and nothing was done.
 
     Raises:
-        RecordingError: it cannot be written.
+        RecordingError: the manifest cannot be written.
     """
-    place = child(out, FILE)
-    ordered = {name: entries[name] for name in sorted(entries)}
-    text = json.dumps({"format": FORMAT, "version": VERSION, "recordings": ordered}, indent=1)
+    place = _place(root, name)
+    content = {"format": FORMAT, "version": VERSION, "split": item.split, "stored": item.stored}
+    content |= {"attributes": item.attributes}
+    if item.group is not None:
+        content["group"] = {key: value for key, value in item.group.items() if key != "attributes"}
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     try:
-        write_text(place, text + "\n")
+        if not is_remote(root):  # held by the place's lock
+            return write_text(place, text)
+        if instead is not None and read_one(root, name) != instead:
+            return False
+        return write_text(place, text, new=instead is None)
     except store_errors() as error:
         raise RecordingError(f"{place}: cannot be written ({reason(error)})") from error
 
 
-class ConvertedSet:
-    """A data set that ``spikeyolo.convert`` wrote, on a disk or in a remote store, read by its manifest.
+def withdraw_moved(root: Path | str, converted: Mapping[str, Mapping[str, Any]]) -> None:
+    """Take out of the set what was converted from the same files under another name, in another split for instance.
 
     Args:
-        root: the ``out`` of the conversion.
-        classes: names, in the order of class ids; they must be those it was converted with.
-        train_split, val_split: which splits train and which validate.
+        root: of the set.
+        converted: entries of the last conversion, by name.
+
+    Raises:
+        RecordingError: the manifest cannot be read or written.
     """
+    sources = {entry["source_sha256"] for entry in converted.values()}
+    for name, item in read_published(root).items():
+        if name not in converted and item.attributes["source_sha256"] in sources:
+            log.info("%s: was made of a file that is now converted under another name; removed", name)
+            withdraw(root, name)
+            item.remove(root)
 
-    def __init__(
-        self, *, root: str, classes: Sequence[str], train_split: str = "train", val_split: str = "val"
-    ) -> None:
-        self.root = normalise(root)
-        self.classes = tuple(classes)
-        self.splits: dict[Role, str] = {"train": train_split, "val": val_split}
 
-    def recordings(self, role: Role, *, progress: object = None) -> list[Path | str]:
-        """The stored recordings of a role, in order of their names; nothing is left to be made.
+def withdraw(root: Path | str, name: str) -> None:
+    """Take a recording out of the set.
 
-        Raises:
-            RecordingError: there is no manifest, or no recording of this split in it.
-            ConfigError: they were converted with another class list.
-        """
-        entries = read_manifest(self.root)
-        split = self.splits[role]
-        chosen = {name: entry for name, entry in entries.items() if entry.get("split") == split}
-        if not chosen:
-            found = ", ".join(sorted({str(entry.get("split")) for entry in entries.values()})) or "no manifest"
-            raise RecordingError(f"{self.root}: no recordings of split {split!r} (found {found})")
-        for name, entry in chosen.items():
-            if entry.get("labelled") and tuple(entry["classes"]) != self.classes:
-                raise ConfigError(
-                    f"classes: found {', '.join(self.classes)}; expected {', '.join(entry['classes'])}, with which "
-                    f"{name} was converted"
-                )
-        return [child(self.root, name) for name in chosen]
+    Raises:
+        RecordingError: the manifest cannot be written.
+    """
+    try:
+        remove(_place(root, name))
+    except store_errors() as error:
+        raise RecordingError(f"{_place(root, name)}: cannot be removed ({reason(error)})") from error
+
+
+def entry_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What the manifest says of a stored recording with these attributes."""
+    notes = attributes.get("notes", {})
+    return {
+        "source": attributes["source"],
+        "source_sha256": attributes["source_sha256"],
+        "source_format": notes.get("format"),
+        "events": attributes["num_events"],
+        "start_us": attributes["start_us"],
+        "end_us": attributes["end_us"],
+        "time_offset_us": attributes["time_offset_us"],
+        "width": attributes["width"],
+        "height": attributes["height"],
+        "classes": list(attributes["classes"]),
+        "labelled": attributes["labelled"],
+        "reading": notes.get("reading", {}),
+        "labels": notes.get("labels"),
+        "labels_sha256": notes.get("labels_sha256"),
+        "rules": notes.get("rules"),
+        "boxes": notes.get("boxes", {}),
+        "warnings": notes.get("warnings", []),
+        "dropped_events": notes.get("dropped_events", 0),
+        "digest": attributes["digest"],
+        "format_version": attributes["format_version"],
+        "tools": notes.get("tools", {}),
+    }
+
+
+def _place(root: Path | str, name: str) -> Path | str:
+    return child(root, f"{FOLDER}/{name.removesuffix('.zarr')}.json")
+
+
+def _parsed(place: Path | str, text: str) -> Published:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise RecordingError(f"{place}: cannot be read ({error})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise RecordingError(f"{place}: is no manifest of a converted recording; remove it, or choose another out")
+    if int(content.get("version", 0)) > VERSION:
+        raise RecordingError(
+            f"{place}: version {content['version']}, written by a newer spikeyolo; this one reads up to {VERSION}"
+        )
+    try:
+        attributes, group = content["attributes"], content.get("group")
+        whole = None if group is None else {**group, "attributes": attributes}
+        return Published(str(content["split"]), str(content["stored"]), attributes, whole)
+    except (KeyError, TypeError) as error:
+        raise RecordingError(f"{place}: is damaged ({error!r}); remove it, and convert again") from error

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import queue
-import threading
-import time
+import signal
+import sys
+import traceback
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from spikeyolo.errors import SpikeyoloError
 from spikeyolo.events.conversion.convert import Conversion, Progress, convert
 
-_POLL_S = 0.2
+_BYTES_A_WORKER = 16 << 20  # a process takes as long to start as so many bytes take to convert
+_TRIES = 2
+_END_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Outcome:
     Attributes:
         conversion: what was asked for.
         status: ``converted``, ``verified`` (was finished before), ``repaired`` or ``failed``.
-        entry: for the manifest; empty where it failed.
+        entry: of the manifest; empty where it failed.
         error: one sentence, where it failed.
     """
 
@@ -46,50 +50,138 @@ class Running:
     share: float
 
 
+@dataclass(frozen=True)
+class _Crash:
+    """An error that no user can cause, as a worker sends it."""
+
+    trace: str
+
+
 Watch = Callable[[Sequence[Running]], None]
 
 
 def convert_all(
     conversions: Sequence[Conversion],
     *,
-    workers: int,
+    workers: int | None,
     finished: Callable[[Outcome], None],
     watch: Watch | None = None,
 ) -> None:
     """Convert recordings in spawned processes; one that fails does not stop the others.
 
+    A file whose process is killed is tried once more.
+
     Args:
         conversions: what to convert.
-        workers: processes; 1 converts in this one.
-        finished: told each outcome, in the order they come.
+        workers: processes; 1 converts in this one, None takes as many as the files are worth, at most one a core.
+        finished: told each outcome, in the order they come; what it raises ends the work.
         watch: told now and then what is under way.
     """
-    if workers == 1 or len(conversions) == 1:
+    workers = min(workers or _worth(conversions), len(conversions))
+    if workers <= 1 or multiprocessing.current_process().daemon:  # a daemon may have no children
         for index, conversion in enumerate(conversions):
             finished(_attempt(conversion, _teller(index, watch)))
+            if watch is not None:
+                watch([Running(index, -1, 1.0)])
         return
-    context = multiprocessing.get_context("spawn")  # numba and zarr's threads do not survive a fork
-    reports = context.Queue()
-    pool = ProcessPoolExecutor(
-        min(workers, len(conversions)), mp_context=context, initializer=_begin, initargs=(reports, os.getpid())
-    )
-    stop = threading.Event()
-    follower = threading.Thread(target=_follow, args=(reports, watch, stop), daemon=True)
-    follower.start()
+    waiting, tries = deque(range(len(conversions))), Counter[int]()
+    running: dict[Connection, tuple[SpawnProcess, int]] = {}
+    news: dict[int, Running] = {}
+
+    def give(line: Connection, process: SpawnProcess) -> None:
+        """The next conversion to this process, or its end."""
+        if not waiting:
+            line.close()
+            process.join()
+            return
+        index = waiting.popleft()
+        tries[index] += 1
+        running[line] = (process, index)
+        news[index] = Running(index, 0, 0.0)
+        with suppress(OSError):  # killed while it waited: that is seen below
+            line.send(conversions[index])
+
+    def done(index: int, outcome: Outcome) -> None:
+        news[index] = Running(index, -1, 1.0)
+        if watch is not None:
+            watch(list(news.values()))
+        del news[index]
+        finished(outcome)
+
     try:
-        tasks: dict[Future[Outcome], Conversion] = {
-            pool.submit(_convert_in_worker, index, conversion): conversion
-            for index, conversion in enumerate(conversions)
-        }
-        for task in as_completed(tasks):
-            try:
-                finished(task.result())
-            except BrokenProcessPool:
-                finished(Outcome(tasks[task], "failed", error="its process was killed (out of memory?)"))
+        for _ in range(workers):
+            give(*_start())
+        while running:
+            for line in wait(list(running)):
+                assert isinstance(line, Connection)
+                process, index = running.pop(line)
+                try:
+                    said = line.recv()
+                except (EOFError, OSError):  # killed
+                    line.close()
+                    process.join()
+                    if tries[index] < _TRIES:
+                        waiting.append(index)
+                    else:
+                        error = f"{_address(conversions[index])}: its process was killed twice (out of memory?)"
+                        done(index, Outcome(conversions[index], "failed", error=error))
+                    if waiting:
+                        give(*_start())
+                    continue
+                if isinstance(said, _Crash):
+                    raise RuntimeError(f"{_address(conversions[index])}: {said.trace}")
+                if isinstance(said, Outcome):
+                    done(index, said)
+                    give(line, process)
+                else:
+                    running[line] = (process, index)
+                    news[index] = Running(index, *said)
+                    if watch is not None:
+                        watch(list(news.values()))
     finally:
-        pool.shutdown(cancel_futures=True)
-        stop.set()
-        follower.join()
+        for line, (process, _) in running.items():
+            process.terminate()
+            line.close()
+        for process, _ in running.values():
+            process.join(_END_S)
+            process.kill()
+
+
+def _worth(conversions: Sequence[Conversion]) -> int:
+    """How many processes the files are worth, at most one a core."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    files = 0
+    for conversion in conversions:
+        source = conversion.source
+        try:
+            files += source.events.stat().st_size if source.folder is None else _BYTES_A_WORKER
+        except OSError:
+            continue  # converting it will say what is wrong
+    return min(cores, 1 + files // _BYTES_A_WORKER)
+
+
+def _start() -> tuple[Connection, SpawnProcess]:
+    context = multiprocessing.get_context("spawn")  # numba and zarr's threads do not survive a fork
+    line, other = context.Pipe()
+    process = context.Process(target=_work, args=(other,), daemon=True)
+    process.start()
+    other.close()
+    return line, process
+
+
+def _work(line: Connection) -> None:
+    """Convert what comes over the line, until nothing comes or the other end is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who ends this process
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing half-written stays
+    while True:
+        try:
+            conversion = line.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            line.send(_attempt(conversion, lambda events, share: line.send((events, share))))
+        except Exception:
+            line.send(_Crash(traceback.format_exc()))
 
 
 def _attempt(conversion: Conversion, progress: Progress | None) -> Outcome:
@@ -104,42 +196,5 @@ def _teller(index: int, watch: Watch | None) -> Progress | None:
     return None if watch is None else lambda events, share: watch([Running(index, events, share)])
 
 
-class _Worker:
-    """What a worker process knows of its pool."""
-
-    reports: Any = None
-
-
-def _begin(reports: Any, parent: int) -> None:
-    _Worker.reports = reports
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """Do not outlive a parent that was killed."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
-def _convert_in_worker(index: int, conversion: Conversion) -> Outcome:
-    reports = _Worker.reports
-    reports.put(Running(index, 0, 0.0))
-    try:
-        return _attempt(conversion, lambda events, share: reports.put(Running(index, events, share)))
-    finally:
-        reports.put(Running(index, -1, 1.0))
-
-
-def _follow(reports: Any, watch: Watch | None, stop: threading.Event) -> None:
-    running: dict[int, Running] = {}
-    while not stop.is_set():
-        try:
-            news: Running = reports.get(timeout=_POLL_S)
-        except queue.Empty:
-            continue
-        running[news.index] = news
-        if watch is not None:
-            watch(list(running.values()))
-        if news.events < 0:
-            del running[news.index]
+def _address(conversion: Conversion) -> str:
+    return conversion.source.address(conversion.source.events)

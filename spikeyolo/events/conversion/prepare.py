@@ -1,24 +1,24 @@
-"""Converting a data set's recordings into the store on first use, and finding them again afterwards.
+"""Converting a data set's recordings into training's store on first use, and finding them again afterwards.
 
-Events are decoded once for each file (its path, size and time of change make the key); labels are read from their
-file every time, because the class list and the rules may differ from run to run and reading them costs little.
+They are converted as ``spikeyolo.convert`` converts them, but without labels: events are decoded once for each file
+(its path, size, time of change and how it is read make the key), labels are read from their file every time, because
+the class list and the rules may differ from run to run and reading them costs little.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.conversion.convert import copy_events, exclusive, labels_of, sha256_of
+from spikeyolo.events.conversion.convert import Conversion, labels_of
+from spikeyolo.events.conversion.identity import open_source
+from spikeyolo.events.conversion.places import stored_path
+from spikeyolo.events.conversion.pool import Outcome, Running, convert_all
 from spikeyolo.events.datasets import Source
-from spikeyolo.events.formats import open_recording
-from spikeyolo.events.store import RecordingWriter
 from spikeyolo.events.store.recording import Cache, ChunkCache, Recording
 from spikeyolo.events.types import Boxes
 
@@ -59,7 +59,7 @@ def check_labels(sources: Sequence[Source], *, store: Path | str, classes: Seque
     """
     for source in sources:
         if source.labels is not None and not stored_path(source, Path(store)).exists():
-            labels_of(source, tuple(classes), open_recording(source.events, strict=True), None)
+            labels_of(source, tuple(classes), open_source(source, strict=True), None)
 
 
 def prepare(
@@ -85,17 +85,12 @@ def prepare(
     """
     folder = Path(store)
     paths = [stored_path(source, folder) for source in sources]
-    missing = [(source, path) for source, path in zip(sources, paths) if not path.exists()]
-    for done, (source, path) in enumerate(missing, start=1):
-        title = f"converting {source.name}"
-
-        def events_so_far(count: int, share: float, done: int = done, title: str = title) -> None:
-            if progress is not None:
-                progress(done - 1, len(missing), f"{title}: {100 * share:.0f} %, {count / 1e6:.1f} M events")
-
-        _convert_once(source, path, events_so_far)
-        if progress is not None:
-            progress(done, len(missing), title)
+    # A file may serve two splits, each with a part of it: its recording belongs to neither.
+    whole = [
+        replace(item, labels=None, split=item.split if item.start_us is item.end_us is None else "") for item in sources
+    ]
+    missing = [Conversion(source, path, ()) for source, path in zip(whole, paths) if not path.exists()]
+    _convert(missing, progress)
     prepared, totals = [], Counter[str]()
     for source, path in zip(sources, paths):
         recording = Recording.open(path)
@@ -113,35 +108,27 @@ def prepare(
     return prepared
 
 
-def stored_path(source: Source, folder: Path) -> Path:
-    """Where the store keeps this file: its name, and a digest of its path, size and time of change.
+def _convert(missing: Sequence[Conversion], progress: Progress | None) -> None:
+    """Convert them all, or none after the first that cannot be: no training begins without it."""
+    done = 0
 
-    Raises:
-        RecordingError: there is no such file.
-    """
-    file = source.events.resolve()
-    try:
-        stat = file.stat()
-    except OSError as error:
-        raise RecordingError(f"{source.events}: no such recording ({error.strerror})") from error
-    key = hashlib.sha256(f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()[:12]
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-.") or "recording"
-    return folder / f"{name}-{key}.zarr"
+    def finished(outcome: Outcome) -> None:
+        nonlocal done
+        if outcome.status == "failed":
+            raise RecordingError(outcome.error)
+        done += 1
+        source = outcome.conversion.source
+        log.info("%s → %s", source.events, outcome.conversion.place)
+        if progress is not None:
+            progress(done, len(missing), f"converting {source.name}")
 
+    def watch(running: Sequence[Running]) -> None:
+        busy = [item for item in running if item.events >= 0]
+        if progress is not None and busy:
+            texts = (
+                f"{missing[item.index].source.name}: {100 * item.share:.0f} %, {item.events / 1e6:.1f} M events"
+                for item in busy
+            )
+            progress(done, len(missing), f"converting {'; '.join(texts)}")
 
-def _convert_once(source: Source, path: Path, progress: Callable[[int, float], None]) -> None:
-    with exclusive(path):
-        if path.exists():  # another process was faster
-            return
-        reader = open_recording(source.events, strict=True)
-        with RecordingWriter(
-            path,
-            width=reader.width,
-            height=reader.height,
-            source=str(source.events),
-            source_sha256=sha256_of(source.events),
-            time_offset_us=reader.time_offset_us,
-        ) as writer:
-            copy_events(reader, writer, progress=progress)
-            writer.seal()
-    log.info("%s → %s", source.events, path)
+    convert_all(missing, workers=None, finished=finished, watch=watch)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from spikeyolo.errors import RecordingError, SpikeyoloError
 from spikeyolo.events.datasets import Source, labels_names
@@ -23,21 +24,33 @@ def find_remote(url: str, suffixes: Iterable[str], rules: LabelRules) -> list[So
     files, root = remote_files(url)
     wanted = tuple(suffixes)
     try:
-        if any(sign in root for sign in "*?["):
-            found = [str(path) for path in files.glob(root)]
-        else:
-            found = [str(path) for path in files.find(root)]
+        files.invalidate_cache()  # listings are kept, but what lies there may have changed
+        listed = not any(sign in root for sign in "*?[")
+        found = files.find(root, detail=True) if listed else files.glob(root, detail=True)
         chosen = sorted(path for path in found if PurePosixPath(path).suffix.lower() in wanted)
         if not chosen:
             raise RecordingError(f"{url}: no such recording; expected a file, a folder or a glob that matches files")
         sources = []
         for path in map(PurePosixPath, chosen):
-            labels = next((n for n in labels_names(path) if files.exists(str(path.with_name(n)))), None)
+            beside = (str(path.with_name(name)) for name in labels_names(path))
+            labels = next(
+                (n for n in beside if n in found or (not (listed and str(path) != root) and files.exists(n))), None
+            )
             single = not path.is_relative_to(root) or str(path) == root
             name = path.stem if single else path.relative_to(root).with_suffix("").as_posix()
-            folder = files.unstrip_protocol(str(path.parent))
+            versions = {"events": _version(found[str(path)])}
+            if labels is not None:
+                versions["labels"] = _version(found[labels] if labels in found else files.info(labels))
             sources.append(
-                Source(Path(path.name), None if labels is None else Path(labels), name, "", rules=rules, folder=folder)
+                Source(
+                    Path(path.name),
+                    None if labels is None else Path(PurePosixPath(labels).name),
+                    name,
+                    "",
+                    rules=rules,
+                    folder=files.unstrip_protocol(str(path.parent)),
+                    versions=versions if all(versions.values()) else None,
+                )
             )
     except store_errors(ValueError) as error:
         raise RecordingError(f"{url}: cannot be read ({reason(error)})") from error
@@ -70,3 +83,9 @@ def fetched(source: Source) -> Iterator[Source]:
             yield replace(source, events=fetch(source.events), labels=labels, folder=None)
         except SpikeyoloError as error:
             raise type(error)(str(error).replace(place, source.folder)) from error
+
+
+def _version(info: Mapping[str, Any]) -> str:
+    """ETag and size of a file, as its store tells them; empty where it tells none."""
+    tag = info.get("ETag") or info.get("etag")
+    return f"{str(tag).strip(chr(34))}, {info.get('size')} bytes" if tag else ""

@@ -6,27 +6,45 @@ import json
 from pathlib import Path
 from typing import Any
 
-import zarr
-
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.store.location import is_remote, reason, store_errors, zarr_store
+from spikeyolo.events.store.location import child, read_text, reason, store_errors
 
 FORMAT = "spikeyolo-recording"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
-class NewerFormatError(RecordingError):
-    """A recording that only a newer spikeyolo can read."""
+class OlderFormatError(RecordingError):
+    """A recording that an older spikeyolo wrote."""
 
 
-def read_attributes(path: Path | str) -> dict[str, Any]:
-    """Attributes of the sealed recording at ``path``.
+def read_group(path: Path | str) -> dict[str, Any]:
+    """Metadata of the group at ``path``, with those of its arrays: its ``zarr.json``, one small read.
 
     Raises:
-        NewerFormatError: a newer spikeyolo wrote it.
-        RecordingError: there is no sealed recording.
+        RecordingError: there is no group, or it cannot be read.
     """
-    attributes = _remote(str(path)) if is_remote(path) else _local(Path(path))
+    # Plain JSON: opening ten thousand groups through zarr takes half a minute, and several requests each.
+    try:
+        text = read_text(child(path, "zarr.json"))
+        group = None if text is None else json.loads(text)
+    except store_errors(ValueError) as error:
+        raise RecordingError(
+            f"{path}: its zarr.json cannot be read ({reason(error)}); convert the recording anew"
+        ) from error
+    if text is None:
+        raise RecordingError(f"{path}: no stored recording is there (expected a Zarr group of this name)")
+    return group if isinstance(group, dict) else {}
+
+
+def checked_attributes(path: Path | str, group: dict[str, Any]) -> dict[str, Any]:
+    """Attributes of the sealed recording at ``path`` with these metadata.
+
+    Raises:
+        OlderFormatError: an older spikeyolo wrote it.
+        RecordingError: it is no sealed recording, or a newer spikeyolo wrote it.
+    """
+    attributes = group.get("attributes")
+    attributes = attributes if isinstance(attributes, dict) else {}
     if attributes.get("format") != FORMAT:
         raise RecordingError(
             f"{path}: a Zarr group that is no sealed recording (its format is {attributes.get('format')!r}; "
@@ -34,31 +52,15 @@ def read_attributes(path: Path | str) -> dict[str, Any]:
         )
     version = attributes.get("format_version")
     if not isinstance(version, int) or version < 1:
-        raise RecordingError(f"{path}: its format version is {version!r}; expected a number from 1 to {FORMAT_VERSION}")
+        raise RecordingError(f"{path}: its format version is {version!r}; expected {FORMAT_VERSION}")
     if version > FORMAT_VERSION:
-        raise NewerFormatError(
-            f"{path}: written in format version {version} by a newer spikeyolo; this one reads up to version "
+        raise RecordingError(
+            f"{path}: written in format version {version} by a newer spikeyolo; this one reads version "
             f"{FORMAT_VERSION}: upgrade spikeyolo, or convert the recording anew"
         )
+    if version < FORMAT_VERSION:
+        raise OlderFormatError(
+            f"{path}: written in format version {version} by an older spikeyolo; this one reads version "
+            f"{FORMAT_VERSION}: convert the recording anew"
+        )
     return attributes
-
-
-def _local(path: Path) -> dict[str, Any]:
-    # Plain JSON: opening ten thousand groups through zarr takes half a minute.
-    try:
-        metadata = json.loads((path / "zarr.json").read_bytes())
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise RecordingError(f"{path}: no stored recording is there (expected a Zarr group of this name)") from error
-    except (OSError, ValueError) as error:
-        raise RecordingError(f"{path}: its zarr.json cannot be read ({error}); convert the recording anew") from error
-    attributes = metadata.get("attributes") if isinstance(metadata, dict) else None
-    return attributes if isinstance(attributes, dict) else {}
-
-
-def _remote(path: str) -> dict[str, Any]:
-    try:
-        return dict(zarr.open_group(zarr_store(path, read_only=True), mode="r", zarr_format=3).attrs)
-    except FileNotFoundError as error:
-        raise RecordingError(f"{path}: no stored recording is there (expected a Zarr group of this name)") from error
-    except store_errors(ValueError) as error:
-        raise RecordingError(f"{path}: cannot be read ({reason(error)})") from error

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,44 +74,94 @@ def _understood(url: Path | str) -> Iterator[None]:
         raise RecordingError(f"{url}: cannot be opened ({error})") from error
 
 
+def parent(path: Path | str) -> Path | str:
+    """The folder in which a place lies."""
+    return path.rpartition("/")[0] if isinstance(path, str) and is_remote(path) else Path(path).parent
+
+
 def remove_remote(path: str) -> None:
     """Remove all that a remote store holds below this URL; errors are left to :func:`store_errors`."""
-    import fsspec
-
-    files, root = fsspec.url_to_fs(path)
+    files, root = remote_files(path)
+    files.invalidate_cache()
     if files.exists(root):
         files.rm(root, recursive=True)
 
 
-def read_text(path: Path | str) -> str | None:
-    """A file's text, local or remote; None where there is no such file."""
-    try:
-        if not is_remote(path):
-            return Path(path).read_text(encoding="utf-8")
-        import fsspec
+def sizes_below(path: Path | str) -> dict[str, int]:
+    """Bytes of every file below a folder, by its path there; errors are left to :func:`store_errors`."""
+    if not is_remote(path):
+        found = (file for file in Path(path).rglob("*") if file.is_file())
+        return {file.relative_to(path).as_posix(): file.stat().st_size for file in found}
+    files, root = remote_files(str(path))
+    files.invalidate_cache()  # listings are kept, but others write here too
+    found = files.find(root, detail=True)
+    return {name[len(root) + 1 :]: int(item["size"]) for name, item in found.items()}
 
-        with fsspec.open(str(path), "r", encoding="utf-8") as file:
-            return str(file.read())
+
+def read_bytes(path: Path | str) -> bytes:
+    """A file's content, local or remote (one request); errors are left to :func:`store_errors`."""
+    if not is_remote(path):
+        with open(path, "rb", buffering=0) as file:  # quicker than pathlib, which matters for ten thousand files
+            return file.read()
+    files, root = remote_files(str(path))
+    return bytes(files.cat_file(root, start=0))  # with a start, s3fs does not ask for the size first
+
+
+def read_text(path: Path | str) -> str | None:
+    """A file's text, local or remote (one request); None where there is no such file."""
+    try:
+        return read_bytes(path).decode()
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-def write_text(path: Path | str, text: str) -> None:
-    """Write a file, local (beside, then renamed) or remote."""
-    if is_remote(path):
-        import fsspec
+def read_texts(folder: Path | str, suffix: str) -> dict[str, str]:
+    """The texts of all files with this suffix below a folder, by their paths there; remote ones at the same time."""
+    names = [name for name in sizes_below(folder) if name.endswith(suffix)]
+    if not is_remote(folder):
+        return {name: (Path(folder) / name).read_text(encoding="utf-8") for name in names}
+    files, root = remote_files(str(folder))
+    found = files.cat([f"{root}/{name}" for name in names], start=0) if names else {}
+    return {path[len(root) + 1 :]: bytes(content).decode() for path, content in found.items()}
 
-        with fsspec.open(str(path), "w", encoding="utf-8") as file:
-            file.write(text)
-        return
+
+def write_text(path: Path | str, text: str, *, new: bool = False) -> bool:
+    """Write a file, local (beside, then renamed) or remote (one request).
+
+    Args:
+        path: of the file.
+        text: all of it.
+        new: only where there is none in a remote store.
+
+    Returns:
+        False where it should be new, and is not.
+    """
+    if is_remote(path):
+        files, root = remote_files(str(path))
+        try:
+            files.pipe_file(root, text.encode(), mode="create" if new else "overwrite")
+        except FileExistsError:
+            return False
+        return True
     place = Path(path)
-    partial = place.with_name(f"{place.name}.partial-{os.getpid()}")
+    partial = place.with_name(f"{place.name}.partial-{os.getpid()}-{secrets.token_hex(2)}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, place)
     finally:
         partial.unlink(missing_ok=True)
+    return True
+
+
+def remove(path: Path | str) -> None:
+    """Remove a file, local or remote, if it is there; errors are left to :func:`store_errors`."""
+    if not is_remote(path):
+        Path(path).unlink(missing_ok=True)
+        return
+    files, root = remote_files(str(path))
+    with suppress(FileNotFoundError):
+        files.rm_file(root)
 
 
 def store_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:

@@ -4,13 +4,15 @@
       zarr.json         attributes: format, version, sensor, time offset, classes, source and its sha256, digest, …
       events            uint64, one packed event; chunks of 16 Ki in shards of 4 Mi, blosc (zstd 3, bitshuffle), crc32c
       ms_to_idx         int64, first event at or after each millisecond from ``index_start_ms`` on, likewise
-      labels/           t, xyxy, class_id, track_id, confidence (absent where the recording is not labelled)
+      labels            float64 [M, 8]: t, x0, y0, x1, y1, class_id, track_id, confidence (absent where not labelled)
 
-Attributes are written last: without them a group is not a recording.
+Attributes are written last: without them a group is not a recording. ``zarr.json`` also holds the arrays' metadata
+(zarr's consolidated metadata), so that a recording is opened with one read, and its boxes with a second.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from pathlib import Path
 from typing import Any, Literal
@@ -20,12 +22,12 @@ import zarr
 
 from spikeyolo.errors import RecordingError
 from spikeyolo.events.packing import TIME_SHIFT, Packed, pack, unpack
-from spikeyolo.events.store.attributes import read_attributes
+from spikeyolo.events.store.attributes import checked_attributes, read_group
 from spikeyolo.events.store.chunks import ChunkCache, ChunkedRows, ChunkSource, LocalChunks, ZarrChunks
 from spikeyolo.events.store.label_columns import read_boxes
 from spikeyolo.events.store.location import is_remote, normalise, reason, store_errors, zarr_store
 from spikeyolo.events.store.mapped import mapped_copy
-from spikeyolo.events.store.writer import RecordingWriter
+from spikeyolo.events.store.writer import RecordingWriter, stored_size
 from spikeyolo.events.types import Boxes, Events
 
 __all__ = ["Cache", "ChunkCache", "Recording", "RecordingWriter", "pack", "unpack"]
@@ -45,6 +47,7 @@ class Recording:
         time_offset_us: what was taken off the camera's clock, µs.
         labelled: whether boxes are known (there may be none).
         attributes: all of the group's attributes.
+        group: the group's metadata, of recordings in a remote store.
     """
 
     def __init__(
@@ -55,9 +58,11 @@ class Recording:
         cache: Cache = "none",
         chunks: ChunkCache | None = None,
         boxes: Boxes | None = None,
+        group: dict[str, Any] | None = None,
     ) -> None:
         self.path = path
         self.attributes = attributes
+        self.group = group
         self.width = int(attributes["width"])
         self.height = int(attributes["height"])
         self.classes: tuple[str, ...] = tuple(attributes["classes"])
@@ -73,7 +78,14 @@ class Recording:
         self._decoded: Packed | None = None
 
     @classmethod
-    def open(cls, path: Path | str, *, cache: Cache = "none", chunks: ChunkCache | None = None) -> Recording:
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        cache: Cache = "none",
+        chunks: ChunkCache | None = None,
+        group: dict[str, Any] | None = None,
+    ) -> Recording:
         """Open a sealed recording.
 
         Args:
@@ -81,14 +93,17 @@ class Recording:
             cache: "none" decodes chunks as they are asked for; "ram" keeps all events decoded in this process; "mmap"
                 writes them once, decoded, into a file that all processes share.
             chunks: decoded chunks to share with other recordings; by default the last 4 MiB of this one are kept.
+            group: its group's metadata, where they are known: nothing is read then.
 
         Raises:
             RecordingError: there is no sealed recording, or a newer spikeyolo wrote it.
         """
         path = normalise(path)
-        attributes = read_attributes(path)
+        group = read_group(path) if group is None else group
+        attributes = checked_attributes(path, group)
         try:
-            return cls(path, attributes, cache=cache, chunks=chunks)
+            kept = group if is_remote(path) else None
+            return cls(path, attributes, cache=cache, chunks=chunks, group=kept)
         except (KeyError, TypeError, ValueError) as error:
             raise RecordingError(
                 f"{path}: its attributes are damaged ({error!r}); convert the recording anew"
@@ -98,7 +113,11 @@ class Recording:
         """The same events under other labels (None: not labelled) and another class list."""
         attributes = {**self.attributes, "classes": list(classes), "labelled": boxes is not None}
         boxes = Boxes.empty() if boxes is None else boxes
-        return Recording(self.path, attributes, cache=self.cache, chunks=self._chunks, boxes=boxes)
+        return Recording(self.path, attributes, cache=self.cache, chunks=self._chunks, boxes=boxes, group=self.group)
+
+    def with_cache(self, cache: Cache, chunks: ChunkCache) -> Recording:
+        """The same recording, its events kept in another way."""
+        return Recording(self.path, self.attributes, cache=cache, chunks=chunks, boxes=self._boxes, group=self.group)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_arrays": {}, "_decoded": None}
@@ -190,6 +209,23 @@ class Recording:
         if self.labelled:
             read_boxes(self.path, int(self.attributes["num_boxes"]))
 
+    def check_files(self) -> None:
+        """Compare the sizes of its files or objects with those it was written with; nothing is read.
+
+        Raises:
+            RecordingError: one is absent, or of another size.
+        """
+        try:
+            found = stored_size(self.path)
+        except store_errors() as error:
+            raise RecordingError(f"{self.path}: cannot be read ({reason(error)})") from error
+        expected = self.attributes["stored"]
+        if found != expected:
+            raise RecordingError(
+                f"{self.path}: {found['bytes']} bytes in {found['files']} files are there; expected "
+                f"{expected['bytes']} in {expected['files']}: convert the recording anew"
+            )
+
     @property
     def _first_ms(self) -> int:
         return int(self.attributes["index_start_ms"])
@@ -214,6 +250,9 @@ class Recording:
 
     def _zarr_array(self, name: str) -> Any:
         try:
+            if self.group is not None and "consolidated_metadata" in self.group:  # no request
+                place = zarr.storage.StorePath(zarr_store(self.path, read_only=True))
+                return zarr.Group(zarr.AsyncGroup.from_dict(place, copy.deepcopy(self.group)))[name]
             return zarr.open_array(zarr_store(self.path, read_only=True), path=name, mode="r", zarr_format=3)
         except store_errors(ValueError, KeyError) as error:
             raise RecordingError(f"{self.path}: its array {name!r} cannot be opened ({reason(error)})") from error

@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,9 +21,17 @@ import zarr
 
 from spikeyolo.errors import RecordingError
 from spikeyolo.events.packing import pack
-from spikeyolo.events.store.attributes import FORMAT, FORMAT_VERSION, NewerFormatError, read_attributes
+from spikeyolo.events.store.attributes import FORMAT, FORMAT_VERSION
 from spikeyolo.events.store.label_columns import write_boxes
-from spikeyolo.events.store.location import is_remote, normalise, reason, remove_remote, store_errors, zarr_store
+from spikeyolo.events.store.location import (
+    is_remote,
+    normalise,
+    reason,
+    remove_remote,
+    sizes_below,
+    store_errors,
+    zarr_store,
+)
 from spikeyolo.events.store.sharded import ShardedColumn
 from spikeyolo.events.types import Array, Boxes, Events
 
@@ -39,7 +48,8 @@ class RecordingWriter:
 
     A context manager: left by an error, or without :meth:`seal`, nothing stays behind. A process killed in between
     leaves at most a ``.partial-…`` folder, which does not open. In a remote store, where nothing can be renamed, the
-    attributes are written last and play the same part.
+    attributes are written last and play the same part; its place is to be its own (see ``events.conversion``), and what
+    others wrote there is never touched.
 
     Args:
         path: folder (or URL) of the recording to be.
@@ -221,8 +231,12 @@ class RecordingWriter:
             digest=self._digest.hexdigest(),
             labelled=self._boxes is not None,
             num_boxes=0 if self._boxes is None else len(self._boxes),
+            stored=stored_size(self._target),
         )
         self._group.update_attributes(self._attributes)
+        with warnings.catch_warnings():  # that other implementations may not know consolidated metadata
+            warnings.simplefilter("ignore")
+            zarr.consolidate_metadata(self._group.store)
         if isinstance(self._target, Path):
             self._rename(self._target, Path(self.path))
 
@@ -237,27 +251,16 @@ class RecordingWriter:
             shutil.rmtree(aside)
 
     def _check_free(self) -> None:
-        """Refuse a place that is taken; clear what a broken-off attempt left in a remote one."""
-        if not is_remote(self.path):
-            taken = os.path.lexists(self.path)
-        else:
+        """Refuse a place that is taken."""
+        if is_remote(self.path):
             try:
-                read_attributes(self.path)
-                taken = True
-            except NewerFormatError:
-                taken = True
-            except RecordingError:
-                taken = False
-            if self._replace or not taken:
-                self._clear_remote()
-        if taken and not self._replace:
+                taken = bool(sizes_below(self.path))
+            except store_errors() as error:
+                raise self._failed(error) from error
+        else:
+            taken = os.path.lexists(self.path) and not self._replace
+        if taken:
             raise RecordingError(f"{self.path}: already exists; expected a free name, or to be told to replace it")
-
-    def _clear_remote(self) -> None:
-        try:
-            remove_remote(str(self.path))
-        except store_errors() as error:
-            raise self._failed(error) from error
 
     def _require_open(self) -> None:
         if not self._open:
@@ -282,6 +285,12 @@ class RecordingWriter:
                 f"{self.path}: the disk is full after {self._stored_events} events; nothing of this recording was kept"
             )
         return RecordingError(f"{self.path}: cannot be written ({reason(error)})")
+
+
+def stored_size(path: Path | str) -> dict[str, int]:
+    """How many files or objects a recording consists of, but for its own ``zarr.json``, and their bytes in all."""
+    sizes = [size for name, size in sizes_below(path).items() if name != "zarr.json"]
+    return {"files": len(sizes), "bytes": sum(sizes)}
 
 
 def remove_abandoned(path: Path) -> None:

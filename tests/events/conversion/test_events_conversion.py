@@ -7,14 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from spikeyolo.errors import ConfigError, LabelError, RecordingError
-from spikeyolo.events.conversion.convert import Conversion, convert, place_of
-from spikeyolo.events.conversion.manifest import ConvertedSet, read_manifest, write_manifest
+from spikeyolo.events.conversion.convert import Conversion, convert
+from spikeyolo.events.conversion.converted import ConvertedSet
+from spikeyolo.events.conversion.manifest import read_manifest
+from spikeyolo.events.conversion.places import place_of
 from spikeyolo.events.conversion.pool import Outcome, Running, convert_all
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.labels import LabelRules
@@ -140,7 +143,7 @@ def test_several_processes_convert_and_one_failure_does_not_stop_the_others(tmp_
     assert [by_name[str(number)].status for number in range(3)] == ["converted", "failed", "converted"]
     assert "1.dat" in by_name["1"].error
     assert Recording.open(conversions[2].place).num_events == 5000
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".locks", "0.zarr", "2.zarr"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".locks", "0.zarr", "2.zarr", "manifest"]
 
 
 IN_A_PROCESS = """
@@ -184,7 +187,7 @@ def test_a_kill_leaves_nothing_that_opens_and_the_next_start_finishes(tmp_path: 
     status, entry = convert(Conversion(Source(events, None, "a", ""), out / "a.zarr", ()))
     assert status in ("converted", "verified")
     assert entry["events"] == 3_000_000
-    assert sorted(path.name for path in out.iterdir()) == [".locks", "a.zarr"]
+    assert sorted(path.name for path in out.iterdir()) == [".locks", "a.zarr", "manifest"]
 
 
 def test_a_long_file_is_converted_in_less_than_600_mb(tmp_path: Path) -> None:
@@ -199,41 +202,55 @@ def test_a_long_file_is_converted_in_less_than_600_mb(tmp_path: Path) -> None:
 
 
 def test_places_keep_splits_apart_and_names_readable(tmp_path: Path) -> None:
-    source = Source(tmp_path / "a b.h5", None, "train_h5_1/a b", "train")
-    assert place_of(source, tmp_path) == tmp_path / "train_h5_1" / "a-b.zarr"
+    assert place_of(Source(tmp_path / "x", None, "train_h5_1/x", "train"), tmp_path) == tmp_path / "train_h5_1/x.zarr"
     assert place_of(Source(tmp_path / "x", None, "x", "val"), tmp_path) == tmp_path / "val" / "x.zarr"
     assert place_of(Source(tmp_path / "x", None, "x", ""), "s3://b/c") == "s3://b/c/x.zarr"
 
 
+@pytest.mark.parametrize(("one", "other"), [("cam 1", "cam(1)"), ("夜", "昼"), ("cam-1", "cam 1"), ("a/./b", "a/b")])
+def test_names_that_fold_to_one_place_get_different_places(one: str, other: str, tmp_path: Path) -> None:
+    places = [place_of(Source(tmp_path / "x", None, name, "train"), tmp_path) for name in (one, other)]
+    assert places[0] != places[1]
+    for place in map(str, places):
+        assert place.isascii()
+        assert " " not in place
+        assert place.startswith(f"{tmp_path}/train/")
+
+
 def test_a_converted_set_is_read_by_its_manifest(labelled: Conversion, tmp_path: Path) -> None:
-    _, entry = convert(labelled)
+    _, entry = convert(replace(labelled, source=replace(labelled.source, split="train")))
     out = tmp_path / "out"
-    write_manifest(out, {"a.zarr": {"split": "train", **entry}})
     data = ConvertedSet(root=str(out), classes=["car"])
-    assert data.recordings("train") == [out / "a.zarr"]
+    assert [recording.path for recording in data.recordings("train")] == [out / "a.zarr"]
     assert read_manifest(out)["a.zarr"]["digest"] == entry["digest"]
-    with pytest.raises(RecordingError, match=r"no recordings of split 'val' \(found train\)"):
+    with pytest.raises(RecordingError, match=r"no recordings of split 'val' \(found train\); add data\.val_share=0\.2"):
         data.recordings("val")
     with pytest.raises(ConfigError, match=r"classes: found bus; expected car, with which a.zarr was converted"):
         ConvertedSet(root=str(out), classes=["bus"]).recordings("train")
-    with pytest.raises(RecordingError, match="no manifest"):
+    with pytest.raises(RecordingError, match="no converted set; expected the out of"):
         ConvertedSet(root=str(tmp_path), classes=["car"]).recordings("train")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "cannot be read"), ("[]", "is no manifest"), ('{"format": "spikeyolo-manifest", "version": 9}', "is no")],
+    [
+        ("{", "cannot be read"),
+        ("[]", "is no manifest"),
+        ('{"version": 2}', "is no manifest"),
+        ('{"format": "spikeyolo-manifest", "version": 9}', "version 9, written by a newer spikeyolo"),
+        ('{"format": "spikeyolo-manifest", "version": 2}', "is damaged"),
+    ],
 )
 def test_what_is_no_manifest_is_named(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(RecordingError, match=message):
+    (tmp_path / "manifest" / "train").mkdir(parents=True)
+    (tmp_path / "manifest" / "train" / "a.json").write_text(text)
+    with pytest.raises(RecordingError, match=rf"manifest/train/a\.json: .*{message}"):
         read_manifest(tmp_path)
 
 
-def test_a_manifest_of_a_newer_version_is_named(tmp_path: Path) -> None:
-    text = json.dumps({"format": "spikeyolo-manifest", "version": 9, "recordings": {}})
-    (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(RecordingError, match="version 9, written by a newer spikeyolo"):
+def test_a_set_of_an_older_version_is_named(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"format": "spikeyolo-manifest", "version": 1, "recordings": {}}')
+    with pytest.raises(RecordingError, match="converted by an older spikeyolo; expected to be converted again"):
         read_manifest(tmp_path)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from spikeyolo.errors import LabelError, RecordingError
-from spikeyolo.events.conversion import prepare as prepare_module
+from spikeyolo.events.conversion import identity
 from spikeyolo.events.conversion.prepare import prepare
 from spikeyolo.events.datasets import Etram, SingleRecording, Source
 from spikeyolo.events.labels import LabelRules
@@ -68,7 +68,7 @@ def test_a_second_run_finds_the_store_and_decodes_nothing(
     tmp_path: Path, etram: Etram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = prepare(etram.sources("train"), store=tmp_path / "store", classes=["car", "bus"])
-    monkeypatch.setattr(prepare_module, "open_recording", lambda *_, **__: pytest.fail("decoded again"))
+    monkeypatch.setattr(identity, "open_recording", lambda *_, **__: pytest.fail("decoded again"))
     second = prepare(etram.sources("train"), store=tmp_path / "store", classes=["car", "bus"])
     assert [item.path for item in first] == [item.path for item in second]
 
@@ -89,7 +89,7 @@ def test_labels_and_class_lists_may_change_without_decoding(
 ) -> None:
     (source, _) = etram.sources("train")
     prepare([source], store=tmp_path / "store", classes=["car", "bus"])
-    monkeypatch.setattr(prepare_module, "open_recording", lambda *_, **__: pytest.fail("decoded again"))
+    monkeypatch.setattr(identity, "open_recording", lambda *_, **__: pytest.fail("decoded again"))
     rules = LabelRules(class_map={1: "vehicle"}, skip_first_us=30_000)
     other = Source(source.events, source.labels, source.name, source.split, rules=rules)
     with caplog.at_level(logging.INFO):
@@ -138,13 +138,13 @@ def test_several_processes_at_once_convert_each_recording_once(
     tmp_path: Path, etram: Etram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Path] = []
-    original = prepare_module.open_recording
+    original = identity.open_recording
 
     def counted(path: Path, *, strict: bool = False) -> object:
         opened.append(path)
         return original(path, strict=strict)
 
-    monkeypatch.setattr(prepare_module, "open_recording", counted)
+    monkeypatch.setattr(identity, "open_recording", counted)
     results: list[int] = []
 
     def work() -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import zarr
 from test_events_conversion import write_dat, write_labels
 from test_events_store import assert_equal, make_boxes, make_events, store
 
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.conversion.convert import Conversion, convert, place_of
-from spikeyolo.events.conversion.manifest import ConvertedSet, write_manifest
+from spikeyolo.events.conversion.convert import Conversion, convert
+from spikeyolo.events.conversion.converted import ConvertedSet
+from spikeyolo.events.conversion.manifest import read_manifest
+from spikeyolo.events.conversion.places import place_of
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.store import Recording
 from spikeyolo.events.store.attributes import FORMAT_VERSION
@@ -49,39 +52,130 @@ def test_a_remote_recording_is_mapped_from_a_local_copy(
     assert len(list((tmp_path / "spikeyolo").glob("decoded-*.npy"))) == 1
 
 
-def test_a_set_is_converted_into_a_bucket_and_read_from_it(bucket: str, tmp_path: Path) -> None:
+def converted(bucket: str, tmp_path: Path, *, replace: bool = False, classes: tuple[str, ...] = ("car",)) -> Conversion:
     file = write_dat(tmp_path / "a.dat")
     source = Source(file, write_labels(tmp_path / "a_bbox.npy"), "a", "train")
-    conversion = Conversion(source, place_of(source, f"{bucket}/set"), ("car",))
-    status, entry = convert(conversion)
-    write_manifest(f"{bucket}/set", {"train/a.zarr": {"split": "train", **entry}})
-    assert status == "converted"
+    root = f"{bucket}/set"
+    return Conversion(source, place_of(source, root), classes, replace=replace, root=root)
+
+
+def folders(bucket: str) -> list[str]:
+    """Names of the recordings whose objects are in the set, published or not."""
+    names = s3fs.S3FileSystem(use_listings_cache=False).find(bucket.removeprefix("s3://"))
+    return sorted({name.split("/")[3] for name in names if name.split("/")[2:3] == ["train"]})
+
+
+def test_a_set_is_converted_into_a_bucket_and_read_from_it(bucket: str, tmp_path: Path) -> None:
+    conversion = converted(bucket, tmp_path)
+    assert convert(conversion)[0] == "converted"
     assert convert(conversion)[0] == "verified"
-    (place,) = ConvertedSet(root=f"{bucket}/set", classes=["car"]).recordings("train")
-    assert (Recording.open(place).num_events, len(Recording.open(place).boxes)) == (5000, 9)
+    (recording,) = ConvertedSet(root=f"{bucket}/set", classes=["car"]).recordings("train")
+    assert (recording.num_events, len(recording.boxes)) == (5000, 9)
+    assert list(read_manifest(f"{bucket}/set")) == ["train/a.zarr"]
+    assert len(folders(bucket)) == 1
 
 
-def test_a_broken_off_attempt_does_not_open_and_is_cleared_by_the_next(bucket: str) -> None:
-    left = f"{bucket}/a.zarr/events/c/7"
-    s3fs.S3FileSystem().pipe(left, b"by a process that was killed")
+def test_what_a_killed_job_left_is_neither_read_nor_touched(bucket: str, tmp_path: Path) -> None:
+    left = f"{bucket}/set/train/a-0123.zarr/events/c/7"
+    s3fs.S3FileSystem().pipe(left, b"by a process that was killed, or that is at work")
     with pytest.raises(RecordingError, match="no stored recording"):
-        Recording.open(f"{bucket}/a.zarr")
-    store(f"{bucket}/a.zarr", make_events(10))  # type: ignore[arg-type]
-    assert not s3fs.S3FileSystem().exists(left)
-    Recording.open(f"{bucket}/a.zarr").verify()
+        Recording.open(f"{bucket}/set/train/a-0123.zarr")
+    convert(converted(bucket, tmp_path))
+    assert s3fs.S3FileSystem(use_listings_cache=False).exists(left)
+    (recording,) = ConvertedSet(root=f"{bucket}/set", classes=["car"]).recordings("train")
+    recording.verify()
+
+
+def test_of_two_jobs_that_convert_the_same_both_end_well_and_one_whole_recording_remains(
+    bucket: str, tmp_path: Path
+) -> None:
+    conversion = converted(bucket, tmp_path)
+    second: list[str] = []
+
+    def between(events: int, share: float) -> None:
+        """Another job begins and ends while this one writes."""
+        if not second:
+            second.append("begun")
+            second.append(convert(conversion)[0])
+
+    status, entry = convert(conversion, progress=between)
+    assert (status, second[-1]) == ("verified", "converted")
+    (recording,) = ConvertedSet(root=f"{bucket}/set", classes=["car"]).recordings("train")
+    recording.verify()
+    assert recording.attributes["digest"] == entry["digest"]
+    assert folders(bucket) == [str(recording.path).rpartition("/")[2]]
+
+
+def test_of_two_jobs_that_replace_the_same_one_whole_recording_remains(bucket: str, tmp_path: Path) -> None:
+    convert(converted(bucket, tmp_path))
+    conversion = converted(bucket, tmp_path, replace=True, classes=("bus",))
+    second: list[str] = []
+
+    def between(events: int, share: float) -> None:
+        if not second:
+            second.append("begun")
+            second.append(convert(conversion)[0])
+
+    assert (convert(conversion, progress=between)[0], second[-1]) == ("verified", "converted")
+    (recording,) = ConvertedSet(root=f"{bucket}/set", classes=["bus"]).recordings("train")
+    recording.verify()
+    assert folders(bucket) == [str(recording.path).rpartition("/")[2]]
+
+
+def test_a_job_with_other_classes_does_not_replace_what_another_has_converted_meanwhile(
+    bucket: str, tmp_path: Path
+) -> None:
+    other = converted(bucket, tmp_path, classes=("bus",))
+
+    def between(events: int, share: float) -> None:
+        if not read_manifest(f"{bucket}/set"):
+            convert(other)
+
+    with pytest.raises(RecordingError, match=r"was converted from other files, classes or rules.*classes differ"):
+        convert(converted(bucket, tmp_path), progress=between)
+    assert [entry["classes"] for entry in read_manifest(f"{bucket}/set").values()] == [["bus"]]
+    assert len(folders(bucket)) == 1
+
+
+def test_a_lost_object_is_seen_and_its_recording_converted_anew(bucket: str, tmp_path: Path) -> None:
+    conversion = converted(bucket, tmp_path)
+    convert(conversion)
+    (before,) = folders(bucket)
+    s3fs.S3FileSystem().rm(f"{bucket}/set/train/{before}/events/c/0")
+    assert convert(conversion)[0] == "repaired"
+    (after,) = folders(bucket)
+    assert after != before
+    Recording.open(f"{bucket}/set/train/{after}").verify()
+
+
+def test_opening_a_recording_takes_at_most_two_requests(
+    bucket: str, tmp_path: Path, requests_made: Callable[[], list[str]]
+) -> None:
+    for number in range(3):
+        file = write_dat(tmp_path / f"{number}.dat", seed=number)
+        source = Source(file, write_labels(tmp_path / f"{number}_bbox.npy"), str(number), "train")
+        convert(Conversion(source, place_of(source, f"{bucket}/set"), ("car",), root=f"{bucket}/set"))
+    requests_made()
+    recordings = ConvertedSet(root=f"{bucket}/set", classes=["car"]).recordings("train")
+    assert [len(recording.boxes) for recording in recordings] == [9, 9, 9]
+    made = requests_made()
+    assert 3 < len(made) <= 2 * 3 + 1, made  # and one listing for the set
+    alone = Recording.open(recordings[0].path)
+    assert len(alone.boxes) == 9
+    assert len(requests_made()) == 2
 
 
 def test_a_recording_of_a_newer_version_in_a_bucket_is_named_and_left_alone(bucket: str, tmp_path: Path) -> None:
-    file = write_dat(tmp_path / "a.dat")
-    conversion = Conversion(Source(file, None, "a", ""), f"{bucket}/a.zarr", ())
+    conversion = converted(bucket, tmp_path)
     convert(conversion)
-    group = zarr.open_group(f"{bucket}/a.zarr", mode="a")
-    group.update_attributes({"format_version": FORMAT_VERSION + 1})
-    with pytest.raises(RecordingError, match=r"a\.zarr: written in format version 2 by a newer spikeyolo"):
+    files = s3fs.S3FileSystem()
+    published = f"{bucket}/set/manifest/train/a.json"
+    content = json.loads(files.cat_file(published))
+    content["attributes"]["format_version"] = FORMAT_VERSION + 1
+    files.pipe_file(published, json.dumps(content).encode())
+    with pytest.raises(RecordingError, match=r"a-.*\.zarr: written in format version 3 by a newer spikeyolo"):
         convert(conversion)
-    with pytest.raises(RecordingError, match="already exists"):
-        store(f"{bucket}/a.zarr", make_events(10))  # type: ignore[arg-type]
-    assert zarr.open_array(f"{bucket}/a.zarr/events", mode="r").shape == (5000,)
+    assert len(folders(bucket)) == 1
 
 
 def test_a_bucket_that_is_not_there_or_refuses_ends_in_one_line(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

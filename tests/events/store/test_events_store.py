@@ -168,7 +168,9 @@ def test_boxes_come_back_ordered_by_time_and_exact(tmp_path: Path) -> None:
     np.testing.assert_array_equal(opened.boxes.t, [100, 300, 400])
     np.testing.assert_array_equal(opened.boxes.track_id, [1, 2, 0])
     np.testing.assert_array_equal(opened.boxes.xyxy, boxes.xyxy)
-    np.testing.assert_array_equal(zarr.open_array(path, path="labels/t", mode="r")[:], [100, 300, 400])
+    stored = zarr.open_array(path, path="labels", mode="r")
+    assert stored.attrs["columns"][0] == "t"
+    np.testing.assert_array_equal(stored[:, 0], [100, 300, 400])
 
 
 def test_no_boxes_and_no_labels_are_told_apart(tmp_path: Path) -> None:
@@ -310,6 +312,25 @@ def test_a_process_killed_while_writing_leaves_nothing_that_opens(tmp_path: Path
     for path in [tmp_path / "a.zarr", *left]:
         with pytest.raises(RecordingError, match=r"no stored recording|no sealed recording"):
             Recording.open(path)
+
+
+def test_an_older_format_version_is_named(tmp_path: Path) -> None:
+    path = store(tmp_path / "a.zarr", make_events(10))
+    metadata = json.loads((path / "zarr.json").read_text())
+    metadata["attributes"]["format_version"] = 1
+    (path / "zarr.json").write_text(json.dumps(metadata))
+    with pytest.raises(RecordingError, match=r"format version 1 by an older spikeyolo.*convert the recording anew"):
+        Recording.open(path)
+
+
+def test_a_lost_file_is_seen_by_its_size_alone(tmp_path: Path) -> None:
+    path = store(tmp_path / "a.zarr", make_events(5000), make_boxes([5]), classes=["car"])
+    recording = Recording.open(path)
+    recording.check_files()
+    shard = path / "events" / "c" / "0"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(RecordingError, match=r"bytes in \d files are there; expected \d+ in \d"):
+        recording.check_files()
 
 
 def test_a_newer_format_version_is_named(tmp_path: Path) -> None:

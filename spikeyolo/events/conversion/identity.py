@@ -1,0 +1,112 @@
+"""What decides a stored recording's contents: its files' bytes, how events are read, how labels are cleaned."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from spikeyolo.errors import RecordingError
+from spikeyolo.events.datasets import Source
+from spikeyolo.events.formats import EventReader, open_recording
+from spikeyolo.events.store import Recording
+from spikeyolo.events.store.location import reason
+
+_READ_BYTES = 1 << 22
+
+
+def reading_of(source: Source) -> dict[str, Any]:
+    """How a source's events are read, as JSON: whatever makes other events of the same bytes belongs in here.
+
+    It is part of a stored recording's identity, and of the name under which training keeps it.
+    """
+    return {}
+
+
+def open_source(files: Source, *, strict: bool) -> EventReader:
+    """The events of a source on this machine, read as :func:`reading_of` says.
+
+    Raises:
+        RecordingError: the file is not what it should be.
+    """
+    return open_recording(files.events, strict=strict)
+
+
+def origin_of(source: Source, files: Source) -> dict[str, Any]:
+    """The identity of what would be stored, as it goes into the recording's notes.
+
+    Args:
+        source: as it was asked for.
+        files: the same as it lies on this machine.
+
+    Raises:
+        RecordingError: a file cannot be read.
+    """
+    labels = None if files.labels is None else sha256_of(files.labels)
+    return _origin(source, sha256_of(files.events), labels)
+
+
+def known_origin(source: Source, recording: Recording) -> dict[str, Any] | None:
+    """The same without fetching anything, where ETags and sizes are those of the files it was made from."""
+    notes = recording.attributes.get("notes") or {}
+    if not source.versions or source.versions != notes.get("versions"):
+        return None
+    return _origin(source, recording.attributes["source_sha256"], notes.get("labels_sha256"))
+
+
+def differences(recording: Recording, origin: Mapping[str, Any], classes: tuple[str, ...]) -> list[str]:
+    """In what a stored recording is not what would be stored now, in words; empty where it is the same."""
+    notes = recording.attributes.get("notes") or {}
+    differ = []
+    if recording.attributes["source_sha256"] != origin["source_sha256"]:
+        differ.append("events file")
+    if (notes.get("reading") or {}) != origin["reading"]:
+        differ.append("rules for events")
+    if (notes.get("labels") is None) != (origin["labels"] is None):
+        differ.append("label file")
+    elif origin["labels"] is not None:
+        if notes.get("labels_sha256") != origin["labels_sha256"]:
+            differ.append("label file")
+        if notes.get("rules") != origin["rules"]:
+            differ.append("rules for labels")
+        if recording.classes != classes:
+            differ.append("classes")
+    return differ
+
+
+def accepted(recording: Recording, *, strict: bool) -> bool:
+    """Whether it may stand for one converted now: what was made leniently, with something to say, is no strict one."""
+    notes = recording.attributes.get("notes") or {}
+    return not strict or bool(notes.get("strict", True)) or not notes.get("warnings")
+
+
+def sha256_of(file: Path) -> str:
+    """Digest of a file's bytes.
+
+    Raises:
+        RecordingError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with file.open("rb") as content:
+            while block := content.read(_READ_BYTES):
+                digest.update(block)
+    except OSError as error:
+        raise RecordingError(f"{file}: cannot be read ({reason(error)})") from error
+    return digest.hexdigest()
+
+
+def _origin(source: Source, events_sha256: str, labels_sha256: str | None) -> dict[str, Any]:
+    rules = asdict(source.rules)
+    if rules["class_map"] is not None:
+        rules["class_map"] = {str(key): name for key, name in rules["class_map"].items()}
+    return {
+        "source_sha256": events_sha256,
+        "reading": reading_of(source),
+        "versions": source.versions,
+        "labels": None if source.labels is None else source.address(source.labels),
+        "labels_sha256": labels_sha256,
+        "rules": rules,
+    }
