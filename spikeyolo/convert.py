@@ -35,14 +35,10 @@ OPTIONS: Mapping[str, Any] = {
 }
 
 
+@entry.in_a_sentence
 def convert(config: DictConfig) -> None:
     """One conversion of a composed configuration."""
-    from spikeyolo.errors import SpikeyoloError
-
-    try:
-        run(config)
-    except SpikeyoloError as error:
-        entry.end_with_sentence(error, debug=bool(config.get("debug")))
+    run(config)
 
 
 def run(config: DictConfig) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import difflib
 import errno
+import functools
 import logging
 import os
 import re
+import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -29,6 +31,7 @@ from spikeyolo.suggest import elsewhere
 CHATTY = ("PIL", "alembic", "asyncio", "git", "matplotlib", "numba", "numcodecs", "sqlalchemy", "urllib3", "zarr")
 
 Task = Callable[[DictConfig], Any]
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +76,48 @@ def run(task: Task, config_name: str) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def in_a_sentence(run: Callable[[DictConfig], T]) -> Callable[[DictConfig], T]:
+    """An entry point's work, so that what the user can mend ends in a sentence.
+
+    In a multirun the error is raised, so that the sweep sees a failed job.
+    """
+
+    @functools.wraps(run)
+    def task(config: DictConfig) -> T:
+        try:
+            return run(config)
+        except SpikeyoloError as error:
+            end_with_sentence(error, debug=config.get("debug") is True)
+            raise
+        except OSError as error:
+            full = full_disk(error)
+            if full is None:
+                raise
+            end_with_sentence(full, debug=config.get("debug") is True)
+            raise full from error
+
+    return task
+
+
+def resume_arguments(overrides: Sequence[str], checkpoint: Path) -> str:
+    """The arguments of a command that goes on from a checkpoint, as a shell takes them."""
+    kept = [override for override in overrides if not override.startswith("trainer.resume=")]
+    path = str(checkpoint)
+    if not re.fullmatch(r"[A-Za-z0-9_./:-]+", path):  # Hydra's own grammar asks for quotes too
+        path = "'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return shlex.join([*kept, f"trainer.resume={path}"])
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested configuration as ``a.b.c → value``."""
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
 
 
 def quieten() -> None:

@@ -15,8 +15,6 @@ from spikeyolo import entry
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from spikeyolo.model.detector import Detector
-
 log = logging.getLogger("spikeyolo")
 
 OPTIONS: Mapping[str, Any] = {
@@ -32,19 +30,10 @@ OPTIONS: Mapping[str, Any] = {
 SUFFIXES = {"onnx": ".onnx", "nir": ".nir", "torch_export": ".pt2"}
 
 
-def export(config: DictConfig) -> None:
+@entry.in_a_sentence
+def export(config: DictConfig) -> Path:
     """One export of a composed configuration."""
-    from spikeyolo.errors import SpikeyoloError
-
-    try:
-        run(config)
-    except SpikeyoloError as error:
-        entry.end_with_sentence(error, debug=bool(config.get("debug")))
-    except OSError as error:
-        full = entry.full_disk(error)
-        if full is None:
-            raise
-        entry.end_with_sentence(full, debug=bool(config.get("debug")))
+    return run(config)
 
 
 def run(config: DictConfig) -> Path:
@@ -54,6 +43,7 @@ def run(config: DictConfig) -> Path:
         SpikeyoloError: a key is wrong, the checkpoint cannot be read, or an optional package is missing.
     """
     options = checked_options(config)  # before torch is imported, which takes seconds
+    from spikeyolo.engine.restore import restore_detector
     from spikeyolo.model.exchange.nir_graph import export_nir
     from spikeyolo.model.exchange.programs import export_onnx, export_torch
 
@@ -92,31 +82,6 @@ def checked_options(config: DictConfig) -> dict[str, Any]:
         except ValidationError as error:
             raise ConfigError(f"{key}: found {config[key]!r}; {error.errors()[0]['msg'].lower()}") from error
     return options
-
-
-def restore_detector(folder: Path) -> tuple[Detector, dict[str, Any]]:
-    """The detector of a checkpoint in eval mode, and the checkpoint's readable part.
-
-    Raises:
-        CheckpointError: it cannot be read or its parts contradict one another.
-    """
-    from omegaconf import OmegaConf
-
-    from spikeyolo import schema
-    from spikeyolo.engine import checkpoint
-    from spikeyolo.errors import CheckpointError
-
-    state = checkpoint.read_state(folder)
-    try:
-        model = {**state["model"], "pretrained": None}
-        classes, channels = state["classes"], state["in_channels"]
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / 'state.json'}: does not describe its model ({error} is missing)") from error
-    node = OmegaConf.create({"model": model})
-    schema.check(node, groups=("model",))
-    detector: Detector = schema.build(node.model, num_classes=len(classes), in_channels=channels)
-    checkpoint.load_weights(folder, detector)
-    return detector.eval(), state
 
 
 def run_window(folder: Path) -> Tensor | None:

@@ -4,7 +4,8 @@ latency.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spikeyolo.engine import checkpoint
 from spikeyolo.engine.evaluator import DetectionEvaluator, truth_at
-from spikeyolo.engine.record import write_rows
+from spikeyolo.engine.record import write_metrics, write_rows
+from spikeyolo.engine.task import Task
 from spikeyolo.metrics.confusion import ConfusionMatrix
 from spikeyolo.metrics.detection import DetectionMetrics
 from spikeyolo.metrics.energy import EnergyMeter, EnergyReport
@@ -24,6 +27,62 @@ from spikeyolo.report.figures import draw_confusion, draw_precision_recall
 from spikeyolo.report.render import RenderedWindow, render_windows
 from spikeyolo.windows.loader import WindowLoader
 from spikeyolo.windows.slicing import spread
+
+log = logging.getLogger("spikeyolo")
+
+
+def review(
+    task: Task,
+    figures: Mapping[str, float],
+    *,
+    evaluator: DetectionEvaluator,
+    meter: EnergyMeter,
+    device: torch.device,
+) -> dict[str, float]:
+    """Draw what the best checkpoint sees, measure what it costs, and hand the run's files to the logger.
+
+    Args:
+        task: that was trained.
+        figures: of the training.
+        evaluator: that it was judged by.
+        meter: of energy.
+        device: the detector's.
+
+    Returns:
+        the figures of energy and latency.
+    """
+    checkpoints = task.folder / "checkpoints"
+    checkpoint.load_weights(checkpoints / "best", task.detector)
+    drawn = draw_figures(
+        task.folder / "figures",
+        detector=task.detector,
+        evaluator=evaluator,
+        loader=task.val,
+        classes=task.description["classes"],
+        device=device,
+    )
+    energy, energy_files = measure_energy(
+        task.folder / "figures", detector=task.detector, loader=task.val, meter=meter, device=device
+    )
+    drawn += energy_files
+    costs = energy | measure_latency(detector=task.detector, loader=task.val, device=device)
+    write_metrics(task.folder / "metrics.json", {**figures, **costs})
+    task.logger.log_metrics(costs, int(figures["epochs"]))
+    files = [(task.folder / ".hydra" / "config.yaml", "config"), (task.folder / "metrics.csv", None)]
+    files += [(task.folder / "metrics.json", None), *((path, "figures") for path in drawn)]
+    files += [(checkpoints / "best", "checkpoints"), (checkpoints / "last", "checkpoints")]
+    for path, folder in files:
+        task.logger.log_artifact(path, folder)
+    for name in ("val/map50", "val/map", "seconds_per_epoch", "data_wait_share"):
+        log.info("%s %.4f", name, figures[name])
+    log.info(
+        "energy of one window %.4f mJ, of its ANN twin %.4f mJ; %.1f ms a window",
+        costs["energy/window_mj"],
+        costs["energy/ann_window_mj"],
+        costs["speed/window_ms"],
+    )
+    log.info("run folder: %s", task.folder)
+    return costs
 
 
 def draw_figures(

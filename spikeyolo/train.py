@@ -4,43 +4,23 @@ from __future__ import annotations
 
 import logging
 import math
-import re
-import shlex
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig
 
 from spikeyolo import entry
-
-if TYPE_CHECKING:
-    from spikeyolo.engine.evaluator import DetectionEvaluator
-    from spikeyolo.engine.task import Task
-    from spikeyolo.engine.trainer import Trainer
-    from spikeyolo.metrics.energy import EnergyMeter
 
 log = logging.getLogger("spikeyolo")
 
 GROUPS = ("data", "augment", "model", "loss", "optimizer", "scheduler", "trainer", "evaluator", "energy", "logger")
 
 
+@entry.in_a_sentence
 def train(config: DictConfig) -> float | tuple[float, ...]:
     """One run of a composed configuration; returns what ``objective`` names, of the best epoch, for a sweep."""
-    from spikeyolo.errors import SpikeyoloError
-
-    try:
-        return run(config)
-    except SpikeyoloError as error:
-        entry.end_with_sentence(error, debug=config.debug is True)
-        raise
-    except OSError as error:
-        full = entry.full_disk(error)
-        if full is None:
-            raise
-        entry.end_with_sentence(full, debug=config.debug is True)
-        raise full from error
+    return run(config)
 
 
 def run(config: DictConfig) -> float | tuple[float, ...]:
@@ -58,7 +38,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     from spikeyolo.engine.task import Pruned, Stopped, Task
     from spikeyolo.report.console import Console
     from spikeyolo.report.environment import run_tags
-    from spikeyolo.review import cost_names
+    from spikeyolo.review import cost_names, review
     from spikeyolo.sweep.trial import TrialPruned, current_trial
 
     runtime = HydraConfig.get()
@@ -71,7 +51,8 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     data = schema.build(config.data)
     augmentation = schema.build(config.augment)
     detector = schema.build(config.model, num_classes=len(data.classes), in_channels=data.encoder.channels)
-    loss, optimizer, schedule = (schema.build(config[name]) for name in ("loss", "optimizer", "scheduler"))
+    loss, schedule = schema.build(config.loss), schema.build(config.scheduler)
+    optimizer = schema.build(config.optimizer, _partial_=True)  # its parameters come when training begins
     evaluator = schema.build(config.evaluator, classes=data.classes)
     meter = schema.build(config.energy)
     wanted = config.objective or f"val/{trainer.select_by}"
@@ -85,7 +66,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     trial = current_trial()
     if trial is not None and trainer.resume is None and (folder / "checkpoints" / "last").is_dir():
         trainer.resume = folder / "checkpoints" / "last"  # the trial was put back: it goes on
-    trainer.check_resume(detector, description)
+    trainer.check(detector, optimizer, description)
     judged = evaluator.evaluate(detector, (), device=trainer.device)
     trainer.check_selection(judged)
     known = objective.known_figures(judged, cost_names())
@@ -96,7 +77,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     logger = schema.build(config.logger)
     logger.start(
         folder=folder,
-        params=flatten(OmegaConf.to_container(config, resolve=True)),
+        params=entry.flatten(OmegaConf.to_container(config, resolve=True)),
         tags={**run_tags(device=str(trainer.device)), "overrides": " ".join(overrides)},
         parent_run_id=None if trial is None else trial.parent_run_id,
     )
@@ -107,15 +88,14 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     try:
         pinned = trainer.device.type == "cuda"
         with console.stages("making recordings") as progress:
+            serving: dict[str, Any] = {"pin_memory": pinned, "progress": progress}
             task = Task(
                 detector=detector,
                 loss=loss,
                 optimizer=optimizer,
                 schedule=schedule,
-                train=data.train_loader(
-                    augmentation=augmentation, seed=config.seed, pin_memory=pinned, progress=progress
-                ),
-                val=data.val_loader(pin_memory=pinned, progress=progress),
+                train=data.train_loader(augmentation=augmentation, seed=config.seed, **serving),
+                val=data.val_loader(**serving),
                 evaluator=evaluator,
                 logger=logger,
                 console=console,
@@ -124,7 +104,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
                 pruner=trial,
             )
         figures = trainer.fit(task)
-        figures |= finish(task, trainer, evaluator, meter, figures)
+        figures |= review(task, figures, evaluator=evaluator, meter=meter, device=trainer.device)
         values = objective.chosen(figures, names)
         if trial is not None:
             trial.record({name: float(value) for name, value in figures.items() if math.isfinite(value)})
@@ -132,7 +112,8 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         return values
     except Stopped as stop:
         status = "KILLED"
-        log.warning("%s; go on with: python -m spikeyolo.train %s", stop, again(overrides, stop.checkpoint))
+        again = entry.resume_arguments(overrides, stop.checkpoint)
+        log.warning("%s; go on with: python -m spikeyolo.train %s", stop, again)
         sys.exit(130)
     except KeyboardInterrupt:
         status = "KILLED"
@@ -145,71 +126,6 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         if task is not None:
             task.train.close()
             task.val.close()
-
-
-def again(overrides: Sequence[str], checkpoint: Path) -> str:
-    """The arguments that go on from a checkpoint, as a shell takes them."""
-    kept = [override for override in overrides if not override.startswith("trainer.resume=")]
-    place = str(checkpoint)
-    if not re.fullmatch(r"[A-Za-z0-9_./:-]+", place):  # Hydra's own grammar asks for quotes too
-        place = "'" + place.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return shlex.join([*kept, f"trainer.resume={place}"])
-
-
-def finish(
-    task: Task, trainer: Trainer, evaluator: DetectionEvaluator, meter: EnergyMeter, figures: Mapping[str, float]
-) -> dict[str, float]:
-    """Draw what the best checkpoint sees, measure what it costs, and hand the run's files to the logger.
-
-    Returns:
-        the figures of energy and latency.
-    """
-    from spikeyolo.engine import checkpoint
-    from spikeyolo.engine.record import write_metrics
-    from spikeyolo.review import draw_figures, measure_energy, measure_latency
-
-    checkpoints = task.folder / "checkpoints"
-    checkpoint.load_weights(checkpoints / "best", task.detector)
-    drawn = draw_figures(
-        task.folder / "figures",
-        detector=task.detector,
-        evaluator=evaluator,
-        loader=task.val,
-        classes=task.description["classes"],
-        device=trainer.device,
-    )
-    energy, energy_files = measure_energy(
-        task.folder / "figures", detector=task.detector, loader=task.val, meter=meter, device=trainer.device
-    )
-    drawn += energy_files
-    costs = energy | measure_latency(detector=task.detector, loader=task.val, device=trainer.device)
-    write_metrics(task.folder / "metrics.json", {**figures, **costs})
-    task.logger.log_metrics(costs, int(figures["epochs"]))
-    files = [(task.folder / ".hydra" / "config.yaml", "config"), (task.folder / "metrics.csv", None)]
-    files += [(task.folder / "metrics.json", None), *((path, "figures") for path in drawn)]
-    files += [(checkpoints / "best", "checkpoints"), (checkpoints / "last", "checkpoints")]
-    for path, folder in files:
-        task.logger.log_artifact(path, folder)
-    for name in ("val/map50", "val/map", "seconds_per_epoch", "data_wait_share"):
-        log.info("%s %.4f", name, figures[name])
-    log.info(
-        "energy of one window %.4f mJ, of its ANN twin %.4f mJ; %.1f ms a window",
-        costs["energy/window_mj"],
-        costs["energy/ann_window_mj"],
-        costs["speed/window_ms"],
-    )
-    log.info("run folder: %s", task.folder)
-    return costs
-
-
-def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested configuration as ``a.b.c → value``."""
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
 
 
 def main() -> None:

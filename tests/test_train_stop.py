@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from command_line import SMOKE, environment, run_folder, train
 
-from spikeyolo.train import again
+from spikeyolo.entry import resume_arguments
 
 TRAINING = (*SMOKE, "logger=none", "trainer.device=cpu", "trainer.max_epochs=40", "data.store=my data")
 
@@ -76,7 +76,9 @@ def test_the_command_of_the_last_line_goes_on(interrupted: tuple[Path, int, str]
 def test_the_command_is_one_that_a_shell_and_hydra_understand(place: str) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    words = shlex.split(again(["data.classes=[car,bus]", "name='my run'", "trainer.resume=/old"], Path(place)))
+    words = shlex.split(
+        resume_arguments(["data.classes=[car,bus]", "name='my run'", "trainer.resume=/old"], Path(place))
+    )
     parsed = OverridesParser.create().parse_overrides(words)
     assert [override.key_or_group for override in parsed] == ["data.classes", "name", "trainer.resume"]
     assert str(parsed[-1].value()) == place

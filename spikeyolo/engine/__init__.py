@@ -1,1 +1,34 @@
 """The training loop and what it leaves on disk."""
+
+from spikeyolo.engine.average import Average, WeightAverage
+from spikeyolo.engine.callbacks import Callback, EarlyStopping, Outcome, Pruning, Tracking
+from spikeyolo.engine.evaluator import DetectionEvaluator
+from spikeyolo.engine.restore import restore_detector
+from spikeyolo.engine.schedule import CosineSchedule, CyclicSchedule, Schedule, StepSchedule
+from spikeyolo.engine.state import Position, TrainingState
+from spikeyolo.engine.step import TrainStep
+from spikeyolo.engine.task import Pruned, Stopped, Task
+from spikeyolo.engine.trainer import Trainer
+
+__all__ = [
+    "Average",
+    "Callback",
+    "CosineSchedule",
+    "CyclicSchedule",
+    "DetectionEvaluator",
+    "EarlyStopping",
+    "Outcome",
+    "Position",
+    "Pruned",
+    "Pruning",
+    "Schedule",
+    "StepSchedule",
+    "Stopped",
+    "Task",
+    "Tracking",
+    "TrainStep",
+    "Trainer",
+    "TrainingState",
+    "WeightAverage",
+    "restore_detector",
+]

@@ -21,6 +21,7 @@ class LossMeter:
     def __init__(self, device: torch.device, *, check_every: int = 50) -> None:
         self.check_every = 1 if device.type == "cpu" else check_every
         self.steps = 0
+        self._counts: dict[str, int] = {}
         self._sums: dict[str, Tensor] = {}
         self._first_bad: dict[str, Tensor] = {}
         self._device = device
@@ -33,8 +34,8 @@ class LossMeter:
         """
         for name, value in terms.items():
             if name not in self._sums:
-                self._sums[name] = torch.zeros((), dtype=torch.float64, device=self._device)
-                self._first_bad[name] = torch.full((), -1, dtype=torch.int64, device=self._device)
+                self._begin(name, 0.0, 0)
+            self._counts[name] += 1
             value = value.detach()
             self._sums[name] += value
             bad = self._first_bad[name]
@@ -58,12 +59,14 @@ class LossMeter:
             )
 
     def means(self) -> dict[str, float]:
-        """Mean of each term over the steps so far."""
-        return {name: float(value) / max(self.steps, 1) for name, value in self._sums.items()}
+        """Mean of each term over the steps that had it."""
+        return {name: float(value) / self._counts[name] for name, value in self._sums.items()}
 
     def state(self) -> dict[str, float]:
         """For a checkpoint in mid-epoch."""
-        return {"steps": float(self.steps), **{f"sum/{name}": float(value) for name, value in self._sums.items()}}
+        sums = {f"sum/{name}": float(value) for name, value in self._sums.items()}
+        counts = {f"count/{name}": float(count) for name, count in self._counts.items()}
+        return {"steps": float(self.steps), **sums, **counts}
 
     def restore(self, state: Mapping[str, float]) -> None:
         """Go on from :meth:`state`."""
@@ -71,5 +74,9 @@ class LossMeter:
         for key, value in state.items():
             if key.startswith("sum/"):
                 name = key.removeprefix("sum/")
-                self._sums[name] = torch.tensor(value, dtype=torch.float64, device=self._device)
-                self._first_bad[name] = torch.full((), -1, dtype=torch.int64, device=self._device)
+                self._begin(name, value, int(state.get(f"count/{name}", self.steps)))
+
+    def _begin(self, name: str, total: float, count: int) -> None:
+        self._counts[name] = count
+        self._sums[name] = torch.tensor(total, dtype=torch.float64, device=self._device)
+        self._first_bad[name] = torch.full((), -1, dtype=torch.int64, device=self._device)

@@ -1,58 +1,73 @@
-"""Optimizers: torch's own, with weight decay on the weights of convolutions only."""
+"""Optimizers: any class of ``torch.optim`` by ``_target_``, with weight decay on the weights of convolutions only.
+
+The configuration's node is built in two steps: its values at once, the parameters when training begins. The two classes
+here are torch's own with this project's defaults, and ranges that are checked before anything runs."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Protocol
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Interval
 from torch import nn
 
+from spikeyolo.errors import ConfigError
 
-class OptimizerFactory(Protocol):
-    lr: float
-
-    def build(self, module: nn.Module) -> torch.optim.Optimizer: ...
+ParameterGroups = list[dict[str, Any]]
+OptimizerFactory = Callable[[ParameterGroups], torch.optim.Optimizer]
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weights of two and more dimensions decay; biases, norms and neuron parameters do not."""
+def parameter_groups(module: nn.Module) -> ParameterGroups:
+    """Weights of two and more dimensions decay as the optimizer says; biases, norms and neuron parameters do not."""
     decayed = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
     kept = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    return [{"params": decayed}, {"params": kept, "weight_decay": 0.0}]
 
 
-class Sgd:
+def build_optimizer(factory: OptimizerFactory, module: nn.Module) -> torch.optim.Optimizer:
+    """An optimizer of a module's parameters; each group remembers its own rate as ``initial_lr``.
+
+    Raises:
+        ConfigError: the class refuses a value, or groups of parameters.
+    """
+    try:
+        optimizer = factory(parameter_groups(module))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"optimizer: {' '.join(str(error).split())}; expected values that its class takes") from error
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+    return optimizer
+
+
+class Sgd(torch.optim.SGD):
     """Stochastic gradient descent with Nesterov momentum."""
 
     def __init__(
         self,
+        params: Any,
         *,
         lr: Annotated[float, Gt(0)] = 0.01,
         momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.937,
         weight_decay: Annotated[float, Ge(0)] = 5e-4,
         nesterov: bool = True,
     ) -> None:
-        self.lr = lr
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.nesterov = nesterov
-
-    def build(self, module: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.SGD(
-            parameter_groups(module, self.weight_decay),
-            lr=self.lr,
-            momentum=self.momentum,
-            nesterov=self.nesterov and self.momentum > 0,
+        super().__init__(
+            params,
+            lr=lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            nesterov=nesterov and momentum > 0,
             foreach=True,
         )
 
 
-class AdamW:
+class AdamW(torch.optim.AdamW):
     """Adam with decoupled weight decay (arXiv 1711.05101)."""
 
     def __init__(
         self,
+        params: Any,
         *,
         lr: Annotated[float, Gt(0)] = 1e-3,
         beta1: Annotated[float, Interval(ge=0, lt=1)] = 0.9,
@@ -60,12 +75,4 @@ class AdamW:
         eps: Annotated[float, Gt(0)] = 1e-8,
         weight_decay: Annotated[float, Ge(0)] = 0.01,
     ) -> None:
-        self.lr = lr
-        self.betas = (beta1, beta2)
-        self.eps = eps
-        self.weight_decay = weight_decay
-
-    def build(self, module: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(
-            parameter_groups(module, self.weight_decay), lr=self.lr, betas=self.betas, eps=self.eps, fused=True
-        )
+        super().__init__(params, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, fused=True)

@@ -1,4 +1,4 @@
-"""The numbers a run leaves on disk: ``metrics.csv``, one row an epoch, and ``metrics.json``, what came of it."""
+"""The numbers a run leaves: ``metrics.csv``, one row an epoch, ``metrics.json``, what came of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,35 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from spikeyolo.engine.state import Position
 from spikeyolo.errors import TrainingError
+
+
+def summary(position: Position) -> dict[str, float]:
+    """Flat: figures of the best epoch, of the last one under ``last/``, and of the run; {} before any epoch."""
+    if not position.history:
+        return {}
+    best, last = position.history[position.best_epoch], position.history[-1]
+    seconds = sum(row["seconds"] for row in position.history)
+    return {
+        **{name: value for name, value in best.items() if name.startswith("val/")},
+        **{f"last/{name}": value for name, value in last.items() if name.startswith(("val/", "train/"))},
+        "best_epoch": position.best_epoch + 1,
+        "epochs": len(position.history),
+        "seconds_per_epoch": seconds / len(position.history),
+    }
+
+
+def epoch_line(row: Mapping[str, float], epochs: int) -> str:
+    """One line for an epoch that is over."""
+    shown = [f"epoch {int(row['epoch'])}/{epochs}"]
+    for name, label in (("train/total", "loss"), ("train/box", "box"), ("train/class", "class"), ("train/dfl", "dfl")):
+        if name in row:
+            shown.append(f"{label} {row[name]:.3f}")
+    for name, label in (("val/map50", "mAP50"), ("val/map", "mAP")):
+        if name in row:
+            shown.append(f"{label} {row[name]:.3f}")
+    return "  ".join([*shown, f"{row['seconds']:.1f} s"])
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, float]]) -> None:

@@ -1,5 +1,5 @@
-"""Learning rates over training, as pure functions of the share of training done, so that a run bounded by epochs and
-a run bounded by the clock follow the same curve."""
+"""Learning rates over training, as a factor of each parameter group's own rate: pure functions of the share of training
+done, so that a run bounded by epochs and a run bounded by the clock follow the same curve."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spikeyolo.errors import ConfigError
 
 
 class Schedule(ABC):
-    """A learning rate for each share of training done, with a linear warm-up before it.
+    """A factor of the learning rate for each share of training done, with a linear warm-up before it.
 
     Args:
         warmup_epochs: epochs in which the learning rate rises linearly from ``warmup_start`` of its value; never
@@ -28,10 +28,14 @@ class Schedule(ABC):
 
     @abstractmethod
     def curve(self, progress: float, base_lr: float) -> float:
-        """Learning rate after warm-up, for ``progress`` in 0..1 of the whole training."""
+        """Factor after warm-up, for ``progress`` in 0..1 of the whole training."""
 
-    def learning_rate(self, progress: float, *, base_lr: float, max_epochs: int) -> float:
-        """Learning rate at ``progress`` (0 at the first step, 1 at the end)."""
+    def factor(self, progress: float, *, base_lr: float, max_epochs: int) -> float:
+        """Factor of every group's own rate at ``progress`` (0 at the first step, 1 at the end).
+
+        Args:
+            base_lr: the optimizer's learning rate, to which a peak given as a rate (``max_lr``) is compared.
+        """
         progress = min(max(progress, 0.0), 1.0)
         value = self.curve(progress, base_lr)
         share = min(self.warmup_epochs / max_epochs, 0.5)
@@ -63,7 +67,7 @@ class StepSchedule(Schedule):
         self.gamma = gamma
 
     def curve(self, progress: float, base_lr: float) -> float:
-        return base_lr * self.gamma ** sum(progress >= milestone for milestone in self.milestones)
+        return self.gamma ** sum(progress >= milestone for milestone in self.milestones)
 
 
 class CosineSchedule(Schedule):
@@ -82,14 +86,14 @@ class CosineSchedule(Schedule):
 
     def curve(self, progress: float, base_lr: float) -> float:
         share = 0.5 * (1.0 + math.cos(math.pi * progress))
-        return base_lr * (self.final_share + (1.0 - self.final_share) * share)
+        return self.final_share + (1.0 - self.final_share) * share
 
 
 class CyclicSchedule(Schedule):
     """One cycle: from the optimizer's learning rate up to ``max_lr`` and down again (arXiv 1708.07120).
 
     Args:
-        max_lr: the peak; None is three times the optimizer's learning rate.
+        max_lr: the peak of the optimizer's learning rate; None is three times that rate.
         rise: share of the training until the peak.
         final_share: learning rate at the end, as a share of the optimizer's.
     """
@@ -109,10 +113,10 @@ class CyclicSchedule(Schedule):
         self.final_share = final_share
 
     def curve(self, progress: float, base_lr: float) -> float:
-        peak = 3.0 * base_lr if self.max_lr is None else self.max_lr
+        peak = 3.0 if self.max_lr is None else self.max_lr / base_lr
         if progress < self.rise:
-            low, share = base_lr, 0.5 * (1.0 - math.cos(math.pi * progress / self.rise))
+            low, share = 1.0, 0.5 * (1.0 - math.cos(math.pi * progress / self.rise))
         else:
-            low = base_lr * self.final_share
+            low = self.final_share
             share = 0.5 * (1.0 + math.cos(math.pi * (progress - self.rise) / (1.0 - self.rise)))
         return low + (peak - low) * share

@@ -34,7 +34,7 @@ class Task:
 
     Attributes:
         detector: the network, on any device.
-        loss, optimizer, schedule: what is minimised and how.
+        loss, optimizer, schedule: what is minimised and how; the optimizer gets its parameters when training begins.
         train, val: loaders.
         evaluator, logger, console: see ``engine/hooks.py``.
         folder: the run's folder; checkpoints and metrics go there.

@@ -6,25 +6,30 @@ import difflib
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from spikeyolo.engine import checkpoint
-from spikeyolo.engine.average import WeightAverage
+from spikeyolo.engine.average import Average
 from spikeyolo.engine.budget import Clock, TimeBudget
+from spikeyolo.engine.callbacks import Callback, EarlyStopping, Outcome, Pruning, Tracking
 from spikeyolo.engine.device import Precision, choose_device
 from spikeyolo.engine.execution import arrange, runner
 from spikeyolo.engine.interrupt import StopRequested, StopWatch
 from spikeyolo.engine.meter import LossMeter
-from spikeyolo.engine.position import Position, read_position
-from spikeyolo.engine.record import write_metrics, write_rows
-from spikeyolo.engine.task import Pruned, Stopped, Task
+from spikeyolo.engine.optimizer import OptimizerFactory, build_optimizer
+from spikeyolo.engine.record import epoch_line, summary, write_metrics, write_rows
+from spikeyolo.engine.restore import read_training
+from spikeyolo.engine.state import Generator, Position, TrainingState
+from spikeyolo.engine.step import TrainStep
+from spikeyolo.engine.task import Stopped, Task
 from spikeyolo.errors import ConfigError, TrainingError
+from spikeyolo.windows.batch import Batch
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +48,13 @@ class Trainer:
             about a third more time.
         compile: the training network through ``torch.compile``: minutes at the start, then whatever it gains.
         clip_gradient: largest norm of all gradients together; None leaves them.
-        average_decay: of the running average of weights, which is what is validated and saved.
+        accumulate_batches: batches whose mean gradient makes one update.
+        average: of the weights, which is what is validated and saved; None validates the weights themselves.
+        patience: epochs without a better figure after which training stops; None trains on.
         threads: CPU threads of torch; None leaves torch's choice.
         resume: checkpoint folder to go on from, such as ``…/checkpoints/last``.
         select_by: validation figure that decides which checkpoint is ``best`` (larger is better).
+        callbacks: more of what is asked between batches and after each epoch, by name.
         clock: seconds; for tests.
     """
 
@@ -61,10 +69,13 @@ class Trainer:
         gradient_checkpointing: bool = False,
         compile: bool = False,
         clip_gradient: Annotated[float, Gt(0)] | None = 10.0,
-        average_decay: Annotated[float, Interval(ge=0, lt=1)] = 0.998,
+        accumulate_batches: Annotated[int, Ge(1)] = 1,
+        average: Average | None = None,
+        patience: Annotated[int, Ge(1)] | None = None,
         threads: Annotated[int, Ge(1)] | None = None,
         resume: str | None = None,
         select_by: str = "map50",
+        callbacks: Mapping[str, Callback] | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         self.max_epochs = max_epochs
@@ -75,10 +86,13 @@ class Trainer:
         self.gradient_checkpointing = gradient_checkpointing
         self.compile = compile
         self.clip_gradient = clip_gradient
-        self.average_decay = average_decay
+        self.accumulate_batches = accumulate_batches
+        self.average = average
+        self.patience = patience
         self.threads = threads
         self.resume = None if resume is None else Path(resume)
         self.select_by = select_by
+        self.callbacks = dict(callbacks or {})
         self._clock = clock
 
     def fit(self, task: Task) -> dict[str, float]:
@@ -120,18 +134,24 @@ class Trainer:
             hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(judged)}"
             raise ConfigError(f"trainer.select_by: found {chosen!r}, which is no figure of the evaluator; {hint}")
 
-    def check_resume(self, detector: nn.Module, description: Mapping[str, Any]) -> None:
-        """Look at ``resume`` before data is converted for a run that cannot go on.
+    def check(self, detector: nn.Module, optimizer: OptimizerFactory, description: Mapping[str, Any]) -> None:
+        """Look at the optimizer and at ``resume`` before data is converted for a run that cannot begin.
 
         Raises:
-            CheckpointError: it is not a checkpoint of this model to go on from.
+            ConfigError: the optimizer's class refuses its values.
+            CheckpointError: ``resume`` is not a checkpoint of this model to go on from.
         """
+        build_optimizer(optimizer, detector)
         if self.resume is not None:
-            read_position(self.resume, detector, description)
+            read_training(self.resume, detector, description)
+
+
+class _RolledBack(Exception):  # noqa: N818 -- an outcome, not an error
+    """A callback asked for the last checkpoint."""
 
 
 class _Run:
-    """State of one fit."""
+    """One fit: epochs of batches, each judged and saved."""
 
     def __init__(self, settings: Trainer, task: Task) -> None:
         self.settings = settings
@@ -142,109 +162,169 @@ class _Run:
             channels_last=settings.channels_last,
             gradient_checkpointing=settings.gradient_checkpointing,
         )
-        self.run = runner(self.module, compiled=settings.compile)
-        self.optimizer = task.optimizer.build(self.module)
-        self.average = WeightAverage(self.module, decay=settings.average_decay)
+        average = settings.average
+        self.weights = self.module if average is None else average.start(self.module)  # what is judged and saved
+        optimizer = build_optimizer(task.optimizer, self.module)
+        self.step = TrainStep(
+            self.module,
+            run=runner(self.module, compiled=settings.compile),
+            loss=task.loss,
+            optimizer=optimizer,
+            average=average,
+            precision=settings.precision,
+            clip_gradient=settings.clip_gradient,
+            accumulate_batches=settings.accumulate_batches,
+        )
+        self.base_lr = float(optimizer.defaults["lr"])
         self.position = Position()
+        self.meter: LossMeter | None = None  # of the epoch, None between epochs
+        self.callbacks: dict[str, Callback] = {"tracking": Tracking(task.logger)}
+        if task.pruner is not None:
+            self.callbacks["pruning"] = Pruning(task.pruner)
+        if settings.patience is not None:
+            self.callbacks["early_stopping"] = EarlyStopping(settings.patience)
+        self.callbacks |= settings.callbacks
+        self.state = TrainingState(
+            module=self.module,
+            optimizer=optimizer,
+            step=self.step,
+            generator=Generator(),
+            **({} if average is None else {"average": average}),
+            **{f"callback/{name}": callback for name, callback in self.callbacks.items()},
+        )
         self.budget = TimeBudget(
             settings._clock, settings.max_seconds, started=settings._clock(), val_batches=len(task.val)
         )
         if settings.resume is not None:
-            self._restore(settings.resume)
+            self._resume(settings.resume)
+        self.stopping = False
         self.wait_s = 0.0
         self.train_s = 0.0
 
     def go(self, stop: StopWatch) -> dict[str, float]:
         position, settings = self.position, self.settings
         # The evaluator's figures of nothing have the names of those to come.
-        settings.check_selection(self.task.evaluator.evaluate(self.average.module, (), device=settings.device))
+        settings.check_selection(self.task.evaluator.evaluate(self.weights, (), device=settings.device))
         if position.step:
             self._write()
         while position.epoch < settings.max_epochs:
-            began = settings._clock()
-            train = self._train_epoch(stop)
-            row = {"epoch": float(position.epoch + 1), **{f"train/{name}": value for name, value in train.items()}}
-            before = settings._clock()
-            batches = stop.watch(self.task.val.epoch(0))
-            with self.task.console.progress(f"validation {position.epoch + 1}", len(self.task.val)) as advance:
-                figures = self.task.evaluator.evaluate(
-                    self.average.module, _told(batches, advance), device=settings.device
-                )
-            self.budget.validation_s = max(self.budget.validation_s, settings._clock() - before)
-            row |= {f"val/{name}": value for name, value in figures.items()}
-            row["seconds"] = settings._clock() - began
-            self._finish_epoch(row, figures.get(settings.select_by, float("nan")))
+            try:
+                self._epoch(stop)
+            except _RolledBack:
+                self._roll_back()
+                continue
+            if self.stopping:
+                log.info("stopped after epoch %d of %d, as a callback asked", position.epoch, settings.max_epochs)
+                break
             if self.budget.is_up():
                 log.info("time is up after epoch %d of %d", position.epoch, settings.max_epochs)
                 break
         return self._summary()
 
-    def _train_epoch(self, stop: StopWatch) -> dict[str, float]:
+    def _epoch(self, stop: StopWatch) -> None:
+        position, settings = self.position, self.settings
+        began = settings._clock()
+        train = self._train(stop)
+        row = {"epoch": float(position.epoch + 1), **{f"train/{name}": value for name, value in train.items()}}
+        row |= {f"val/{name}": value for name, value in self._validate(stop).items()}
+        row["seconds"] = settings._clock() - began
+        self._finish_epoch(row, row.get(f"val/{settings.select_by}", float("nan")))
+
+    def _train(self, stop: StopWatch) -> dict[str, float]:
         position, task, settings = self.position, self.task, self.settings
         meter = LossMeter(settings.device)
         if position.meter is not None:
             meter.restore(position.meter)
+        self.meter = meter
         self.module.train()
         batches = iter(task.train.epoch(position.epoch, first_batch=position.batch))
         self.budget.batch_s = 0.0
         label = f"epoch {position.epoch + 1}/{settings.max_epochs}"
         with task.console.progress(label, len(task.train) - position.batch) as advance:
             began = settings._clock()
-            while position.batch < len(task.train):
+            while position.batch < len(task.train) and not self.stopping:
                 if stop.requested:
-                    meter.check()  # weights that are not finite never replace a good checkpoint
-                    position.meter = meter.state()
+                    meter.check()
                     raise StopRequested
                 asked = settings._clock()
                 batch = next(batches).to(settings.device)
                 self.wait_s += settings._clock() - asked
-                position.lr = lr = self._set_learning_rate()
-                terms = self._step(batch, meter)
-                advance(f"lr {lr:.2e}" if terms is None else f"loss {float(terms):.3f}  lr {lr:.2e}")
+                position.lr = lr = self.step.set_factor(self._factor())
+                loss = self._update(batch, meter)
+                shown = f"loss {float(loss):.3f}  " if settings.device.type == "cpu" else ""  # where looking is free
+                advance(f"{shown}lr {lr:.2e}")
                 position.batch += 1
                 self.budget.batch_s = max(self.budget.batch_s, settings._clock() - asked)
+                self._ask(callback.after_batch(self) for callback in self.callbacks.values())
                 if self.budget.is_up():
                     break
         meter.check()
-        position.meter = meter.state()  # a stop during validation must not lose the epoch's means
         self.train_s += settings._clock() - began
         return {**meter.means(), "lr": position.lr}
 
-    def _step(self, batch: Any, meter: LossMeter) -> Tensor | None:
-        """One update; returns the loss where looking at it is free."""
-        settings = self.settings
-        with torch.autocast(settings.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-            predictions = self.run(batch.frames)
-        terms = self.task.loss(predictions, batch.targets)
-        self.optimizer.zero_grad(set_to_none=True)
-        terms.total.backward()  # type: ignore[no-untyped-call]
-        limit = float("inf") if settings.clip_gradient is None else settings.clip_gradient
-        norm = nn.utils.clip_grad_norm_(self.module.parameters(), limit, foreach=True)
-        self.position.step += 1
-        named = {**terms.named(), "total": terms.total, "positives": terms.num_positives.double(), "gradient": norm}
-        meter.add(named, self.position.step)
-        self.optimizer.step()
-        self.average.update(self.module)
-        return terms.total.detach() if settings.device.type == "cpu" else None
+    def _update(self, batch: Batch, meter: LossMeter) -> Tensor:
+        position, step = self.position, self.step
+        loss, terms = step.gradients(batch)
+        due = step.is_due(last=position.batch + 1 == len(self.task.train))
+        number = position.step + 1
+        if due:
+            terms["gradient"] = step.clip()
+        meter.add(terms, number)
+        if due:
+            step.update()
+            position.step = number
+        return loss
+
+    def _validate(self, stop: StopWatch) -> dict[str, float]:
+        task, settings = self.task, self.settings
+        before = settings._clock()
+        with task.console.progress(f"validation {self.position.epoch + 1}", len(task.val)) as advance:
+
+            def watched() -> Iterator[Batch]:
+                for batch in stop.watch(task.val.epoch(0)):
+                    yield batch
+                    advance("")
+                    self._ask(callback.after_batch(self) for callback in self.callbacks.values())
+
+            figures = task.evaluator.evaluate(self.weights, watched(), device=settings.device)
+        self.budget.validation_s = max(self.budget.validation_s, settings._clock() - before)
+        return figures
+
+    def _ask(self, outcomes: Iterable[Outcome]) -> None:
+        """Do as callbacks want: all are asked, rolling back comes before stopping.
+
+        Raises:
+            _RolledBack: one asked for it.
+        """
+        asked = set(outcomes)
+        self.stopping = self.stopping or Outcome.STOP in asked
+        if Outcome.ROLL_BACK in asked:
+            raise _RolledBack
 
     def _finish_epoch(self, row: dict[str, float], figure: float) -> None:
-        position, task = self.position, self.task
+        position = self.position
         position.elapsed_s = self.budget.elapsed()
         position.history.append(row)
         better = figure > position.best or not math.isfinite(position.best)  # the latest, until one is defined
         if better:
             position.best = figure if figure == figure else float("-inf")
             position.best_epoch = position.epoch
-        position.epoch, position.batch, position.meter = position.epoch + 1, 0, None
+        position.epoch, position.batch, position.meter, self.meter = position.epoch + 1, 0, None, None
+        log.info("%s%s", epoch_line(row, self.settings.max_epochs), "  (best)" if better else "")
+        rolled_back = False
+        try:
+            self._ask(callback.after_epoch(self, row, figure) for callback in self.callbacks.values())
+        except _RolledBack:
+            rolled_back = True
+            raise
+        finally:
+            if not rolled_back:  # saved after the callbacks, whose state belongs to it
+                self._keep(better)
+
+    def _keep(self, better: bool) -> None:
         if better:
             self.save("best")
         self._write()
-        log.info("%s%s", _line(row, self.settings.max_epochs), "  (best)" if better else "")
-        task.logger.log_metrics({name: value for name, value in row.items() if name != "epoch"}, position.epoch)
-        if task.pruner is not None and math.isfinite(figure):
-            task.pruner.report(figure, position.epoch)
-            if task.pruner.should_prune():
-                raise Pruned(f"given up after epoch {position.epoch}")
 
     def _write(self) -> None:
         """Everything needed to go on, and the figures so far."""
@@ -253,85 +333,64 @@ class _Run:
         write_metrics(self.task.folder / "metrics.json", self._summary())
 
     def _summary(self) -> dict[str, float]:
-        """Flat: figures of the best epoch, of the last one under ``last/``, and of the run."""
-        position = self.position
-        if not position.history:
-            return {}
-        best, last = position.history[position.best_epoch], position.history[-1]
-        seconds = sum(row["seconds"] for row in position.history)
-        return {
-            **{name: value for name, value in best.items() if name.startswith("val/")},
-            **{f"last/{name}": value for name, value in last.items() if name.startswith(("val/", "train/"))},
-            "best_epoch": position.best_epoch + 1,
-            "epochs": len(position.history),
-            "seconds_per_epoch": seconds / len(position.history),
-            "data_wait_share": self.wait_s / self.train_s if self.train_s else 0.0,
-        }
+        figures = summary(self.position)
+        wait = {"data_wait_share": self.wait_s / self.train_s if self.train_s else 0.0}
+        return {**figures, **wait} if figures else {}
 
-    def _set_learning_rate(self) -> float:
-        total = self.settings.max_epochs * len(self.task.train)
-        progress = (self.position.epoch * len(self.task.train) + self.position.batch) / total
+    def _factor(self) -> float:
+        """Of every group's learning rate, for the next update."""
+        position, epoch, settings = self.position, len(self.task.train), self.settings
+        progress = (position.epoch * epoch + position.batch) / (settings.max_epochs * epoch)
         progress = max(progress, self.budget.share())
-        lr = self.task.schedule.learning_rate(
-            progress, base_lr=self.task.optimizer.lr, max_epochs=self.settings.max_epochs
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        return lr
+        return self.task.schedule.factor(progress, base_lr=self.base_lr, max_epochs=settings.max_epochs)
 
     def save(self, name: str) -> None:
-        """Write ``checkpoints/<name>``; ``best`` holds no state to go on from."""
+        """Write ``checkpoints/<name>``; ``best`` holds no state to go on from.
+
+        Raises:
+            TrainingError: the weights are not finite, and never replace good ones.
+            CheckpointError: it cannot be written.
+        """
         position = self.position
+        if self.meter is not None:  # in mid-epoch
+            self.meter.check()
+            position.meter = self.meter.state()
         if position.elapsed_s == 0.0 or position.batch:
             position.elapsed_s = self.budget.elapsed()
-        training = None
-        if name == "last":
-            training = {
-                "module": self.module.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "average_updates": self.average.updates,
-                "generator": torch.get_rng_state(),
-            }
-        state = {**self.task.description, "position": vars(position)}
         checkpoint.save(
-            self.task.folder / "checkpoints" / name, weights=self.average.module, training=training, state=state
+            self.task.folder / "checkpoints" / name,
+            weights=self.weights,
+            training=self.state.state_dict() if name == "last" else None,
+            state={**self.task.description, "position": position.state_dict()},
         )
 
-    def _restore(self, folder: Path) -> None:
-        self.position, training = read_position(folder, self.module, self.task.description)
-        checkpoint.load_weights(folder, self.average.module)
-        self.module.load_state_dict(training["module"])
-        self.optimizer.load_state_dict(training["optimizer"])
-        self.average.updates = training["average_updates"]
-        torch.set_rng_state(training["generator"])
+    def _load(self, folder: Path) -> None:
+        position, training = read_training(folder, self.module, self.task.description)
+        self.position.load_state_dict(position)
+        checkpoint.load_weights(folder, self.weights)
+        self.state.load_state_dict(training)
+
+    def _resume(self, folder: Path) -> None:
+        self._load(folder)
         self.budget.started -= self.position.elapsed_s
         self._bring_best(folder.parent / "best")
         log.info("going on from %s: epoch %d, batch %d", folder, self.position.epoch + 1, self.position.batch)
 
+    def _roll_back(self) -> None:
+        """To the run's own last checkpoint; what callbacks remember is kept."""
+        folder = self.task.folder / "checkpoints" / "last"
+        kept = {name: callback.state_dict() for name, callback in self.callbacks.items()}
+        self._load(folder)
+        for name, state in kept.items():
+            self.callbacks[name].load_state_dict(state)
+        log.warning("back to epoch %d, batch %d, as a callback asked", self.position.epoch + 1, self.position.batch)
+
     def _bring_best(self, best: Path) -> None:
         """The best checkpoint so far may stay the best: this run's folder gets a copy."""
-        place = self.task.folder / "checkpoints" / "best"
         if best.is_dir():
-            checkpoint.copy(best, place)
+            checkpoint.copy(best, self.task.folder / "checkpoints" / "best")
         elif self.position.history:
             log.warning("%s: no best checkpoint beside the one to go on from; its weights take that place", best)
             self.position.best_epoch = len(self.position.history) - 1
             self.position.best = self.position.history[-1].get(f"val/{self.settings.select_by}", float("-inf"))
             self.save("best")
-
-
-def _told(items: Iterable[Any], advance: Any) -> Iterable[Any]:
-    for item in items:
-        yield item
-        advance("")
-
-
-def _line(row: Mapping[str, float], epochs: int) -> str:
-    shown = [f"epoch {int(row['epoch'])}/{epochs}"]
-    for name, label in (("train/total", "loss"), ("train/box", "box"), ("train/class", "class"), ("train/dfl", "dfl")):
-        if name in row:
-            shown.append(f"{label} {row[name]:.3f}")
-    for name, label in (("val/map50", "mAP50"), ("val/map", "mAP")):
-        if name in row:
-            shown.append(f"{label} {row[name]:.3f}")
-    return "  ".join([*shown, f"{row['seconds']:.1f} s"])

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from spikeyolo import schema
 from spikeyolo.engine import checkpoint
+from spikeyolo.engine.average import WeightAverage
 from spikeyolo.engine.task import Stopped, Task
 from spikeyolo.engine.trainer import Trainer
 from spikeyolo.entry import config_directory
@@ -68,7 +69,7 @@ def task(config: DictConfig, folder: Path, console: Alarm) -> Task:
     return Task(
         detector=schema.build(config.model, num_classes=len(data.classes), in_channels=2),
         loss=schema.build(config.loss),
-        optimizer=schema.build(config.optimizer),
+        optimizer=schema.build(config.optimizer, _partial_=True),
         schedule=schema.build(config.scheduler),
         train=data.train_loader(augmentation=schema.build(config.augment), seed=0),
         val=data.val_loader(),
@@ -82,7 +83,12 @@ def task(config: DictConfig, folder: Path, console: Alarm) -> Task:
 
 def fit(config: DictConfig, folder: Path, console: Alarm, resume: Path | None = None) -> dict[str, float]:
     trainer = Trainer(
-        max_epochs=EPOCHS, device="cpu", threads=1, resume=None if resume is None else str(resume), select_by="map"
+        max_epochs=EPOCHS,
+        average=WeightAverage(decay=0.998),
+        device="cpu",
+        threads=1,
+        resume=None if resume is None else str(resume),
+        select_by="map",
     )
     return trainer.fit(task(config, folder, console))
 

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from spikeyolo import schema
-from spikeyolo.export import restore_detector
+from spikeyolo.engine.restore import restore_detector
 from spikeyolo.metrics.speed import window_latency_ms
 from spikeyolo.model.inference.fold import fold
 

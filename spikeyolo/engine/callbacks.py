@@ -1,0 +1,96 @@
+"""What is asked between batches and after each epoch: it may stop the run or take it back to its last checkpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Protocol
+
+from spikeyolo.engine.hooks import Logger, Pruner
+from spikeyolo.engine.state import Position
+from spikeyolo.engine.task import Pruned
+
+
+class Outcome(Enum):
+    """What a callback wants of the run."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+    ROLL_BACK = "roll back"
+
+
+class Run(Protocol):
+    """What a callback sees of a run."""
+
+    @property
+    def position(self) -> Position: ...
+
+    def save(self, name: str) -> None:
+        """Write ``checkpoints/<name>``."""
+
+
+class Callback:
+    """Does nothing; a callback overrides what it needs. Its state goes into every checkpoint to go on from.
+
+    After a roll back the state is kept, so that a callback can count how often it asked for one.
+    """
+
+    def after_batch(self, run: Run) -> Outcome:
+        """Between two batches, those of the validation too."""
+        return Outcome.CONTINUE
+
+    def after_epoch(self, run: Run, row: Mapping[str, float], figure: float) -> Outcome:
+        """After an epoch was judged and saved.
+
+        Args:
+            row: the epoch's figures, as in ``metrics.csv``.
+            figure: the one that selects the best epoch; NaN where there was nothing to judge.
+        """
+        return Outcome.CONTINUE
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing to load."""
+
+
+class Tracking(Callback):
+    """Sends each epoch's figures to the logger."""
+
+    def __init__(self, logger: Logger) -> None:
+        self._logger = logger
+
+    def after_epoch(self, run: Run, row: Mapping[str, float], figure: float) -> Outcome:
+        self._logger.log_metrics({name: value for name, value in row.items() if name != "epoch"}, run.position.epoch)
+        return Outcome.CONTINUE
+
+
+class Pruning(Callback):
+    """Tells the sweep of each epoch.
+
+    Raises:
+        Pruned: the sweep gives the run up; that is no end like any other.
+    """
+
+    def __init__(self, pruner: Pruner) -> None:
+        self._pruner = pruner
+
+    def after_epoch(self, run: Run, row: Mapping[str, float], figure: float) -> Outcome:
+        if math.isfinite(figure):
+            self._pruner.report(figure, run.position.epoch)
+            if self._pruner.should_prune():
+                raise Pruned(f"given up after epoch {run.position.epoch}")
+        return Outcome.CONTINUE
+
+
+class EarlyStopping(Callback):
+    """Stops after ``patience`` epochs without a better figure."""
+
+    def __init__(self, patience: int) -> None:
+        self._patience = patience
+
+    def after_epoch(self, run: Run, row: Mapping[str, float], figure: float) -> Outcome:
+        position = run.position
+        return Outcome.STOP if position.epoch - 1 - position.best_epoch >= self._patience else Outcome.CONTINUE

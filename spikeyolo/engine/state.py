@@ -1,0 +1,84 @@
+"""Where a training run stands: named parts, each with ``state_dict`` and ``load_state_dict``, and the position."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
+
+import torch
+
+log = logging.getLogger(__name__)
+
+
+class Part(Protocol):
+    """What a checkpoint keeps."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: Any) -> Any: ...
+
+
+class TrainingState:
+    """The parts that a run is made of, saved and loaded by name.
+
+    A part that an older checkpoint does not have keeps its start values; one that only the checkpoint has is left out.
+    """
+
+    def __init__(self, **parts: Part) -> None:
+        self.parts = parts
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self.parts.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, part in self.parts.items():
+            if name in state:
+                part.load_state_dict(state[name])
+        surplus = sorted(state.keys() - self.parts.keys())
+        if surplus:
+            log.info("not used of the checkpoint: %s", ", ".join(surplus))
+
+
+@dataclass
+class Position:
+    """The readable part of every checkpoint.
+
+    Attributes:
+        epoch, batch: the next batch to train on; ``batch`` is that of the epoch.
+        step: updates made so far.
+        elapsed_s: time trained so far, over all the runs that went on from one another.
+        lr: the last update's learning rate.
+        best_epoch, best: the epoch with the best figure (-1: none yet), and the figure.
+        history: one row of figures an epoch.
+        meter: sums of the epoch's loss terms so far; None between epochs.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    elapsed_s: float = 0.0
+    lr: float = 0.0
+    best_epoch: int = -1
+    best: float = float("-inf")
+    history: list[dict[str, float]] = field(default_factory=list)
+    meter: dict[str, float] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for item in fields(self):
+            if item.name in state:
+                setattr(self, item.name, state[item.name])
+
+
+class Generator:
+    """Torch's random numbers of the CPU, as a part."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"cpu": torch.get_rng_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        torch.set_rng_state(state["cpu"])

@@ -1,0 +1,98 @@
+"""One update of the network: forward pass under autocast, loss, backward pass, clipping, optimizer, average."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikeyolo.engine.average import Average
+from spikeyolo.engine.device import Precision
+from spikeyolo.windows.batch import Batch
+
+
+class TrainStep:
+    """Turns batches into updates, one for every ``accumulate_batches`` of them.
+
+    Args:
+        module: what is trained.
+        run: what is called in its place: itself, or its compiled form.
+        loss: of predictions and targets.
+        optimizer: of the module's parameters, each group with its ``initial_lr``.
+        average: of the weights; None for none.
+        precision: of the forward pass; the loss is in float32.
+        clip_gradient: largest norm of all gradients together; None leaves them.
+        accumulate_batches: batches whose mean gradient makes one update.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        run: Callable[[Tensor], Any],
+        loss: Callable[..., Any],
+        optimizer: torch.optim.Optimizer,
+        average: Average | None,
+        precision: Precision,
+        clip_gradient: float | None,
+        accumulate_batches: int = 1,
+    ) -> None:
+        self.module = module
+        self.optimizer = optimizer
+        self.average = average
+        self._run = run
+        self._loss = loss
+        self._precision = precision
+        self._limit = float("inf") if clip_gradient is None else clip_gradient
+        self._accumulate_batches = accumulate_batches
+        self._pending = 0  # batches whose gradients wait for the update
+
+    def set_factor(self, factor: float) -> float:
+        """Set every group to ``factor`` of its own learning rate; returns that of the first."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def gradients(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Add a batch's gradients to those that wait; returns the loss and its terms by name."""
+        device = batch.frames.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self._precision == "bfloat16"):
+            predictions = self._run(batch.frames)
+        terms = self._loss(predictions, batch.targets)
+        if not self._pending:
+            self.optimizer.zero_grad(set_to_none=True)
+        terms.total.backward()
+        self._pending += 1
+        named = {**terms.named(), "total": terms.total, "positives": terms.num_positives.double()}
+        return terms.total.detach(), named
+
+    def is_due(self, *, last: bool) -> bool:
+        """Whether the update comes now; after an epoch's ``last`` batch it always does."""
+        return last or self._pending >= self._accumulate_batches
+
+    def clip(self) -> Tensor:
+        """Take the mean over the batches that wait and bound its norm; returns the norm before."""
+        parameters = [p for p in self.module.parameters() if p.grad is not None]
+        if self._pending > 1:
+            torch._foreach_div_([p.grad for p in parameters], float(self._pending))  # type: ignore[misc]
+        return nn.utils.clip_grad_norm_(parameters, self._limit, foreach=True)
+
+    def update(self) -> None:
+        """Change the weights and their average."""
+        self.optimizer.step()
+        self._pending = 0
+        if self.average is not None:
+            self.average.update(self.module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Gradients that wait for their update, by parameter; mostly none."""
+        waiting = self.module.named_parameters() if self._pending else ()
+        return {"pending": self._pending, "gradients": {name: p.grad for name, p in waiting if p.grad is not None}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._pending = int(state["pending"])
+        for name, parameter in self.module.named_parameters():
+            gradient = state["gradients"].get(name)
+            parameter.grad = None if gradient is None else gradient.to(parameter.device)

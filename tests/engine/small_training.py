@@ -1,0 +1,112 @@
+"""A whole training of one number, on a clock of its own: what the engine's tests are made of."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+
+from spikeyolo.engine.optimizer import Sgd
+from spikeyolo.engine.schedule import CosineSchedule
+from spikeyolo.engine.task import Task
+from spikeyolo.engine.trainer import Trainer
+from spikeyolo.report.silent import SilentLogger
+
+
+@dataclass
+class World:
+    """A training of one number, whose batches take as long as they are told to.
+
+    Attributes:
+        batch_s, validation_batch_s: how long each takes on the clock.
+        train, val: batches an epoch, and of a validation.
+        bad_step: the update whose loss is not a number.
+        stop_at: the update after which the user presses Ctrl-C.
+    """
+
+    batch_s: float = 1.0
+    validation_batch_s: float = 1.0
+    train: int = 4
+    val: int = 2
+    bad_step: int | None = None
+    stop_at: int | None = None
+    figures: tuple[float, ...] = (0.5,)
+    now: float = 1000.0
+    validated_at: list[float] = field(default_factory=list)
+    rates: list[tuple[float, float]] = field(default_factory=list)
+    steps: int = 0
+
+    def clock(self) -> float:
+        return self.now
+
+    def batches(self, count: int, seconds: float, first: int) -> Iterator[Any]:
+        for _ in range(first, count):
+            self.now += seconds
+            batch = SimpleNamespace(frames=torch.ones(3), targets=None)
+            batch.to = lambda device, batch=batch: batch
+            yield batch
+
+    def loader(self, count: int, seconds: float) -> Any:
+        class Loader:
+            def __len__(self) -> int:
+                return count
+
+            def epoch(loader, epoch: int, *, first_batch: int = 0) -> Iterator[Any]:  # noqa: N805
+                return self.batches(count, seconds, first_batch)
+
+        return Loader()
+
+    def loss(self, predictions: torch.Tensor, targets: Any) -> Any:
+        self.steps += 1
+        if self.steps == self.stop_at:
+            signal.raise_signal(signal.SIGINT)
+        total = (predictions**2).mean()
+        box = dfl = total.detach() * 0.5
+        if self.steps == self.bad_step:
+            dfl = dfl * float("nan")
+            total = total + dfl
+        named = {"box": box, "dfl": dfl}
+        return SimpleNamespace(total=total, num_positives=torch.tensor(1), named=lambda: named)
+
+    def evaluate(self, detector: nn.Module, batches: Iterable[Any], *, device: torch.device) -> dict[str, float]:
+        seen = sum(1 for _ in batches)
+        if seen:
+            self.validated_at.append(self.now)
+        return {"map50": self.figures[min(len(self.validated_at), len(self.figures)) - 1], "map": 0.25}
+
+    @contextmanager
+    def progress(self, label: str, total: int) -> Iterator[Any]:
+        yield lambda text: None
+
+    def fit(self, folder: Path, *, pruner: Any = None, optimizer: Any = None, **trainer: Any) -> dict[str, float]:
+        world = self
+
+        class Cosine(CosineSchedule):
+            def factor(self, progress: float, *, base_lr: float, max_epochs: int) -> float:
+                world.rates.append((progress, world.now))
+                return super().factor(progress, base_lr=base_lr, max_epochs=max_epochs)
+
+        torch.manual_seed(0)
+        task = Task(
+            detector=nn.Linear(3, 1),
+            loss=self.loss,  # type: ignore[arg-type]
+            optimizer=optimizer or partial(Sgd, lr=0.01),
+            schedule=Cosine(),
+            train=self.loader(self.train, self.batch_s),
+            val=self.loader(self.val, self.validation_batch_s),
+            evaluator=self,
+            logger=SilentLogger(),
+            console=self,
+            folder=folder,
+            description={"classes": ["car"]},
+            pruner=pruner,
+        )
+        return Trainer(device="cpu", clock=self.clock, **trainer).fit(task)

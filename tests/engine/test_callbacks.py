@@ -1,0 +1,94 @@
+"""Callbacks may stop a run or take it back, and their state belongs to the checkpoint."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_training import World
+
+from spikeyolo.engine.callbacks import Callback, Outcome, Run
+from spikeyolo.engine.task import Stopped
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+class Wish(Callback):
+    """Wants something once, after a batch or an epoch."""
+
+    def __init__(self, outcome: Outcome, *, batch: int | None = None, epoch: int | None = None) -> None:
+        self.outcome, self.batch, self.epoch = outcome, batch, epoch
+        self.asked = 0
+        self.epochs = 0
+
+    def after_batch(self, run: Run) -> Outcome:
+        return self._once(run.position.step == self.batch)
+
+    def after_epoch(self, run: Run, row: Mapping[str, float], figure: float) -> Outcome:
+        self.epochs += 1
+        return self._once(run.position.epoch == self.epoch)
+
+    def _once(self, now: bool) -> Outcome:
+        if not now or self.asked:
+            return Outcome.CONTINUE
+        self.asked += 1
+        return self.outcome
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"asked": self.asked, "epochs": self.epochs}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.asked, self.epochs = state["asked"], state["epochs"]
+
+
+def test_training_stops_after_as_many_epochs_without_a_better_figure_as_patience_allows(tmp_path: Path) -> None:
+    figures = World(figures=(0.2, 0.6, 0.5, 0.6, 0.7)).fit(tmp_path, max_epochs=9, patience=2)
+    assert (figures["epochs"], figures["best_epoch"]) == (4, 2)
+    figures = World(figures=(0.2, 0.6, 0.5, 0.7)).fit(tmp_path, max_epochs=4, patience=2)
+    assert figures["epochs"] == 4
+
+
+def test_a_callback_stops_after_an_epoch_or_in_mid_epoch_and_what_was_trained_is_judged(tmp_path: Path) -> None:
+    figures = World().fit(tmp_path, max_epochs=9, callbacks={"wish": Wish(Outcome.STOP, epoch=2)})
+    assert figures["epochs"] == 2
+    world = World()
+    figures = world.fit(tmp_path, max_epochs=9, callbacks={"wish": Wish(Outcome.STOP, batch=6)})
+    assert (figures["epochs"], world.steps) == (2, 6)
+
+
+@pytest.mark.parametrize("when", [{"batch": 6}, {"epoch": 2}])
+def test_a_run_taken_back_to_its_checkpoint_is_the_run_that_was_not(when: dict[str, int], tmp_path: Path) -> None:
+    World(train=4).fit(tmp_path / "undisturbed", max_epochs=3)
+    world, wish = World(train=4), Wish(Outcome.ROLL_BACK, **when)
+    world.fit(tmp_path / "back", max_epochs=3, callbacks={"wish": wish})
+    assert world.steps == 12 + (2 if "batch" in when else 4)  # of them again
+    assert wish.asked == 1  # what a callback remembers is not taken back
+    assert rows(tmp_path / "back") == rows(tmp_path / "undisturbed")
+    last = [tmp_path / name / "checkpoints/last/weights.safetensors" for name in ("back", "undisturbed")]
+    assert last[0].read_bytes() == last[1].read_bytes()
+
+
+def test_what_a_callback_remembers_goes_on_with_the_run(tmp_path: Path) -> None:
+    with pytest.raises(Stopped) as stop:
+        World(train=4, stop_at=10).fit(tmp_path / "one", max_epochs=4, callbacks={"wish": Wish(Outcome.CONTINUE)})
+    wish = Wish(Outcome.CONTINUE)
+    World(train=4).fit(tmp_path / "two", max_epochs=4, resume=str(stop.value.checkpoint), callbacks={"wish": wish})
+    assert wish.epochs == 4
+
+
+@pytest.mark.parametrize("stop_at", [5, 6, 7])
+def test_gradients_that_wait_for_their_update_survive_a_stop(stop_at: int, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"max_epochs": 2, "accumulate_batches": 3}
+    World(train=5).fit(tmp_path / "whole", **settings)
+    with pytest.raises(Stopped) as stop:
+        World(train=5, stop_at=stop_at).fit(tmp_path / "first", **settings)
+    World(train=5).fit(tmp_path / "second", resume=str(stop.value.checkpoint), **settings)
+    assert rows(tmp_path / "second") == rows(tmp_path / "whole")
+    last = [tmp_path / name / "checkpoints/last/weights.safetensors" for name in ("second", "whole")]
+    assert last[0].read_bytes() == last[1].read_bytes()
