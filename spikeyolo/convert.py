@@ -153,17 +153,17 @@ def chosen_sources(config: DictConfig, options: Mapping[str, Any]) -> tuple[list
         ConfigError: neither or both of ``source`` and ``data`` were given, or the data set has no files to convert.
         RecordingError: there is no recording.
     """
-    from hydra.utils import instantiate
-
+    from spikeyolo import schema
     from spikeyolo.errors import ConfigError
+    from spikeyolo.events.labels import ClassSelection
 
     if (options["source"] is None) == (config.get("data") is None):
         raise ConfigError("give either source=PATH or data=NAME: found " + ("both" if options["source"] else "neither"))
     if options["source"] is not None:
-        rules = instantiate(config.labels, _convert_="all")
-        classes = tuple(options["classes"] or ())
+        rules = schema.build(config.labels)
+        classes = tuple(options["classes"] or ClassSelection((), rules).known)
         return sources_at(options["source"], classes, rules), classes
-    dataset = instantiate(config.data.dataset, _convert_="all")
+    dataset = schema.build(config.data.dataset)
     if not hasattr(dataset, "sources"):
         raise ConfigError("data: this data set is in the store already; expected one of etram, gen1, mpx1, dsec")
     found: dict[Path, Source] = {}
@@ -184,10 +184,11 @@ def sources_at(source: str, classes: tuple[str, ...], rules: LabelRules) -> list
     """
     from spikeyolo.errors import ConfigError
     from spikeyolo.events.conversion.remote_files import find_remote
-    from spikeyolo.events.datasets import SUFFIXES, Source, check_class_map, checked, labels_beside
+    from spikeyolo.events.datasets import SUFFIXES, Source, checked, labels_beside
+    from spikeyolo.events.labels import ClassSelection
     from spikeyolo.events.store.location import is_remote
 
-    check_class_map(rules, classes, "labels")
+    ClassSelection(classes, rules)
     if is_remote(source):
         sources = find_remote(source, SUFFIXES, rules)
     else:

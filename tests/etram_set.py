@@ -11,7 +11,8 @@ import numpy.typing as npt
 from spikeyolo.events.simulator.synthetic import SyntheticDataset
 from spikeyolo.events.types import Boxes, Events
 
-CLASSES = ["disc", "cross"]
+CLASSES = ["pedestrian", "car"]  # eTraM's first two
+SHAPES = ["disc", "cross"]  # that play them
 WIDTH, HEIGHT = 64, 48
 DURATION_US = 40_000
 # Prophesee's label rows: 40 bytes with the padding that a C compiler would put there.
@@ -29,7 +30,7 @@ def film(number: int) -> tuple[Events, Boxes]:
     """One sequence of the simulated camera."""
     simulator = SyntheticDataset(
         root="unused",
-        classes=CLASSES,
+        classes=SHAPES,
         width=WIDTH,
         height=HEIGHT,
         train_sequences=1,

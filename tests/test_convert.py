@@ -11,14 +11,13 @@ import h5py
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 
-from spikeyolo.convert import check_nodes, run
+from spikeyolo import schema
+from spikeyolo.convert import run
 from spikeyolo.entry import config_directory
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.events.conversion.converted import ConvertedSet
 from spikeyolo.events.conversion.manifest import read_manifest
-from spikeyolo.events.datasets import DSEC_VAL_SEQUENCES, ETRAM_GROUPS
 from spikeyolo.events.store import Recording
 
 BOX = [("t", "<i8"), ("x", "<f4"), ("y", "<f4"), ("w", "<f4"), ("h", "<f4"), ("class_id", "<u4")]
@@ -98,6 +97,41 @@ def test_etram_is_converted_split_by_split_and_found_again_by_its_manifest(tmp_p
     assert recording.num_events == 3000
 
 
+def served(*overrides: str | Path) -> list[str]:
+    """Names of the classes of the boxes that a training of this data would see, in the order of time."""
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        data = schema.build(compose("train", [str(override) for override in overrides]).data)
+    (part,) = data.parts("train")
+    return [data.classes[class_id] for class_id in part.boxes.class_id]
+
+
+def test_a_subset_of_etrams_classes_is_chosen_by_name_in_training_and_in_convert_alike(tmp_path: Path) -> None:
+    write_recording(tmp_path / "set" / "train_h5_1", "a", labels=False)
+    ids = [3, 0, 1, 7, 1, 3, 2]  # bus, pedestrian, car, wheelchair, car, bus, bicycle
+    rows = [(10_000 * n, 5, 6, 20, 10, class_id) for n, class_id in enumerate(ids, start=1)]
+    np.save(tmp_path / "set" / "train_h5_1" / "a_bbox.npy", np.array(rows, BOX))
+    etram, out = ["data=etram", f"data.root={tmp_path}/set", f"data.store={tmp_path}/store"], tmp_path / "out"
+    for classes in ("[car,bus]", "[bus,car]"):
+        assert served(*etram, f"data.classes={classes}") == ["bus", "car", "car", "bus"]
+    grouped = ["vehicle", "pedestrian", "vehicle", "micro_mobility", "vehicle", "vehicle", "micro_mobility"]
+    assert served("data=etram3", *etram[1:]) == grouped
+
+    configured(*etram[:2], "data.classes=[car,bus]", f"out={out}", "splits=[train]", "workers=1", "previews=0")
+    (entry,) = read_manifest(out).values()
+    assert (entry["classes"], entry["boxes"]["kept"], entry["boxes"]["dropped_class_not_kept"]) == (
+        ["car", "bus"],
+        4,
+        3,
+    )
+    converted = ["data=converted", f"data.root={out}"]
+    assert served(*converted) == ["bus", "car", "car", "bus"]
+    assert served(*converted, "data.classes=[bus]") == ["bus", "bus"]
+    with pytest.raises(
+        ConfigError, match=r"classes: found tram; expected names out of car, bus, with which train_h5_1"
+    ):
+        served(*converted, "data.classes=[car,tram]")
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -110,6 +144,7 @@ def test_etram_is_converted_split_by_split_and_found_again_by_its_manifest(tmp_p
         (["source=x", "out=x", "splits=[test]"], r"splits: found \['test'\]"),
         (["source=x", "out=x", "labels.min_side_px=-1"], "labels.min_side_px: found -1"),
         (["data=etram", "out=x"], "data.root must be given"),
+        (["data=etram", "out=x", "data.root=x", "data.classes=[car,lorry]"], "classes: found lorry; expected names"),
         (["data=etram", "out=x", "data.root=gone"], "gone: no such folder; expected one that holds train"),
         (["info=true"], "source must be given with info=true"),
     ],
@@ -144,18 +179,3 @@ def test_info_prints_what_files_and_stored_recordings_hold(tmp_path: Path, capsy
     configured(f"source={tmp_path}/out", f"out={tmp_path}/pictures", "info=true")
     assert "stored" in capsys.readouterr().out
     assert (tmp_path / "pictures" / "a.png").is_file()
-
-
-@pytest.mark.parametrize("name", ["etram", "etram3", "gen1", "mpx1", "dsec"])
-def test_each_data_set_of_the_configuration_brings_the_rules_its_class_has(name: str, tmp_path: Path) -> None:
-    with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        config = compose("convert", [f"data={name}", f"data.root={tmp_path}"])
-    check_nodes(config)
-    dataset = instantiate(config.data.dataset, _convert_="all")
-    assert tuple(config.data.classes) == dataset.classes
-    if name != "etram3":
-        assert dataset.rules == {"train": dataset.default_train, "val": dataset.default_val}
-    else:
-        assert dataset.rules["val"].class_map == ETRAM_GROUPS
-    if name == "dsec":
-        assert dataset.val_sequences == DSEC_VAL_SEQUENCES

@@ -24,7 +24,7 @@ TRAIN = (
     "data=etram",
     "data.root=etram",
     "data.store=store",
-    f"data.classes=[{','.join(CLASSES)}]",
+    "data.classes=[car,pedestrian]",  # not in the order of the files' ids
     "data.encoder.downsample=1",
     "data.slice_duration_us=1000",
     "data.time_steps=2",
@@ -66,6 +66,8 @@ def test_training_on_the_set_ends_well_and_measures_its_classes(trained: tuple[P
     figures = json.loads((run_folder(folder) / "metrics.json").read_text())
     assert figures["val/windows"] == 4
     assert {name.removeprefix("val/ap50/") for name in figures if name.startswith("val/ap50/")} <= set(CLASSES)
+    state = json.loads((run_folder(folder) / "checkpoints" / "last" / "state.json").read_text())
+    assert state["classes"] == ["car", "pedestrian"]
     assert "train: 2 recordings (0 without labels)" in ended.errors
     assert "val: 1 recordings (0 without labels)" in ended.errors
 
@@ -167,8 +169,8 @@ BAD_LABELS: dict[str, tuple[Callable[[Path], None], str]] = {
     "empty": (empty, "not a complete .npy label file"),
     "lacking a field": (lacking_a_field, "have no field h"),
     "with a class beyond the list": (
-        lambda file: spoil(file, lambda rows: rows["class_id"].__setitem__(0, 2)),
-        "class id 2 in 1 boxes is beyond the class list; expected one of 0 disc, 1 cross",
+        lambda file: spoil(file, lambda rows: rows["class_id"].__setitem__(0, 8)),
+        "class id 8 in 1 boxes is beyond the class list; expected one of 0 pedestrian, 1 car, 2 bicycle",
     ),
     "with a box outside the frame": (
         lambda file: spoil(file, lambda rows: rows["x"].__setitem__(0, WIDTH + 10)),

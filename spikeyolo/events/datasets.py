@@ -11,47 +11,12 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Ge
 
 from spikeyolo.errors import ConfigError, RecordingError
-from spikeyolo.events.labels import LabelRules
+from spikeyolo.events.labels import ClassSelection, LabelRules
 
 log = logging.getLogger(__name__)
 
 Role = Literal["train", "val"]
 SUFFIXES = (".aedat4", ".bin", ".dat", ".h5", ".hdf5", ".raw")
-
-ETRAM_CLASSES = ("pedestrian", "car", "bicycle", "bus", "motorbike", "truck", "tram", "wheelchair")
-# The grouping of the eTraM paper's baselines, by id in the file.
-ETRAM_GROUPS: dict[int, str | None] = {
-    0: "pedestrian",
-    1: "vehicle",
-    2: "micro_mobility",
-    3: "vehicle",
-    4: "micro_mobility",
-    5: "vehicle",
-    6: "vehicle",
-    7: "micro_mobility",
-}
-GEN1_CLASSES = ("car", "pedestrian")
-MPX1_CLASSES = ("pedestrian", "two_wheeler", "car")
-# Of the seven classes of the file, trucks, buses, traffic signs and lights are not part of the benchmark.
-MPX1_MAP: dict[int, str | None] = {
-    0: "pedestrian",
-    1: "two_wheeler",
-    2: "car",
-    **dict.fromkeys((3, 4, 5, 6)),
-}
-DSEC_CLASSES = ("pedestrian", "rider", "car", "bus", "truck", "bicycle", "motorcycle", "train")
-DSEC_VAL_SEQUENCES = tuple(f"zurich_city_{number}_a" for number in range(16, 22))
-
-# Evaluation filters of Prophesee's automotive toolbox, and its labels' clean-up in training.
-GEN1_VAL = LabelRules(drop_invalid_boxes=True, skip_first_us=500_000, min_diagonal_px=30.0, min_side_px=10.0)
-GEN1_TRAIN = LabelRules(drop_invalid_boxes=True, min_diagonal_px=30.0, min_side_px=10.0, max_width_fraction=0.9)
-MPX1_VAL = LabelRules(
-    class_map=MPX1_MAP, drop_invalid_boxes=True, skip_first_us=500_000, min_diagonal_px=60.0, min_side_px=20.0
-)
-MPX1_TRAIN = LabelRules(
-    class_map=MPX1_MAP, drop_invalid_boxes=True, min_diagonal_px=60.0, min_side_px=20.0, max_width_fraction=0.9
-)
-DSEC_RULES = LabelRules(drop_invalid_boxes=True, label_clock="camera")
 
 
 @dataclass(frozen=True)
@@ -89,18 +54,16 @@ class SplitFolders:
 
     Args:
         root: the folder that holds the splits' folders.
-        classes: names, in the order of class ids.
+        classes: names, in the order of class ids; where the rules name the files' classes, a selection of those.
         train_split, val_split: which folders train and which validate.
-        train_labels, val_labels: label rules of each; None takes the data set's own.
+        train_labels, val_labels: label rules of each.
 
     Raises:
-        ConfigError: a class map names a class that is not in the class list.
+        ConfigError: a class of the class list is none of the data set's.
     """
 
     folders: ClassVar[tuple[str, ...]] = ("{split}",)
     suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
-    default_train: ClassVar[LabelRules] = LabelRules()
-    default_val: ClassVar[LabelRules] = LabelRules()
 
     def __init__(
         self,
@@ -116,11 +79,11 @@ class SplitFolders:
         self.classes = tuple(classes)
         self.splits: dict[Role, str] = {"train": train_split, "val": val_split}
         self.rules: dict[Role, LabelRules] = {
-            "train": train_labels or self.default_train,
-            "val": val_labels or self.default_val,
+            "train": train_labels or LabelRules(),
+            "val": val_labels or LabelRules(),
         }
-        for role, rules in self.rules.items():
-            check_class_map(rules, self.classes, f"{role}_labels")
+        for rules in self.rules.values():
+            ClassSelection(self.classes, rules)
 
     def sources(self, role: Role) -> list[Source]:
         """The recordings of a role, in order of their names.
@@ -167,8 +130,6 @@ class Gen1(SplitFolders):
 
     folders = ("{split}", "{split}_*", "detection_dataset_duration_60s_ratio_1.0/{split}")
     suffixes = (".dat", ".h5", ".hdf5")
-    default_train = GEN1_TRAIN
-    default_val = GEN1_VAL
 
 
 class Mpx1(SplitFolders):
@@ -176,8 +137,6 @@ class Mpx1(SplitFolders):
 
     folders = ("{split}", "{split}_*")
     suffixes = (".dat", ".h5", ".hdf5")
-    default_train = MPX1_TRAIN
-    default_val = MPX1_VAL
 
 
 class RecordingFolders(SplitFolders):
@@ -188,11 +147,9 @@ class DsecDetection(SplitFolders):
     """DSEC-Detection (Gehrig and Scaramuzza, Nature 2024): ``train/SEQUENCE/events/left/events.h5``.
 
     Args:
-        val_sequences: sequences of the train folder that make the split ``val``; the published ones by default.
+        val_sequences: sequences of the train folder that make the split ``val``.
     """
 
-    default_train = DSEC_RULES
-    default_val = DSEC_RULES
     _EVENTS: ClassVar[str] = "events/left/events.h5"
     _LABELS: ClassVar[str] = "object_detections/left/tracks.npy"
 
@@ -203,7 +160,7 @@ class DsecDetection(SplitFolders):
         classes: Sequence[str],
         train_split: str = "train",
         val_split: str = "val",
-        val_sequences: Sequence[str] = DSEC_VAL_SEQUENCES,
+        val_sequences: Sequence[str],
         train_labels: LabelRules | None = None,
         val_labels: LabelRules | None = None,
     ) -> None:
@@ -251,13 +208,13 @@ class SingleRecording:
 
     Args:
         events: the file, or a folder of files.
-        classes: names, in the order of class ids.
+        classes: names, in the order of class ids; where the rules name the files' classes, a selection of those.
         train_until_us: where training ends and validation begins, µs from the recording's start.
         labels: the label file; None looks for ``NAME_bbox.npy`` beside each file.
         train_labels, val_labels: label rules of each part.
 
     Raises:
-        ConfigError: a label file is named for a folder, or a class map names a class that is not in the class list.
+        ConfigError: a label file is named for a folder, or a class of the class list is none of the files'.
     """
 
     def __init__(
@@ -275,8 +232,8 @@ class SingleRecording:
         self.train_until_us = train_until_us
         self.labels = None if labels is None else Path(labels)
         self.rules: dict[Role, LabelRules] = {"train": train_labels or LabelRules(), "val": val_labels or LabelRules()}
-        for role, rules in self.rules.items():
-            check_class_map(rules, self.classes, f"{role}_labels")
+        for rules in self.rules.values():
+            ClassSelection(self.classes, rules)
         if self.labels is not None and self.events.is_dir():
             raise ConfigError(f"labels: found {labels} for the folder {events}; expected labels beside each recording")
 
@@ -341,12 +298,3 @@ def checked(sources: list[Source]) -> list[Source]:
             unlabelled[0].address(unlabelled[0].events),
         )
     return sources
-
-
-def check_class_map(rules: LabelRules, classes: tuple[str, ...], key: str) -> None:
-    """Raise ConfigError where a class map names a class that is not in the class list."""
-    unknown = sorted({name for name in (rules.class_map or {}).values() if name is not None} - set(classes))
-    if unknown:
-        raise ConfigError(
-            f"{key}.class_map: found {', '.join(unknown)}; expected names of classes ({', '.join(classes)}), or null"
-        )

@@ -13,6 +13,7 @@ from annotated_types import Ge, Interval
 from spikeyolo.errors import ConfigError, LabelError
 from spikeyolo.events.conversion.prepare import check_labels, prepare
 from spikeyolo.events.datasets import Source
+from spikeyolo.events.labels import selected
 from spikeyolo.events.store import Recording
 from spikeyolo.events.store.chunks import ChunkCache
 from spikeyolo.events.store.location import is_remote
@@ -48,7 +49,7 @@ class EventData:
 
     Args:
         dataset: where the recordings and labels are.
-        classes: names, in the order of class ids.
+        classes: names, in the order of class ids; None takes the data set's.
         store: folder for converted recordings.
         cache: where a recording's events are kept once read: ``none`` (decoded chunks of the last reads), ``ram``,
             or ``mmap`` (an unpacked file beside the store).
@@ -69,7 +70,7 @@ class EventData:
         self,
         *,
         dataset: RecordedSet | StoredSet,
-        classes: Sequence[str],
+        classes: Sequence[str] | None,
         store: str,
         encoder: Encoder,
         cache: Literal["none", "ram", "mmap"] = "none",
@@ -96,6 +97,8 @@ class EventData:
             )
         self.dataset = dataset
         self._found: dict[Role, list[Source]] = {}
+        if classes is None:  # those of a converted set stand in its manifest
+            classes = getattr(dataset, "classes", ())
         self.classes = tuple(classes)
         self.store = Path(store)
         self.encoder = encoder
@@ -143,7 +146,7 @@ class EventData:
             return [
                 Part(
                     item,
-                    item.boxes if item.labelled else None,
+                    selected(item.boxes, item.classes, self.classes) if item.labelled else None,
                     item.start_us,
                     item.end_us,
                     item.name,

@@ -9,11 +9,6 @@ import pytest
 
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.events.datasets import (
-    DSEC_CLASSES,
-    ETRAM_CLASSES,
-    ETRAM_GROUPS,
-    GEN1_CLASSES,
-    MPX1_CLASSES,
     DsecDetection,
     Etram,
     Gen1,
@@ -33,7 +28,7 @@ def touch(root: Path, *names: str) -> None:
 def test_etram_finds_its_numbered_folders_and_the_labels_beside_each_recording(tmp_path: Path) -> None:
     touch(tmp_path, "train_h5_2/b.h5", "train_h5_2/b_bbox.npy", "train_h5_1/a_td.h5", "train_h5_1/a_bbox.npy")
     touch(tmp_path, "train_h5_1/notes.txt", "val_h5_1/a.h5", "val_h5_1/a_bbox.npy", "training/x.h5")
-    data = Etram(root=str(tmp_path), classes=ETRAM_CLASSES)
+    data = Etram(root=str(tmp_path), classes=["car"])
     train, val = data.sources("train"), data.sources("val")
     assert [source.name for source in train] == ["train_h5_1/a_td", "train_h5_2/b"]
     assert [source.labels and source.labels.name for source in train] == ["a_bbox.npy", "b_bbox.npy"]
@@ -72,46 +67,43 @@ def test_two_recordings_of_one_name_are_both_named(tmp_path: Path) -> None:
     assert len(Etram(root=str(tmp_path), classes=["car"]).sources("val")) == 2
 
 
-def test_the_three_groups_of_etram_cover_its_eight_classes() -> None:
-    assert sorted(ETRAM_GROUPS) == list(range(len(ETRAM_CLASSES)))
-    rules = LabelRules(class_map=ETRAM_GROUPS)
-    data = Etram(root=".", classes=["pedestrian", "vehicle", "micro_mobility"], train_labels=rules, val_labels=rules)
-    assert data.rules["train"].class_map == ETRAM_GROUPS
+def test_classes_are_names_of_the_data_sets_own() -> None:
+    names = ["pedestrian", "car", "bus"]
+    rules = LabelRules(names=names)
+    assert Etram(root=".", classes=["bus", "car"], train_labels=rules).classes == ("bus", "car")
+    with pytest.raises(ConfigError, match=r"classes: found lorry; expected names .*\(pedestrian, car, bus\)"):
+        Etram(root=".", classes=["car", "lorry"], train_labels=rules)
+    grouped = LabelRules(names=names, class_map={"car": "vehicle", "bus": "vehicle"})
+    assert Etram(root=".", classes=["vehicle"], val_labels=grouped).classes == ("vehicle",)
+    with pytest.raises(ConfigError, match=r"classes: found car; expected names .*\(pedestrian, vehicle\)"):
+        Etram(root=".", classes=["car"], val_labels=grouped)
+    with pytest.raises(
+        ConfigError, match=r"class_map: found tram; expected ids or names .*\(0 pedestrian, 1 car, 2 bus"
+    ):
+        Etram(root=".", classes=["car"], val_labels=LabelRules(names=names, class_map={"tram": "car"}))
 
 
-def test_a_class_map_with_an_unknown_name_is_a_configuration_error() -> None:
-    with pytest.raises(ConfigError, match=r"train_labels.class_map: found lorry; expected names of classes \(car\)"):
-        Etram(root=".", classes=["car"], train_labels=LabelRules(class_map={0: "lorry"}))
-
-
-def test_gen1_and_mpx1_bring_prophesees_filters(tmp_path: Path) -> None:
+def test_gen1_and_mpx1_lie_in_prophesees_folders(tmp_path: Path) -> None:
     touch(tmp_path, "train_a/17-03_td.dat", "train_a/17-03_bbox.npy", "val_filelist_00/m_td.dat")
-    gen1 = Gen1(root=str(tmp_path), classes=GEN1_CLASSES)
-    (source,) = gen1.sources("train")
+    (source,) = Gen1(root=str(tmp_path), classes=["car"]).sources("train")
     assert source.labels == tmp_path / "train_a" / "17-03_bbox.npy"
-    val = gen1.rules["val"]
-    assert (val.skip_first_us, val.min_diagonal_px, val.min_side_px, val.max_width_fraction) == (500_000, 30, 10, 1)
-    mpx1 = Mpx1(root=str(tmp_path), classes=MPX1_CLASSES)
-    assert [source.name for source in mpx1.sources("val")] == ["val_filelist_00/m_td"]
-    val = mpx1.rules["val"]
-    assert (val.skip_first_us, val.min_diagonal_px, val.min_side_px) == (500_000, 60, 20)
-    assert mpx1.rules["train"].max_width_fraction == 0.9
-    assert sum(name is not None for name in (val.class_map or {}).values()) == 3
+    assert [source.name for source in Mpx1(root=str(tmp_path), classes=["car"]).sources("val")] == [
+        "val_filelist_00/m_td"
+    ]
 
 
 def test_dsec_splits_its_train_folder_by_sequence(tmp_path: Path) -> None:
     for name in ("zurich_city_00_a", "zurich_city_16_a"):
         touch(tmp_path, f"train/{name}/events/left/events.h5", f"train/{name}/object_detections/left/tracks.npy")
     touch(tmp_path, "test/thun_01_a/events/left/events.h5")
-    data = DsecDetection(root=str(tmp_path), classes=DSEC_CLASSES)
+    data = DsecDetection(root=str(tmp_path), classes=["car"], val_sequences=["zurich_city_16_a"])
     (train,), (val,) = data.sources("train"), data.sources("val")
     assert (train.name, val.name) == ("train/zurich_city_00_a", "val/zurich_city_16_a")
     assert train.labels is not None
-    assert train.rules.label_clock == "camera"
-    test = DsecDetection(root=str(tmp_path), classes=DSEC_CLASSES, val_split="test").sources("val")
+    test = DsecDetection(root=str(tmp_path), classes=["car"], val_sequences=[], val_split="test").sources("val")
     assert [source.name for source in test] == ["test/thun_01_a"]
     with pytest.raises(RecordingError, match="no sequences of split 'val'"):
-        DsecDetection(root=str(tmp_path), classes=DSEC_CLASSES, val_sequences=[]).sources("val")
+        DsecDetection(root=str(tmp_path), classes=["car"], val_sequences=[]).sources("val")
 
 
 def test_one_recording_is_cut_in_two_parts(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ class ConvertedSet:
 
     Args:
         root: the ``out`` of the conversion.
-        classes: names, in the order of class ids; they must be those it was converted with.
+        classes: names, in the order of class ids, of those that it was converted with; None takes all.
         train_split, val_split: which splits train and which validate.
         val_share: share of the training recordings that validates instead, for sets without a validation split.
         split_seed: draws them.
@@ -31,41 +31,60 @@ class ConvertedSet:
         self,
         *,
         root: str,
-        classes: Sequence[str],
+        classes: Sequence[str] | None = None,
         train_split: str = "train",
         val_split: str = "val",
         val_share: Annotated[float, Interval(gt=0, lt=1)] | None = None,
         split_seed: Annotated[int, Ge(0)] = 0,
     ) -> None:
         self.root = normalise(root)
-        self.classes = tuple(classes)
+        self._classes = None if classes is None else tuple(classes)
         self.splits: dict[Role, str] = {"train": train_split, "val": val_split}
         self.val_share = val_share
         self.split_seed = split_seed
         self._published: dict[str, Published] | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The selected classes, or else all with which the set was converted.
+
+        Raises:
+            RecordingError: there is no converted set, or no recording of it is labelled.
+        """
+        if self._classes is None:
+            labelled = [item.attributes["classes"] for item in self._set().values() if item.attributes["labelled"]]
+            if not labelled:
+                raise RecordingError(f"{self.root}: no recording of the set has labels; expected labelled recordings")
+            self._classes = tuple(dict.fromkeys(name for names in labelled for name in names))
+        return self._classes
 
     def recordings(self, role: Role, *, progress: object = None) -> list[Recording]:
         """The stored recordings of a role, in order of their names; nothing is left to be made.
 
         Raises:
             RecordingError: there is no converted set, or no recording of this split in it.
-            ConfigError: they were converted with another class list, or ``val_share`` does not fit the set.
+            ConfigError: one was converted without a class that is selected, so that nobody knows of its objects; or
+                ``val_share`` does not fit the set.
         """
-        if self._published is None:
-            self._published = read_published(self.root)
-        chosen = self._chosen(role, self._published)
+        chosen = self._chosen(role, self._set())
         for name, item in chosen.items():
             classes = item.attributes["classes"]
-            if item.attributes["labelled"] and tuple(classes) != self.classes:
+            unknown = [kind for kind in self.classes if kind not in classes] if item.attributes["labelled"] else []
+            if unknown:
                 raise ConfigError(
-                    f"classes: found {', '.join(self.classes)}; expected {', '.join(classes)}, with which "
+                    f"classes: found {', '.join(unknown)}; expected names out of {', '.join(classes)}, with which "
                     f"{name} was converted"
                 )
         return [item.open(self.root) for item in chosen.values()]
 
-    def _chosen(self, role: Role, published: dict[str, Published]) -> dict[str, Published]:
-        if not published:
+    def _set(self) -> dict[str, Published]:
+        if self._published is None:
+            self._published = read_published(self.root)
+        if not self._published:
             raise RecordingError(f"{self.root}: no converted set; expected the out of python -m spikeyolo.convert")
+        return self._published
+
+    def _chosen(self, role: Role, published: dict[str, Published]) -> dict[str, Published]:
         splits = {item.split for item in published.values()}
         split = self.splits[role]
         if self.val_share is not None:

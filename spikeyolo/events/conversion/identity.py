@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +98,11 @@ def sha256_of(file: Path) -> str:
 
 
 def _origin(source: Source, events_sha256: str, labels_sha256: str | None) -> dict[str, Any]:
-    rules = asdict(source.rules)
-    if rules["class_map"] is not None:
-        rules["class_map"] = {str(key): name for key, name in rules["class_map"].items()}
     return {
         "source_sha256": events_sha256,
         "reading": reading_of(source),
         "versions": source.versions,
         "labels": None if source.labels is None else source.address(source.labels),
         "labels_sha256": labels_sha256,
-        "rules": rules,
+        "rules": source.rules.noted(),
     }

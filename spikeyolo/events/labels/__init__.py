@@ -1,6 +1,7 @@
 """Label files: one reader a format hands on the file's columns; named rules clean them against the recording."""
 
+from spikeyolo.events.labels.classes import ClassSelection, selected
 from spikeyolo.events.labels.cleaning import Labels, read_boxes
 from spikeyolo.events.labels.rules import LabelClock, LabelRules
 
-__all__ = ["LabelClock", "LabelRules", "Labels", "read_boxes"]
+__all__ = ["ClassSelection", "LabelClock", "LabelRules", "Labels", "read_boxes", "selected"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikeyolo.errors import LabelError
+from spikeyolo.events.labels.classes import ClassSelection
 from spikeyolo.events.labels.npy import read_npy
 from spikeyolo.events.labels.rows import LabelRows
 from spikeyolo.events.labels.rules import LabelRules
@@ -61,13 +62,14 @@ def read_boxes(
 
     Args:
         path: the file.
-        classes: names in the order of class ids.
+        classes: names in the order of class ids; they select of the file's classes by name.
         width, height: the sensor, px.
         span_us: time of the recording's first event, and of its last plus 1; None does not check label times.
         time_offset_us: the recording's; taken off label times where the rules say they are on the camera's clock.
         rules: of the data set; by default nothing is left out.
 
     Raises:
+        ConfigError: the class list has a name that the files' classes have not.
         LabelError: the file is none of labels, or holds boxes that no rule provides for.
     """
     rules = rules or LabelRules()
@@ -79,7 +81,8 @@ def read_boxes(
     cleaning = _Cleaning(str(path), n, rules.drop_invalid_boxes)
     if n and span_us is not None:
         _check_span(cleaning, t, span_us, rules.time_tolerance_us)
-    class_id = _class_ids(cleaning, rows.category, tuple(classes), rules.class_map)
+    class_id = ClassSelection(classes, rules).places(rows.category, str(path))
+    cleaning.drop("class_not_kept", class_id < 0)
     xyxy = _corners(cleaning, rows, width, height)
     inside = np.clip(xyxy, 0, np.array([width, height, width, height]))
     clipped = (xyxy != inside).any(axis=1)
@@ -153,35 +156,6 @@ def _check_span(cleaning: _Cleaning, t: npt.NDArray[np.int64], span_us: tuple[in
         f"{np.count_nonzero(outside)} of {len(t)} label times lie outside the recording ({first} to {end - 1} µs; "
         f"the first of them {t[outside][0] if outside.any() else 0} µs)",
     )
-
-
-def _class_ids(
-    cleaning: _Cleaning, ids: Array, classes: tuple[str, ...], class_map: Mapping[int, str | None] | None
-) -> npt.NDArray[np.int64]:
-    if class_map is None:
-        known: dict[int, str | None] = dict(enumerate(classes))
-    else:
-        known = {int(key): name for key, name in class_map.items()}
-    unknown = sorted({name for name in known.values() if name is not None} - set(classes))
-    if unknown:
-        raise LabelError(
-            f"class_map names {', '.join(unknown)}; expected names of the class list ({', '.join(classes)})"
-        )
-    result = np.zeros(len(ids), np.int64)
-    for value in np.unique(ids):
-        rows = ids == value
-        if value not in known:
-            expected = ", ".join(f"{key} {name or '(not kept)'}" for key, name in sorted(known.items()))
-            raise LabelError(
-                f"{cleaning.path}: class id {value} in {np.count_nonzero(rows)} boxes is beyond the class list; "
-                f"expected one of {expected or 'none'}"
-            )
-        name = known[int(value)]
-        if name is None:
-            cleaning.drop("class_not_kept", rows)
-        else:
-            result[rows] = classes.index(name)
-    return result
 
 
 def _corners(cleaning: _Cleaning, rows: LabelRows, width: int, height: int) -> npt.NDArray[np.float64]:

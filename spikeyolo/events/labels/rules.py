@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Literal
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Interval
 
@@ -16,8 +17,10 @@ class LabelRules:
     """How the boxes of a data set are cleaned; each rule that removes or changes a box is counted under its name.
 
     Attributes:
-        class_map: id in the file → name in the class list, or None for a class that is not kept; without a map, ids
-            are positions in the class list.
+        names: of the classes in the label files, in the order of their ids or by id; None takes what a file says of
+            itself, or else its ids as places in the class list.
+        class_map: id or name in the file → the name it goes by, or None for a class that is not kept; several may go by
+            one name. Of the resulting names, the class list selects.
         clip_to_frame: cut boxes that reach over the frame's edge; otherwise such a box is an error.
         drop_invalid_boxes: leave out boxes of no area, wholly outside the frame, or at times outside the recording;
             otherwise such a box is an error.
@@ -29,7 +32,8 @@ class LabelRules:
         label_clock: whether label times count from the recording's start, or on the camera's clock.
     """
 
-    class_map: Mapping[int, str | None] | None = None
+    names: Sequence[str] | Mapping[int, str] | None = None
+    class_map: Mapping[int | str, str | None] | None = None
     clip_to_frame: bool = True
     drop_invalid_boxes: bool = False
     skip_first_us: Annotated[int, Ge(0)] = 0
@@ -38,3 +42,8 @@ class LabelRules:
     max_width_fraction: Annotated[float, Interval(gt=0, le=1)] = 1.0
     time_tolerance_us: Annotated[int, Ge(0)] = 100_000
     label_clock: LabelClock = "recording"
+
+    def noted(self) -> dict[str, Any]:
+        """As the manifest of a converted set has them."""
+        noted: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return noted

@@ -225,7 +225,7 @@ def test_a_converted_set_is_read_by_its_manifest(labelled: Conversion, tmp_path:
     assert read_manifest(out)["a.zarr"]["digest"] == entry["digest"]
     with pytest.raises(RecordingError, match=r"no recordings of split 'val' \(found train\); add data\.val_share=0\.2"):
         data.recordings("val")
-    with pytest.raises(ConfigError, match=r"classes: found bus; expected car, with which a.zarr was converted"):
+    with pytest.raises(ConfigError, match=r"classes: found bus; expected names out of car, with which a.zarr was"):
         ConvertedSet(root=str(out), classes=["bus"]).recordings("train")
     with pytest.raises(RecordingError, match="no converted set; expected the out of"):
         ConvertedSet(root=str(tmp_path), classes=["car"]).recordings("train")

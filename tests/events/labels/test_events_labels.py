@@ -174,11 +174,6 @@ def test_a_class_map_groups_renames_and_leaves_out(tmp_path: Path) -> None:
     assert labels.dropped == {"class_not_kept": 1}
 
 
-def test_a_class_map_must_name_classes_of_the_list(tmp_path: Path) -> None:
-    with pytest.raises(LabelError, match=r"class_map names tram; expected names of the class list \(car, bus\)"):
-        read(tmp_path, boxes(GOOD), rules=LabelRules(class_map={0: "tram"}))
-
-
 def test_times_on_the_cameras_clock_lose_the_recordings_offset(tmp_path: Path) -> None:
     array = boxes((5_001_000, *GOOD[1:]))
     labels = read(tmp_path, array, time_offset_us=5_000_000, rules=LabelRules(label_clock="camera"))
