@@ -35,7 +35,9 @@ class _DamageError(Exception):
 
 
 class Aedat4Reader(CheckedReader):
-    """The first event stream of the file; times start at 0, ``time_offset_us`` is the first event's unix time."""
+    """The first event stream of the file, whose times are unix times in µs."""
+
+    clock = "unix"
 
     def __init__(self, path: Path, *, strict: bool) -> None:
         super().__init__(path, "aedat4", 0, 0, strict=strict)
@@ -50,11 +52,6 @@ class Aedat4Reader(CheckedReader):
         self._compression = compression
         self._end = table if table > 0 else None
         self._stream, self.width, self.height = _event_stream(path, info)
-        try:
-            first = next(self._packets(), None)
-        except _DamageError:
-            first = None
-        self.time_offset_us = int(first["t"][0]) if first is not None else 0
 
     def _decode(self, max_events: int) -> Iterator[Events]:
         parts: list[npt.NDArray[np.void]] = []
@@ -75,7 +72,7 @@ class Aedat4Reader(CheckedReader):
 
     def _joined(self, parts: list[npt.NDArray[np.void]]) -> Events:
         t, x, y, p = (np.concatenate([part[name] for part in parts]) for name in ("t", "x", "y", "on"))
-        return columns(t - self.time_offset_us, x, y, p, self.width, self.height)
+        return columns(t - self.origin_us, x, y, p, self.width, self.height)
 
     def _packets(self) -> Iterator[npt.NDArray[np.void]]:
         """The stream's packets that hold events."""

@@ -39,10 +39,11 @@ class DatReader(WordReader):
         # bits of column and row in the second half of the word; polarity follows them
         self._bits = (9, 8) if version == "1" else (14, 14)
         found = header.size() or size or (VERSION_1_SIZE if version == "1" else None)
-        self.width, self.height = found or self.guess_size()
+        self.width, self.height = found or (0, 0)
 
     def _state(self) -> State:
-        return np.zeros(4, np.int64)  # dropped, suspicion, last time word, µs added by wraps
+        # dropped, suspicion, last time word, µs added by wraps
+        return np.array([0, 0, 0, -self.origin_us], np.int64)
 
     def _kernel(self, words: Any, columns: Any, limit: int, state: State) -> tuple[int, int]:
         taken = min(len(words), limit)

@@ -38,6 +38,7 @@ def decode_chunk(
     y: npt.NDArray[np.uint16],
     p: npt.NDArray[np.uint8],
     first: int,
+    origin_us: int = 0,
 ) -> bool:
     """Decode the first ``keep`` events of a chunk into rows ``first`` and on; False where the bytes make no sense.
 
@@ -50,7 +51,7 @@ def decode_chunk(
     if events < keep or events > MAX_EVENTS or len(t) - first < events:
         return False
     end = first + events
-    at = _times(data, t, first, end)
+    at = _times(data, t, first, end, origin_us)
     if at < 0:
         return False
     if head & 2:
@@ -70,10 +71,11 @@ def _u16(data: Bytes, at: Integer) -> Integer:
 
 
 @njit(nogil=True, cache=True)
-def _times(data: Bytes, t: npt.NDArray[np.int64], row: Integer, end: Integer) -> Integer:
+def _times(data: Bytes, t: npt.NDArray[np.int64], row: Integer, end: Integer, origin_us: Integer) -> Integer:
     now: Integer = np.int64(0)
     for i in range(8):
         now |= np.int64(data[4 + i]) << (8 * i)
+    now -= origin_us
     step: Integer = np.int64(0)
     at, shift, size = 12, 0, len(data)
     while row < end:

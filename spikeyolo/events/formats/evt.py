@@ -37,16 +37,16 @@ class _RawReader(WordReader):
     def __init__(self, path: Path, header: TextHeader, *, strict: bool, size: tuple[int, int] | None) -> None:
         super().__init__(path, self.name, 0, 0, data_offset=header.data_offset, strict=strict)
         self.byte_swapped = header.options.get("endianness") == "big"
-        self.width, self.height = header.size() or size or self.guess_size()
+        self.width, self.height = header.size() or size or (0, 0)
 
 
 class Evt2Reader(_RawReader):
     """EVT 2.0, 32-bit words."""
 
-    name, unit_bytes, word_type = "evt2", 4, np.uint32
+    name, unit_bytes, word_type, jumps_at = "evt2", 4, np.uint32, -1
 
     def _state(self) -> State:
-        return evt2.initial_state()
+        return evt2.initial_state(self.origin_us)
 
     def _kernel(self, words: Any, columns: Any, limit: int, state: State) -> tuple[int, int]:
         t, x, y, p = columns
@@ -56,7 +56,7 @@ class Evt2Reader(_RawReader):
 class Evt21Reader(_RawReader):
     """EVT 2.1, 64-bit words, sent whole (GenX320) or upper half first (IMX636, "legacy")."""
 
-    name, unit_bytes, unit_events, word_type = "evt21", 8, 32, np.uint32
+    name, unit_bytes, unit_events, word_type, jumps_at = "evt21", 8, 32, np.uint32, -1
 
     def __init__(self, path: Path, header: TextHeader, *, strict: bool, size: tuple[int, int] | None) -> None:
         super().__init__(path, header, strict=strict, size=size)
@@ -64,7 +64,7 @@ class Evt21Reader(_RawReader):
         self._upper = _upper_half(path, header.data_offset) if order == "" else int(order == "little")
 
     def _state(self) -> State:
-        return evt2.initial_state()
+        return evt2.initial_state(self.origin_us)
 
     def _kernel(self, words: Any, columns: Any, limit: int, state: State) -> tuple[int, int]:
         t, x, y, p = columns
@@ -74,10 +74,10 @@ class Evt21Reader(_RawReader):
 class Evt3Reader(_RawReader):
     """EVT 3.0, 16-bit words."""
 
-    name, unit_bytes, unit_events, word_type = "evt3", 2, 12, np.uint16
+    name, unit_bytes, unit_events, word_type, jumps_at = "evt3", 2, 12, np.uint16, -1
 
     def _state(self) -> State:
-        return evt3.initial_state()
+        return evt3.initial_state(self.origin_us)
 
     def _kernel(self, words: Any, columns: Any, limit: int, state: State) -> tuple[int, int]:
         t, x, y, p = columns

@@ -12,10 +12,13 @@ from numba import njit
 
 from spikeyolo.events.formats.words import State
 
+JUMP_US = 60_000_000  # a time word this far ahead of the one before and of the one after is no time
 
-def initial_state() -> State:
-    """Dropped events, suspicion, whether time is known, its high part with all wraps, last event's time."""
-    return np.zeros(5, np.int64)
+
+def initial_state(origin_us: int) -> State:
+    """Dropped events, suspicion, whether time is known, its high part with all wraps, last event's time, what is taken
+    off all times, high part before the last, and how often it jumped ahead and back."""
+    return np.array([0, 0, 0, 0, np.iinfo(np.int64).min >> 1, origin_us, 0, 0], np.int64)
 
 
 @njit(nogil=True, cache=True)
@@ -23,7 +26,8 @@ def decode_evt2(
     words: Any, t: Any, x: Any, y: Any, p: Any, limit: int, width: int, height: int, state: State
 ) -> tuple[int, int]:
     """``uint32`` words: type 4, time 6, column 11, row 11 bits. Returns the words taken and the rows made."""
-    dropped, suspect, known, high, last = state
+    dropped, suspect, known, high, last, origin, earlier, jumps = state
+    base = high - origin
     right, bottom = np.int64(width) - 1, np.int64(height) - 1
     row, end = np.uint64(0), np.uint64(limit)  # unsigned: no test for negative indices
     at = 0
@@ -33,7 +37,7 @@ def decode_evt2(
         word = np.int64(words[at])
         kind = word >> 28
         if kind <= 1:  # CD_OFF, CD_ON
-            now = high | word >> 22 & 63
+            now = base + (word >> 22 & 63)
             column, line = word >> 11 & 2047, word & 2047
             t[row] = now
             x[row] = column
@@ -44,11 +48,14 @@ def decode_evt2(
             row += np.uint64(known)
             dropped += 1 - known
         elif kind == 8:  # EVT_TIME_HIGH
-            high = next_high(high, (word & 0xFFFFFFF) << 6, known)
+            new = next_high(high, (word & 0xFFFFFFF) << 6, known)
+            jumps += known & np.int64(high - earlier > JUMP_US) & np.int64(high - new > JUMP_US)
+            earlier, high = high if known else new, new
+            base = high - origin
             known = 1
     else:
         at = len(words)
-    state[:] = (dropped, np.int64(suspect < 0), known, high, last)
+    state[:] = (dropped, np.int64(suspect < 0), known, high, last, origin, earlier, jumps)
     return at, int(row)
 
 
@@ -60,7 +67,8 @@ def decode_evt21(
 
     Upper half as an EVT 2.0 word; lower half a mask of the 32 columns from the word's on that have an event.
     """
-    dropped, suspect, known, high, last = state
+    dropped, suspect, known, high, last, origin, earlier, jumps = state
+    base = high - origin
     right, bottom = np.int64(width) - 1, np.int64(height) - 1
     row, end = np.uint64(0), np.uint64(limit)
     pair = 0
@@ -71,7 +79,7 @@ def decode_evt21(
         mask = np.int64(words[2 * pair + 1 - upper])
         kind = word >> 28
         if kind <= 1:  # EVT_NEG, EVT_POS
-            now = high | word >> 22 & 63
+            now = base + (word >> 22 & 63)
             column, line = word >> 11 & 2047, word & 2047
             suspect |= (right - column - 31) | (bottom - line) | (now - last)
             last = now
@@ -85,11 +93,14 @@ def decode_evt21(
                 mask >>= 1
                 column += 1
         elif kind == 8:  # EVT_TIME_HIGH
-            high = next_high(high, (word & 0xFFFFFFF) << 6, known)
+            new = next_high(high, (word & 0xFFFFFFF) << 6, known)
+            jumps += known & np.int64(high - earlier > JUMP_US) & np.int64(high - new > JUMP_US)
+            earlier, high = high if known else new, new
+            base = high - origin
             known = 1
     else:
         pair = len(words) // 2
-    state[:] = (dropped, np.int64(suspect < 0), known, high, last)
+    state[:] = (dropped, np.int64(suspect < 0), known, high, last, origin, earlier, jumps)
     return 2 * pair, int(row)
 
 

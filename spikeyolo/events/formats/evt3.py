@@ -2,9 +2,10 @@
 
 https://docs.prophesee.ai/stable/data/encoding_formats/evt3.html
 
-A time is a TIME_LOW word joined to the last TIME_HIGH word before it; it holds until the next TIME_LOW. Time words are
-taken as they stand: a TIME_LOW of another event source may run ahead of the pixels' and be followed by a smaller one
-with no event between, so a decoder that holds time back from decreasing dates events wrongly.
+A time is a TIME_LOW word joined to the last TIME_HIGH word before it. A TIME_HIGH word that changes the high part
+starts a new time at once, with low part 0; one that repeats it changes nothing. Time words are taken as they stand: a
+TIME_LOW of another event source may run ahead of the pixels' and be followed by a smaller one with no event between, so
+a decoder that holds time back from decreasing dates events wrongly.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ MASK_COUNTS = MASK_BITS.sum(axis=1)
 # set bits first: a vector is written as 12 rows at once, of which the first MASK_COUNTS stay
 MASK_PLACES = np.argsort(1 - MASK_BITS, axis=1, kind="stable")
 UNKNOWN = -1
+NEVER = -(1 << 62)  # no time yet
+JUMP = 2048  # half of what the high part counts: a word this far ahead, and back with the next, is no time
 
 
-def initial_state() -> State:
-    """Dropped events, suspicion, time, high part of time, µs added by wraps, row, base column, its polarity."""
-    return np.array([0, 0, UNKNOWN, UNKNOWN, 0, UNKNOWN, UNKNOWN, 0], np.int64)
+def initial_state(origin_us: int) -> State:
+    """Dropped events, suspicion, time, high part of time, µs added by wraps, row, base column, its polarity, high part
+    before the last, and how often it jumped ahead and back."""
+    return np.array([0, 0, NEVER, UNKNOWN, -origin_us, UNKNOWN, UNKNOWN, 0, UNKNOWN, 0], np.int64)
 
 
 @njit(nogil=True, cache=True)
@@ -36,9 +40,9 @@ def decode_evt3(
 
     Returns the words taken and the rows made.
     """
-    dropped, suspect, now, high, added, line, base, polarity = state
+    dropped, suspect, now, high, added, line, base, polarity, earlier, jumps = state
     row, end = np.uint64(0), np.uint64(limit)  # unsigned: no test for negative indices
-    usable = np.int64(now >= 0 and line >= 0)
+    usable = np.int64(now > NEVER and line >= 0)
     at = 0
     for at in range(len(words)):
         if row >= end:
@@ -50,7 +54,7 @@ def decode_evt3(
             pixel = word >> 13
             address = word & 2047
             line = line if pixel else address
-            usable = usable if pixel else np.int64(now >= 0)
+            usable = usable if pixel else np.int64(now > NEVER)
             t[row] = now
             x[row] = address
             y[row] = line
@@ -88,11 +92,17 @@ def decode_evt3(
                 usable = np.int64(line >= 0)
         elif kind == 8:  # EVT_TIME_HIGH
             new = word & 4095
-            # A step back of more than half the range is the 24-bit counter starting anew.
-            if high - new > 2048:
-                added += 1 << 24
-            high = new
+            if new != high:
+                # A step back of more than half the range is the 24-bit counter starting anew.
+                if high - new > 2048:
+                    added += 1 << 24
+                    jumps += np.int64(earlier >= 0 and high - earlier > JUMP and new >= earlier)
+                earlier = high
+                if high >= 0:  # a new time begins at once; where the file begins, only TIME_LOW completes it
+                    now = added + (new << 12)
+                    usable = np.int64(line >= 0)
+                high = new
     else:
         at = len(words)
-    state[:] = (dropped, suspect, now, high, added, line, base, polarity)
+    state[:] = (dropped, suspect, now, high, added, line, base, polarity, earlier, jumps)
     return at, int(row)

@@ -24,6 +24,7 @@ from spikeyolo.events.types import Events
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 DSEC_SIZE = (640, 480)
 CHUNK_LIMIT = 1 << 28
+OUTSIDE = 65535  # the coordinate of what 16 bits cannot hold: outside any sensor
 # What h5py raises where the file's own structure is damaged.
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
@@ -57,9 +58,9 @@ class ColumnReader(CheckedReader):
     def __init__(self, path: Path, file: Any, *, strict: bool, size: tuple[int, int] | None) -> None:
         dsec = "t_offset" in file
         offset = _scalar(file["t_offset"]) if dsec else 0
-        super().__init__(path, "hdf5-dsec" if dsec else "hdf5-columns", 0, 0, time_offset_us=offset or 0, strict=strict)
+        super().__init__(path, "hdf5-dsec" if dsec else "hdf5-columns", 0, 0, clock_zero_us=offset or 0, strict=strict)
         found = _find_size(file, ("", "events")) or size or (DSEC_SIZE if dsec else None)
-        self.width, self.height = found or self.guess_size()
+        self.width, self.height = found or (0, 0)
         datasets = {name: file["events"][name] for name in "txyp"}
         lengths = {name: dataset.shape for name, dataset in datasets.items()}
         if len(set(lengths.values())) > 1 or len(lengths["t"]) != 1:
@@ -92,7 +93,7 @@ class RecordReader(CheckedReader):
             raise RecordingError(f"{path}: CD/events has type {dataset.dtype}; expected records of integers x, y, p, t")
         _require_stored(path, dataset)
         self._ecf = _require_filters(path, dataset)
-        self.width, self.height = _find_size(file, ("", "CD", "CD/events")) or size or self.guess_size()
+        self.width, self.height = _find_size(file, ("", "CD", "CD/events")) or size or (0, 0)
 
     def _decode(self, max_events: int) -> Iterator[Events]:
         with _reopened(self.path) as file:
@@ -119,7 +120,7 @@ class RecordReader(CheckedReader):
                 except DAMAGE as error:
                     reason = _first_line(error)
                     continue
-                if mask or not decode_chunk(np.frombuffer(stored, np.uint8), keep, t, x, y, p, rows):
+                if mask or not decode_chunk(np.frombuffer(stored, np.uint8), keep, t, x, y, p, rows, self.origin_us):
                     reason = "its bytes are no ECF"
                     continue
                 rows += keep
@@ -159,20 +160,22 @@ def _slices(
 
 
 def _checked_columns(reader: CheckedReader, t: Any, x: Any, y: Any, p: Any) -> Events:
-    """Cast without wrapping: what does not fit its column is an error here, and polarities -1 become 0."""
-    for name, column, limit in (("x", x, reader.width), ("y", y, reader.height)):
-        if column.dtype != np.uint16 and (int(column.min()) < 0 or int(column.max()) >= limit):
-            bad = int(column.min()) if int(column.min()) < 0 else int(column.max())
-            raise RecordingError(
-                f"{reader.path}: an event has {name}={bad}; expected a pixel of the "
-                f"{reader.width}x{reader.height} sensor"
-            )
+    """Cast without wrapping: pixels that do not fit their column stay outside any sensor, polarities -1 become 0."""
+    x, y = (_pixels(column) for column in (x, y))
     if t.dtype == np.uint64 and int(t.max()) > np.iinfo(np.int64).max:
         raise RecordingError(f"{reader.path}: an event has t={int(t.max())}; expected microseconds")
     polarity = np.where(p == -1, 0, p) if p.dtype.kind == "i" else p
     if p.dtype not in (np.bool_, np.uint8) and (int(polarity.max()) > 1 or int(polarity.min()) < 0):
         raise RecordingError(f"{reader.path}: polarities {p.min()} to {p.max()}; expected 0 and 1, or -1 and 1")
+    if reader.origin_us:
+        t = t.astype(np.int64) - reader.origin_us
     return columns(t, x, y, polarity, reader.width, reader.height)
+
+
+def _pixels(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if column.dtype.kind != "b" and column.dtype != np.uint16 and (column.min() < 0 or column.max() > OUTSIDE):
+        return np.where((column < 0) | (column > OUTSIDE), OUTSIDE, column)
+    return column
 
 
 def _require_stored(path: Path, dataset: Any) -> None:
@@ -230,7 +233,7 @@ def _scalar(node: Any) -> int | None:
     if node is None:
         return None
     value = np.asarray(node[()] if isinstance(node, h5py.Dataset) else node)
-    if value.size != 1 or value.dtype.kind not in "iu":
+    if value.size != 1 or value.dtype.kind not in "iuf" or not float(value.reshape(-1)[0]).is_integer():
         return None
     return int(value.reshape(-1)[0])
 

@@ -9,15 +9,18 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from spikeyolo.errors import RecordingError
+from spikeyolo.events.cleaning import Cleaner, EventCounts, EventRules
 from spikeyolo.events.types import Events
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_BATCH = 1 << 20
-FALLBACK_SIZE = (1280, 720)
+MAX_SIDE = 4096
+# DAVIS240, ATIS, DAVIS346, VGA (DVXplorer, Gen3), Gen4 and IMX636: by size, for files that name no sensor.
+KNOWN_SIZES = ((240, 180), (304, 240), (346, 260), (640, 480), (1280, 720))
+_FEW = 1 << 10  # events of a look at a file's start
 
 
 @runtime_checkable
@@ -28,81 +31,137 @@ class EventReader(Protocol):
         path: the file.
         format: what its content is, e.g. ``"evt3"``.
         width, height: the sensor, px.
-        time_offset_us: what was subtracted from the file's own clock, µs.
+        clock: what the file's times count from: ``unix`` (1970), or ``camera`` (whatever the camera's clock did).
+        time_offset_us: time of the first event that is kept, on the file's clock, µs; it was taken off all times.
+        counts: what the event rules did in the last iteration.
         dropped_events: events of the last iteration that carry no usable time (EVT: before the first time word).
         share_read: how much of the file the events given so far took, 0 to 1.
-        warnings: sentences about the last iteration (a truncated file, a guessed sensor size).
+        warnings: sentences about the last iteration (a truncated file, a guessed sensor size, cleaned events).
     """
 
     path: Path
     format: str
     width: int
     height: int
-    time_offset_us: int
+    clock: str
+    counts: EventCounts
     dropped_events: int
     share_read: float
     warnings: list[str]
 
+    @property
+    def time_offset_us(self) -> int: ...
+
     def batches(self, max_events: int = DEFAULT_BATCH) -> Iterator[Events]:
-        """Yield the events in order, at most ``max_events`` at a time, none of them empty.
+        """Yield the events in order, at most ``max_events`` at a time, none of them empty; the first is at 0 µs.
 
         Raises:
-            RecordingError: times decrease, a pixel lies outside the sensor, or (strict) the file is damaged.
+            RecordingError: events are dirtier than the event rules allow, or (strict) the file is damaged.
         """
         ...
 
 
 class CheckedReader:
-    """Base of the decoders: subclasses decode, this class checks, splits and reports.
+    """Base of the decoders: subclasses decode, this class cleans, splits and reports.
 
-    Under ``strict`` what would be a warning is an error. A decoder that tests the invariants as it goes may clear
-    ``suspect`` for a batch that keeps them.
+    Under ``strict`` damage is an error that would be a warning otherwise. A decoder that tests the invariants as it
+    goes may clear ``suspect`` for a batch that keeps them. A decoder takes ``origin_us`` off all times it gives.
+
+    Args:
+        clock_zero_us: what the file's own times count from, on its clock (DSEC's ``t_offset``), µs.
     """
 
     suspect = True
+    clock = "camera"
+    time_jumps = 0
 
     def __init__(
-        self, path: Path, format: str, width: int, height: int, *, time_offset_us: int = 0, strict: bool = False
+        self, path: Path, format: str, width: int, height: int, *, clock_zero_us: int = 0, strict: bool = False
     ) -> None:
         self.path = path
         self.format = format
         self.width = width
         self.height = height
-        self.time_offset_us = time_offset_us
+        self.clock_zero_us = clock_zero_us
         self.strict = strict
+        self.rules = EventRules()
+        self.counts = EventCounts()
+        self.origin_us = 0
         self.dropped_events = 0
         self.share_read = 0.0
         self.opening_warnings: list[str] = []
         self.warnings: list[str] = []
+        self._first_us: int | None = None
+        self._silent = False
+
+    @property
+    def time_offset_us(self) -> int:
+        """See :class:`EventReader`; looked for in the file when first asked for.
+
+        Raises:
+            RecordingError: the file cannot be read.
+        """
+        return self.clock_zero_us + self._find_first()
 
     def batches(self, max_events: int = DEFAULT_BATCH) -> Iterator[Events]:
         """See :meth:`EventReader.batches`."""
         if max_events < 1:
             raise ValueError(f"max_events is {max_events}; expected at least 1")
-        self.warnings = list(self.opening_warnings)
-        self.dropped_events = 0
-        self.share_read = 0.0
-        last_us = np.iinfo(np.int64).min
-        count = 0
-        for events in self._decode(max_events):
-            if not len(events):
+        origin_us = self._find_first()
+        self._begin(origin_us)
+        cleaner = Cleaner(self.rules, source=str(self.path), width=self.width, height=self.height)
+        for batch in self._decode(max_events):
+            if not len(batch):
                 continue
-            if self.suspect:
-                self._check(events, int(last_us), count)
-            last_us = int(events.t[-1])
-            count += len(events)
-            if len(events) <= max_events:
-                yield events
-                continue
+            events = cleaner.clean(batch, suspect=self.suspect, origin_us=origin_us)
+            self.counts = cleaner.counts
             for first in range(0, len(events), max_events):
-                part = slice(first, first + max_events)
-                yield Events(events.t[part], events.x[part], events.y[part], events.p[part], self.width, self.height)
-        if not count and len(self.warnings) == len(self.opening_warnings):
+                yield events if len(events) <= max_events else _rows(events, slice(first, first + max_events))
+            if cleaner.ended:
+                break
+        cleaner.note_time_jumps(self.time_jumps)
+        self.counts = cleaner.counts
+        cleaner.finish()
+        if self.counts.words():
+            self._warn(f"{self.path}: {self.counts.words()}")
+        if self.counts.time_jumps:
+            self._warn(
+                f"{self.path}: {self.counts.time_jumps} time words jump far ahead and back with the next (damaged?); "
+                "times after them may be wrong"
+            )
+        if not self.counts.kept and len(self.warnings) == len(self.opening_warnings):
             self.report(f"{self.path}: holds no events; expected at least one ({self.format})")
 
     def _decode(self, max_events: int) -> Iterator[Events]:
         """Yield the events in file order; batches may pass ``max_events`` by a little."""
         raise NotImplementedError
+
+    def _begin(self, origin_us: int) -> None:
+        self.origin_us = origin_us
+        self.warnings = list(self.opening_warnings)
+        self.counts = EventCounts()
+        self.dropped_events = self.time_jumps = 0
+        self.share_read = 0.0
+
+    def _find_first(self) -> int:
+        """Time of the first event inside the sensor, as the file writes it; 0 where there is none."""
+        if self._first_us is None:
+            self._first_us = 0
+            for events in self._look(_FEW):
+                inside = (events.x < self.width) & (events.y < self.height)
+                if inside.any():
+                    self._first_us = int(events.t[inside.argmax()])
+                    break
+        return self._first_us
+
+    def _look(self, max_events: int) -> Iterator[Events]:
+        """Batches from the file's start, uncleaned, on its own clock; damage ends them and is not reported."""
+        self._begin(0)
+        strict, self.strict, self._silent = self.strict, False, True
+        try:
+            yield from (events for events in self._decode(max_events) if len(events))
+        finally:
+            self.strict, self._silent = strict, False
 
     def damaged(self, sentence: str) -> None:
         """Report damage before which there may be events, and what becomes of those."""
@@ -119,70 +178,44 @@ class CheckedReader:
         """
         if self.strict:
             raise RecordingError(sentence)
+        if not self._silent:
+            self._warn(sentence)
+
+    def settle_size(self) -> None:
+        """Where a file names no sensor and none was given: the smallest known one that holds its first second, said."""
+        if self.width and self.height:
+            return
+        # Not an error under strict: nothing is lost, and a wrong guess shows as a pixel outside the sensor.
+        self.width, self.height = self._guessed_size()
+        sentence = (
+            f"{self.path}: names no sensor size; took {self.width}x{self.height} px, the smallest known sensor that "
+            f"holds its first second (size=[WIDTH,HEIGHT] sets another; data.size in training)"
+        )
+        self.opening_warnings.append(sentence)
+        logger.warning("%s", sentence)
+
+    def _guessed_size(self) -> tuple[int, int]:
+        """Pixels that not even the largest known sensor holds are dirt, and have no say."""
+        largest_width, largest_height = KNOWN_SIZES[-1]
+        columns = lines = 0
+        first_us = None
+        self.width = self.height = MAX_SIDE  # for decoders that look at pixels as they go
+        for events in self._look(DEFAULT_BATCH):
+            first_us = int(events.t[0]) if first_us is None else first_us
+            now = (events.t < first_us + 1_000_000) & (events.x < largest_width) & (events.y < largest_height)
+            columns = max(columns, int(events.x.max(where=now, initial=0)))
+            lines = max(lines, int(events.y.max(where=now, initial=0)))
+            if events.t[-1] >= first_us + 1_000_000:
+                break
+        return next(size for size in KNOWN_SIZES if columns < size[0] and lines < size[1])
+
+    def _warn(self, sentence: str) -> None:
         self.warnings.append(sentence)
         logger.warning("%s", sentence)
 
-    def guess_size(self) -> tuple[int, int]:
-        """The usual sensor, said aloud, where a file names none."""
-        width, height = FALLBACK_SIZE
-        # Not an error under strict: nothing is lost, and a wrong guess shows as a pixel outside the sensor.
-        sentence = f"{self.path}: names no sensor size; expected one in the file or `size`, took {width}x{height}"
-        self.opening_warnings.append(sentence)
-        logger.warning("%s", sentence)
-        return width, height
 
-    def _check(self, events: Events, last_us: int, first_index: int) -> None:
-        lengths = {len(column) for column in (events.t, events.x, events.y, events.p)}
-        if len(lengths) > 1:
-            raise RecordingError(f"{self.path}: columns differ in length; expected one row an event")
-        kind, i = first_broken(events.t, events.x, events.y, events.p, self.width, self.height, last_us)
-        if kind == 0:
-            return
-        index = first_index + i
-        if kind == 1:
-            before = int(events.t[i - 1]) if i else last_us
-            raise RecordingError(
-                f"{self.path}: time decreases at event {index} ({before} µs, then {events.t[i]} µs); "
-                "expected non-decreasing times"
-            )
-        if kind == 2:
-            raise RecordingError(
-                f"{self.path}: event {index} lies at x={events.x[i]}, y={events.y[i]}; "
-                f"expected a pixel of the {self.width}x{self.height} sensor"
-            )
-        raise RecordingError(f"{self.path}: event {index} has polarity {events.p[i]}; expected 0 (OFF) or 1 (ON)")
-
-
-@njit(nogil=True, cache=True)
-def first_broken(
-    t: npt.NDArray[np.int64],
-    x: npt.NDArray[np.uint16],
-    y: npt.NDArray[np.uint16],
-    p: npt.NDArray[np.uint8],
-    width: int,
-    height: int,
-    last_us: int,
-) -> tuple[int, int]:
-    """Which invariant breaks first and where: (0 none, 1 time, 2 pixel, 3 polarity), index in the batch."""
-    n = len(t)
-    # Whole-batch sums vectorise; the place is looked for only in the batch that is broken.
-    bad = 0
-    for i in range(1, n):
-        bad += t[i] < t[i - 1]
-    for i in range(n):
-        bad += (x[i] >= width) | (y[i] >= height) | (p[i] > 1)
-    if n and t[0] < last_us:
-        bad += 1
-    if bad == 0:
-        return 0, 0
-    for i in range(n):
-        if t[i] < (t[i - 1] if i else last_us):
-            return 1, i
-        if x[i] >= width or y[i] >= height:
-            return 2, i
-        if p[i] > 1:
-            return 3, i
-    return 0, 0
+def _rows(events: Events, part: slice) -> Events:
+    return Events(events.t[part], events.x[part], events.y[part], events.p[part], events.width, events.height)
 
 
 def blank_columns(

@@ -29,7 +29,8 @@ class SaccadeReader(WordReader):
         self.width, self.height = size or _fitting_size(path)
 
     def _state(self) -> State:
-        return np.zeros(3, np.int64)  # dropped, suspicion (always: such files are small), µs added by marks
+        # dropped, suspicion (always: such files are small), µs added by marks
+        return np.array([0, 0, -self.origin_us], np.int64)
 
     def _kernel(self, words: Any, columns: Any, limit: int, state: State) -> tuple[int, int]:
         t, x, y, p = columns

@@ -6,27 +6,34 @@ import logging
 from pathlib import Path
 
 from spikeyolo.errors import RecordingError
+from spikeyolo.events.cleaning import EventRules
 from spikeyolo.events.formats import aedat4, dat, evt, hdf5, saccade
 from spikeyolo.events.formats.header import TextHeader
-from spikeyolo.events.formats.reader import CheckedReader, EventReader
+from spikeyolo.events.formats.reader import MAX_SIDE, CheckedReader, EventReader
 
 logger = logging.getLogger(__name__)
 
 SUFFIXES = {".dat": "dat", ".raw": "evt", ".h5": "hdf5", ".hdf5": "hdf5", ".aedat4": "aedat4", ".bin": "saccade"}
 DAT_KEYWORDS = {"data", "date", "version", "width", "height"}
-MAX_SIDE = 4096
 EXPECTED = (
     "expected Prophesee DAT or RAW (EVT 2.0, 2.1, 3.0), HDF5 (eTraM, Gen1, DSEC, Prophesee), AEDAT4 or N-MNIST .bin"
 )
 
 
-def open_recording(path: Path | str, *, strict: bool = False, size: tuple[int, int] | None = None) -> EventReader:
+def open_recording(
+    path: Path | str,
+    *,
+    strict: bool = False,
+    size: tuple[int, int] | None = None,
+    rules: EventRules | None = None,
+) -> EventReader:
     """Open an events file of any known format, told by its content and not by its name.
 
     Args:
         path: the file.
         strict: raise where a damaged file, or a name of another format, would otherwise only be warned about.
         size: sensor width and height, px, for files that name none.
+        rules: how dirty events are cleaned; by default ``EventRules(strict=strict)``.
 
     Raises:
         RecordingError: the file is absent, empty, unreadable, or of no known format.
@@ -47,6 +54,8 @@ def open_recording(path: Path | str, *, strict: bool = False, size: tuple[int, i
             raise RecordingError(warning)
         logger.warning("%s", warning)
     reader = _open(path, family, header, strict, size)
+    reader.rules = rules or EventRules(strict=strict)
+    reader.settle_size()
     _check_size(reader)
     if warning:
         reader.opening_warnings.insert(0, warning)

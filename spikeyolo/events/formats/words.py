@@ -27,6 +27,7 @@ class WordReader(CheckedReader):
     unit_events = 1  # at most so many events in one
     word_type: type[np.unsignedinteger[Any]] = np.uint64
     byte_swapped = False
+    jumps_at = 0  # where the state counts time words that jump ahead and back; 0: nowhere
 
     def __init__(
         self, path: Path, format: str, width: int, height: int, *, data_offset: int, strict: bool = False
@@ -65,6 +66,7 @@ class WordReader(CheckedReader):
                         words, more = self._fill(file, buffer)
                         tail = tail or more  # the last fill of a file that ended in one is empty
                 self.dropped_events, self.suspect, state[1] = int(state[0]), bool(state[1]), 0
+                self.time_jumps = int(state[self.jumps_at]) if self.jumps_at else 0
                 self.share_read = 1.0 - left / max(size, 1)
                 t, x, y, p = columns
                 yield Events(t[:rows], x[:rows], y[:rows], p[:rows], self.width, self.height)

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from spikeyolo.errors import RecordingError
 from spikeyolo.events import Events
+from spikeyolo.events.cleaning import EventRules
 from spikeyolo.events.formats import open_recording
 
 some = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -44,11 +45,13 @@ HDF5 = {"columns": write_columns, "records": write_records, "ecf": write_ecf}
 
 
 def read(path, strict=False):
+    """Events at the times that the file says."""
     reader = open_recording(path, strict=strict)
+    offset = reader.time_offset_us
     batches = list(reader.batches(1000))
     for batch in batches:
         batch.check("a batch")
-    return [row for batch in batches for row in rows(batch)], reader.warnings
+    return [(offset + t, *event) for batch in batches for t, *event in rows(batch)], reader.warnings
 
 
 def assert_events_or_one_line(path):
@@ -135,7 +138,7 @@ def test_changed_bytes_give_valid_events_or_one_line(tmp_path, data, name):
 
 
 @pytest.mark.parametrize("name", sorted(BINARY) + sorted(HDF5))
-def test_a_pixel_outside_the_sensor_is_named(tmp_path, name):
+def test_a_pixel_outside_the_sensor_is_named_under_strict_rules(tmp_path, name):
     events = some_events(width=34, height=34)
     events.x[7] = 200
     if name in HDF5:
@@ -144,12 +147,12 @@ def test_a_pixel_outside_the_sensor_is_named(tmp_path, name):
     else:
         (path := tmp_path / f"a{SUFFIX[name]}").write_bytes(BINARY[name](events))
         options = {"size": (34, 34)} if name == "saccade" else {}
-    with pytest.raises(RecordingError, match=r"x=200.*34x34"):
-        list(open_recording(path, **options).batches())
+    with pytest.raises(RecordingError, match=r"event 7 lies at x=200.*34x34"):
+        list(open_recording(path, rules=EventRules(strict=True), **options).batches())
 
 
 @pytest.mark.parametrize("name", ["dat", "aedat4", "saccade", "columns", "records", "evt2", "evt21", "evt3"])
-def test_times_that_decrease_are_named_also_across_batches(tmp_path, name):
+def test_times_that_decrease_are_named_under_strict_rules_also_across_batches(tmp_path, name):
     events = some_events()
     events.t[:] = np.arange(50) * 100
     events.t[30] = 5
@@ -159,7 +162,7 @@ def test_times_that_decrease_are_named_also_across_batches(tmp_path, name):
         (path := tmp_path / f"a{SUFFIX[name]}").write_bytes(BINARY[name](events))
     for max_events in (10, 1000):
         with pytest.raises(RecordingError, match=r"time decreases at event 30 \(2900 µs, then 5 µs\)"):
-            list(open_recording(path).batches(max_events))
+            list(open_recording(path, rules=EventRules(strict=True)).batches(max_events))
 
 
 def test_a_damaged_chunk_leaves_the_events_before_it(tmp_path):
@@ -231,7 +234,7 @@ def test_a_header_that_cannot_be_followed_is_one_line(tmp_path, content, line):
 def test_a_file_without_a_sensor_size_takes_the_given_one_or_guesses_aloud(tmp_path):
     (path := tmp_path / "a.raw").write_bytes(b"% evt 2.0\n" + struct.pack("<II", 8 << 28, 3 << 11 | 4))
     guessed, given_size = open_recording(path), open_recording(path, size=(64, 32))
-    assert (guessed.width, guessed.height, given_size.width, given_size.height) == (1280, 720, 64, 32)
+    assert (guessed.width, guessed.height, given_size.width, given_size.height) == (240, 180, 64, 32)
     assert [len(part) for part in guessed.batches()] == [1]
     assert ["names no sensor size" in warning for warning in guessed.warnings] == [True]
     assert next(iter(given_size.batches())).x[0] == 3
@@ -273,14 +276,14 @@ def test_hdf5_events_that_are_no_integers_are_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("column", "bad", "line"), [("x", -1, "x=-1"), ("y", 70_000, "y=70000"), ("p", 3, "polarities 0 to 3")]
+    ("column", "bad", "line"), [("x", -1, "x=65535"), ("y", 70_000, "y=65535"), ("p", 3, "polarities 0 to 3")]
 )
-def test_hdf5_values_that_would_wrap_in_our_columns_are_named(tmp_path, column, bad, line):
+def test_hdf5_values_that_would_wrap_in_our_columns_are_named_under_strict_rules(tmp_path, column, bad, line):
     with h5py.File(path := tmp_path / "a.h5", "w") as file:
         for name in "xypt":
             file[f"events/{name}"] = np.array([0, bad if name == column else 0], np.int32)
     with pytest.raises(RecordingError, match=line):
-        list(open_recording(path).batches())
+        list(open_recording(path, rules=EventRules(strict=True)).batches())
 
 
 def evt3_words(*words):
@@ -296,7 +299,8 @@ def test_evt3_events_before_the_first_time_are_dropped_and_counted(tmp_path):
     )
     (path := tmp_path / "a.raw").write_bytes(content)
     reader = open_recording(path)
-    assert [row for part in reader.batches() for row in rows(part)] == [(4096 + 6, 4, 7, 0)]
+    assert [row for part in reader.batches() for row in rows(part)] == [(0, 4, 7, 0)]
+    assert reader.time_offset_us == 4096 + 6
     assert reader.dropped_events == 6
 
 

@@ -26,6 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spikeyolo.events import Events
+from spikeyolo.events.cleaning import EventCounts
 from spikeyolo.events.formats import EventReader, open_recording
 
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -44,9 +45,13 @@ def read(path: Path, max_events: int = 1 << 20, **options) -> tuple[EventReader,
     return reader, Events.concatenate(batches)
 
 
-def check(path: Path, events: Events, max_events: int, format_name: str, offset: int = 0) -> None:
-    reader, found = read(path, max_events, strict=True)
-    assert rows(found) == [(t - offset, x, y, p) for t, x, y, p in rows(events)]
+def check(path: Path, events: Events, max_events: int, format_name: str, clock_zero_us: int = 0, **options) -> None:
+    """The events come back, from 0 µs on, and the offset says what their first time was."""
+    reader, found = read(path, max_events, strict=True, **options)
+    first = int(events.t[0])
+    assert rows(found) == [(t - first, x, y, p) for t, x, y, p in rows(events)]
+    assert reader.time_offset_us == open_recording(path, **options).time_offset_us == clock_zero_us + first
+    assert reader.counts == EventCounts(in_file=len(events))
     assert (reader.format, reader.width, reader.height) == (format_name, events.width, events.height)
     assert [column.dtype for column in (found.t, found.x, found.y, found.p)] == [
         np.int64,
@@ -121,8 +126,7 @@ def test_time_goes_on_when_its_counter_wraps(tmp_path, write, bits, name):
 @given(recordings(width=34, height=34), batch_sizes)
 def test_n_mnist_returns_what_was_written(tmp_path, events, max_events):
     (path := tmp_path / "a.bin").write_bytes(write_saccade(events))
-    _, found = read(path, max_events, strict=True)
-    assert rows(found) == rows(events)
+    check(path, events, max_events, "saccade", size=(34, 34))
 
 
 @few
@@ -136,8 +140,7 @@ def test_hdf5_columns_return_what_was_written(tmp_path, events, max_events, sign
 @given(recordings(width=640, height=480), batch_sizes)
 def test_dsec_returns_what_was_written_and_its_offset(tmp_path, events, max_events):
     write_columns(path := tmp_path / "a.h5", events, "dsec", chunks=(16,), **hdf5plugin.Blosc(cname="zstd"))
-    check(path, events, max_events, "hdf5-dsec")
-    assert open_recording(path).time_offset_us == 49_599_300_523
+    check(path, events, max_events, "hdf5-dsec", clock_zero_us=49_599_300_523)
 
 
 @few
@@ -158,10 +161,9 @@ def test_prophesee_hdf5_with_ecf_returns_what_was_written(tmp_path, events, max_
 
 @few
 @given(recordings(width=346, height=260), batch_sizes, st.booleans())
-def test_aedat4_returns_what_was_written_from_time_zero(tmp_path, events, max_events, table):
+def test_aedat4_returns_what_was_written(tmp_path, events, max_events, table):
     (path := tmp_path / "a.aedat4").write_bytes(write_aedat4(events, table=table))
-    check(path, events, max_events, "aedat4", offset=int(events.t[0]))
-    assert open_recording(path).time_offset_us == events.t[0]
+    check(path, events, max_events, "aedat4")
 
 
 @few
@@ -170,7 +172,7 @@ def test_aedat4_under_zstandard_returns_what_was_written(tmp_path, events):
     from numcodecs.zstd import compress
 
     (path := tmp_path / "a.aedat4").write_bytes(write_aedat4(events, compress=compress, compression=3))
-    check(path, events, 1 << 20, "aedat4", offset=int(events.t[0]))
+    check(path, events, 1 << 20, "aedat4")
 
 
 @few
