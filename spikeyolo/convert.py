@@ -5,15 +5,17 @@ from __future__ import annotations
 import glob
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Interval, Len, MinLen
 from omegaconf import DictConfig
 
 from spikeyolo import entry
 
 if TYPE_CHECKING:
+    from spikeyolo.events.cleaning import EventRules
     from spikeyolo.events.conversion.pool import Outcome
     from spikeyolo.events.datasets import Source
     from spikeyolo.events.labels import LabelRules
@@ -27,7 +29,8 @@ OPTIONS: Mapping[str, Any] = {
     "classes": list[str] | None,
     "splits": Annotated[list[Literal["train", "val"]], MinLen(1)],
     "workers": Annotated[int, Ge(1)] | None,
-    "strict": bool,
+    "strict": bool | None,
+    "size": Annotated[list[Annotated[int, Interval(ge=1, le=4096)]], Len(2, 2)] | None,
     "replace": bool,
     "previews": Annotated[int, Ge(0)],
     "info": bool,
@@ -48,11 +51,13 @@ def run(config: DictConfig) -> None:
         SpikeyoloError: a key is wrong, there is nothing to convert, or a recording could not be converted.
     """
     from spikeyolo.errors import ConfigError, RecordingError
+    from spikeyolo.events.datasets import sensor_size
 
     options = checked_options(config)
     check_nodes(config)
     if options["info"]:
-        look_at(named_places(options["source"]), options["out"])
+        rules, size = event_rules(config, options), sensor_size(options["size"])
+        look_at(named_places(options["source"]), options["out"], rules, size)
         return
     if options["out"] is None:
         raise ConfigError("out must be given: add out=FOLDER (or out=s3://bucket/folder) to the command line")
@@ -75,9 +80,9 @@ def convert_into(config: DictConfig, options: Mapping[str, Any]) -> list[Outcome
 
     out = normalise(options["out"])
     sources, classes = chosen_sources(config, options)
+    strict = options["strict"] is not False
     conversions = [
-        Conversion(source, place_of(source, out), classes, options["strict"], options["replace"], root=out)
-        for source in sources
+        Conversion(source, place_of(source, out), classes, strict, options["replace"], root=out) for source in sources
     ]
     read_published(out)  # a wrong manifest is better found before the work than after it
     outcomes: list[Outcome] = []
@@ -99,7 +104,9 @@ def convert_into(config: DictConfig, options: Mapping[str, Any]) -> list[Outcome
     return outcomes
 
 
-def look_at(found: Sequence[tuple[str, Recording | Path]], out: str | None) -> None:
+def look_at(
+    found: Sequence[tuple[str, Recording | Path]], out: str | None, rules: EventRules, size: tuple[int, int] | None
+) -> None:
     """Print what is in stored recordings or event files, and draw stored ones into the folder ``out``."""
     from spikeyolo.events.conversion.manifest import entry_of
     from spikeyolo.report.recordings import print_table
@@ -107,7 +114,7 @@ def look_at(found: Sequence[tuple[str, Recording | Path]], out: str | None) -> N
     rows = []
     for name, item in found:
         if isinstance(item, Path):
-            rows.append((name, "a file", contents_of(item)))
+            rows.append((name, "a file", contents_of(item, rules, size)))
             continue
         rows.append((name, "stored", entry_of(item.attributes)))
         if out is not None:
@@ -115,7 +122,7 @@ def look_at(found: Sequence[tuple[str, Recording | Path]], out: str | None) -> N
     print_table(rows)
 
 
-def contents_of(file: Path) -> dict[str, Any]:
+def contents_of(file: Path, rules: EventRules, size: tuple[int, int] | None) -> dict[str, Any]:
     """What the manifest would say of an events file, found by decoding it.
 
     Raises:
@@ -124,16 +131,40 @@ def contents_of(file: Path) -> dict[str, Any]:
     from spikeyolo.errors import RecordingError
     from spikeyolo.events.formats import open_recording
 
-    reader = open_recording(file)
-    count, start, end = 0, 0, 0
+    reader = open_recording(file, size=size, rules=rules)
+    end = 0
     for events in reader.batches():
-        start = int(events.t[0]) if not count else start
         end = int(events.t[-1]) + 1
-        count += len(events)
-    if not count:
+    if not reader.counts.kept:
         raise RecordingError(f"{file}: holds no events")
-    sensor = {"width": reader.width, "height": reader.height, "source_format": reader.format}
-    return {**sensor, "events": count, "start_us": start, "end_us": end, "labelled": False, "boxes": {}}
+    return {
+        "width": reader.width,
+        "height": reader.height,
+        "source_format": reader.format,
+        "events": reader.counts.kept,
+        "start_us": 0,
+        "end_us": end,
+        "time_offset_us": reader.time_offset_us,
+        "clock": reader.clock,
+        "event_counts": reader.counts.as_dict(),
+        "labelled": False,
+        "boxes": {},
+    }
+
+
+def event_rules(config: DictConfig, options: Mapping[str, Any]) -> EventRules:
+    """How the events of ``source`` are cleaned."""
+    from hydra.utils import instantiate
+
+    rules: EventRules = instantiate(config.event_rules)
+    return under(rules, options["strict"])
+
+
+def under(rules: EventRules, strict: bool | None) -> EventRules:
+    """The rules as ``strict`` sharpens or loosens them: true refuses the first dirty event, false cuts at damage."""
+    if strict is None:
+        return rules
+    return replace(rules, strict=True) if strict else replace(rules, beyond="cut")
 
 
 def picture(recording: Recording, path: Path) -> None:
@@ -155,6 +186,7 @@ def chosen_sources(config: DictConfig, options: Mapping[str, Any]) -> tuple[list
     """
     from spikeyolo import schema
     from spikeyolo.errors import ConfigError
+    from spikeyolo.events.datasets import sensor_size
     from spikeyolo.events.labels import ClassSelection
 
     if (options["source"] is None) == (config.get("data") is None):
@@ -162,7 +194,9 @@ def chosen_sources(config: DictConfig, options: Mapping[str, Any]) -> tuple[list
     if options["source"] is not None:
         rules = schema.build(config.labels)
         classes = tuple(options["classes"] or ClassSelection((), rules).known)
-        return sources_at(options["source"], classes, rules), classes
+        sources = sources_at(options["source"], classes, rules)
+        events, size = event_rules(config, options), sensor_size(options["size"])
+        return [replace(source, event_rules=events, size=size) for source in sources], classes
     dataset = schema.build(config.data.dataset)
     if not hasattr(dataset, "sources"):
         raise ConfigError("data: this data set is in the store already; expected one of etram, gen1, mpx1, dsec")
@@ -171,7 +205,7 @@ def chosen_sources(config: DictConfig, options: Mapping[str, Any]) -> tuple[list
         for source in dataset.sources(role):
             if source.events in found:
                 log.warning("%s belongs to more than one split; converted once, whole", source.events)
-            found.setdefault(source.events, source)
+            found.setdefault(source.events, replace(source, event_rules=under(source.event_rules, options["strict"])))
     return list(found.values()), tuple(config.data.classes)
 
 
@@ -288,7 +322,8 @@ def check_nodes(config: DictConfig) -> None:
 
     tree: dict[str, Any] = {}
     try:
-        tree["labels"] = OmegaConf.to_container(config.labels, resolve=True, throw_on_missing=True)
+        for key in ("labels", "event_rules"):
+            tree[key] = OmegaConf.to_container(config[key], resolve=True, throw_on_missing=True)
         if config.get("data") is not None:
             dataset = OmegaConf.to_container(config.data.dataset, resolve=True, throw_on_missing=True)
             tree["data"] = {"dataset": dataset}

@@ -6,16 +6,19 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Interval, Len
 
 from spikeyolo.errors import ConfigError, RecordingError
+from spikeyolo.events.cleaning import EventRules
 from spikeyolo.events.labels import ClassSelection, LabelRules
 
 log = logging.getLogger(__name__)
 
 Role = Literal["train", "val"]
+Side = Annotated[int, Interval(ge=1, le=4096)]
+SensorSize = Annotated[Sequence[Side], Len(2, 2)]
 SUFFIXES = (".aedat4", ".bin", ".dat", ".h5", ".hdf5", ".raw")
 
 
@@ -28,10 +31,13 @@ class Source:
         labels: its label file; None where it has none.
         name: unique within the split.
         split: the split's name.
-        start_us, end_us: the part of the recording that belongs to the split, µs; None for its start and end.
+        start_us, end_us: the part of the recording that belongs to the split, µs from its first event; None for its
+            start and end.
         rules: how its labels are cleaned.
         folder: URL of the folder in which events and labels lie; None where they are paths on this machine.
         versions: ETag and size of each file behind a URL, where the store tells them.
+        event_rules: how its events are cleaned.
+        size: sensor width and height, px, where the file names none.
     """
 
     events: Path
@@ -43,6 +49,8 @@ class Source:
     rules: LabelRules = field(default_factory=LabelRules)
     folder: str | None = None
     versions: dict[str, str] | None = None
+    event_rules: EventRules = field(default_factory=EventRules)
+    size: tuple[int, int] | None = None
 
     def address(self, file: Path) -> str:
         """Where one of its files lies, in words."""
@@ -57,6 +65,8 @@ class SplitFolders:
         classes: names, in the order of class ids; where the rules name the files' classes, a selection of those.
         train_split, val_split: which folders train and which validate.
         train_labels, val_labels: label rules of each.
+        event_rules: how events are cleaned; None takes the defaults.
+        size: sensor width and height, px, of files that name none.
 
     Raises:
         ConfigError: a class of the class list is none of the data set's.
@@ -74,6 +84,8 @@ class SplitFolders:
         val_split: str = "val",
         train_labels: LabelRules | None = None,
         val_labels: LabelRules | None = None,
+        event_rules: EventRules | None = None,
+        size: SensorSize | None = None,
     ) -> None:
         self.root = Path(root)
         self.classes = tuple(classes)
@@ -82,6 +94,8 @@ class SplitFolders:
             "train": train_labels or LabelRules(),
             "val": val_labels or LabelRules(),
         }
+        self.event_rules = event_rules or EventRules()
+        self.size = sensor_size(size)
         for rules in self.rules.values():
             ClassSelection(self.classes, rules)
 
@@ -99,7 +113,7 @@ class SplitFolders:
             {folder for pattern in patterns for folder in self.root.glob(pattern) if folder.is_dir()},
         )
         found = [
-            Source(file, self._labels(file), self._name(folder, file), split, rules=self.rules[role])
+            Source(file, self._labels(file), self._name(folder, file), split, **self._reading(role))
             for folder in folders
             for file in find_recordings(folder, self.suffixes)
         ]
@@ -110,6 +124,10 @@ class SplitFolders:
                 f"*{{{','.join(self.suffixes)}}} in {' or '.join(patterns)}"
             )
         return checked(found)
+
+    def _reading(self, role: Role) -> dict[str, Any]:
+        """How the recordings and labels of a role are read."""
+        return {"rules": self.rules[role], "event_rules": self.event_rules, "size": self.size}
 
     def _labels(self, events: Path) -> Path | None:
         return labels_beside(events)
@@ -163,6 +181,8 @@ class DsecDetection(SplitFolders):
         val_sequences: Sequence[str],
         train_labels: LabelRules | None = None,
         val_labels: LabelRules | None = None,
+        event_rules: EventRules | None = None,
+        size: SensorSize | None = None,
     ) -> None:
         super().__init__(
             root=root,
@@ -171,6 +191,8 @@ class DsecDetection(SplitFolders):
             val_split=val_split,
             train_labels=train_labels,
             val_labels=val_labels,
+            event_rules=event_rules,
+            size=size,
         )
         self.val_sequences = tuple(val_sequences)
 
@@ -196,7 +218,7 @@ class DsecDetection(SplitFolders):
                     path / self._LABELS if (path / self._LABELS).is_file() else None,
                     f"{split}/{path.name}",
                     split,
-                    rules=self.rules[role],
+                    **self._reading(role),
                 )
                 for path in sequences
             ]
@@ -212,6 +234,8 @@ class SingleRecording:
         train_until_us: where training ends and validation begins, µs from the recording's start.
         labels: the label file; None looks for ``NAME_bbox.npy`` beside each file.
         train_labels, val_labels: label rules of each part.
+        event_rules: how events are cleaned; None takes the defaults.
+        size: sensor width and height, px, of files that name none.
 
     Raises:
         ConfigError: a label file is named for a folder, or a class of the class list is none of the files'.
@@ -226,12 +250,16 @@ class SingleRecording:
         labels: str | None = None,
         train_labels: LabelRules | None = None,
         val_labels: LabelRules | None = None,
+        event_rules: EventRules | None = None,
+        size: SensorSize | None = None,
     ) -> None:
         self.events = Path(events)
         self.classes = tuple(classes)
         self.train_until_us = train_until_us
         self.labels = None if labels is None else Path(labels)
         self.rules: dict[Role, LabelRules] = {"train": train_labels or LabelRules(), "val": val_labels or LabelRules()}
+        self.event_rules = event_rules or EventRules()
+        self.size = sensor_size(size)
         for rules in self.rules.values():
             ClassSelection(self.classes, rules)
         if self.labels is not None and self.events.is_dir():
@@ -253,9 +281,27 @@ class SingleRecording:
         else:
             raise RecordingError(f"{self.events}: no such recording; expected an events file, or a folder of them")
         start, end = (None, self.train_until_us) if role == "train" else (self.train_until_us, None)
-        rules = self.rules[role]
-        sources = [Source(f, self.labels or labels_beside(f), f.stem, role, start, end, rules) for f in files]
-        return checked(sources)
+        return checked(
+            [
+                Source(
+                    file,
+                    self.labels or labels_beside(file),
+                    file.stem,
+                    role,
+                    start,
+                    end,
+                    rules=self.rules[role],
+                    event_rules=self.event_rules,
+                    size=self.size,
+                )
+                for file in files
+            ]
+        )
+
+
+def sensor_size(size: Sequence[int] | None) -> tuple[int, int] | None:
+    """Width and height, px, as a configuration lists them."""
+    return None if size is None else (size[0], size[1])
 
 
 def find_recordings(folder: Path, suffixes: Iterable[str]) -> list[Path]:

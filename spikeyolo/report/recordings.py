@@ -129,15 +129,16 @@ def print_table(rows: Sequence[tuple[str, str, Mapping[str, Any]]], *, stream: T
     table = Table(title=None, header_style="bold")
     for heading in ("recording", "status", "from", "sensor"):
         table.add_column(heading)
-    for heading in ("events", "span s", "boxes", "dropped"):
+    for heading in ("events", "cleaned", "from s", "span s", "boxes", "dropped"):
         table.add_column(heading, justify="right")
-    events = kept = dropped = 0
+    events = cleaned = kept = dropped = 0
     for name, status, entry in rows:
         if not entry:
             table.add_row(name, status)
             continue
         left_out = dropped_boxes(entry["boxes"])
         events += entry["events"]
+        cleaned += sum(cleaned_events(entry.get("event_counts", {})).values())
         kept += entry["boxes"].get("kept", 0)
         dropped += sum(left_out.values())
         table.add_row(
@@ -146,17 +147,26 @@ def print_table(rows: Sequence[tuple[str, str, Mapping[str, Any]]], *, stream: T
             str(entry["source_format"] or "-"),
             f"{entry['width']}x{entry['height']}",
             f"{entry['events']:,}",
+            ", ".join(f"{rule} {count:,}" for rule, count in cleaned_events(entry.get("event_counts", {})).items()),
+            f"{(entry.get('time_offset_us', 0) + entry['start_us']) / 1e6:.6f}",
             f"{(entry['end_us'] - entry['start_us']) / 1e6:.2f}",
             str(entry["boxes"].get("kept", 0)) if entry["labelled"] else "-",
             ", ".join(f"{rule} {count}" for rule, count in left_out.items()),
         )
     if len(rows) > 1:
         table.add_section()
-        table.add_row(f"{len(rows)} recordings", "", "", "", f"{events:,}", "", str(kept), str(dropped))
+        table.add_row(
+            f"{len(rows)} recordings", "", "", "", f"{events:,}", str(cleaned or ""), "", "", str(kept), str(dropped)
+        )
     console = RichConsole(file=sys.stdout if stream is None else stream, highlight=False)
     if not console.is_terminal:
         console.width = 200  # a file has no edge to fold lines at
     console.print(table)
+
+
+def cleaned_events(counts: Mapping[str, int]) -> dict[str, int]:
+    """How many events each rule left out or lifted."""
+    return {name: counts[name] for name in ("outside_sensor", "stepped_back") if counts.get(name)}
 
 
 def dropped_boxes(counts: Mapping[str, int]) -> dict[str, int]:

@@ -158,8 +158,9 @@ class EventData:
         parts = []
         for item in prepared:
             recording = item.open(cache=self.cache, chunks=chunks)
-            start = recording.start_us if item.source.start_us is None else item.source.start_us
-            end = recording.end_us if item.source.end_us is None else item.source.end_us
+            start, end = recording.start_us + (item.source.start_us or 0), recording.end_us
+            if item.source.end_us is not None:
+                end = recording.start_us + item.source.end_us
             known_from = _labels_from(recording, item.source.rules.skip_first_us)
             parts.append(Part(recording, item.boxes, start, min(end, recording.end_us), item.source.name, known_from))
         return parts

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.conversion.identity import accepted, differences, known_origin, open_source, origin_of
+from spikeyolo.events.conversion.identity import (
+    accepted,
+    differences,
+    known_origin,
+    open_source,
+    origin_of,
+    reading_notes,
+)
 from spikeyolo.events.conversion.manifest import Published, entry_of, publish, read_one
 from spikeyolo.events.conversion.places import exclusive
 from spikeyolo.events.conversion.remote_files import fetched
@@ -121,7 +128,6 @@ def _write(
         notes={
             **origin,
             "strict": conversion.strict,
-            "format": reader.format,
             "tools": {name: _version(name) for name in TOOLS},
         },
         replace=found.damaged or found.recording is not None,
@@ -132,8 +138,8 @@ def _write(
             labels = labels_of(files, conversion.classes, reader, writer.span_us)
             writer.set_boxes(labels.boxes)
         writer.note("boxes", {} if labels is None else labels.counts)
-        writer.note("warnings", list(reader.warnings))
-        writer.note("dropped_events", reader.dropped_events)
+        for name, note in reading_notes(reader).items():
+            writer.note(name, note)
         writer.seal()
     item = _item(conversion, Recording.open(place))
     if publish(conversion.set, conversion.name, item, instead=found.published):
@@ -180,6 +186,7 @@ def labels_of(
         height=sensor.height,
         span_us=span_us,
         time_offset_us=sensor.time_offset_us,
+        recording_clock=sensor.clock,
         rules=source.rules,
     )
 

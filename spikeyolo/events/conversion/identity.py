@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from spikeyolo.errors import RecordingError
+from spikeyolo.events.cleaning import EventCounts
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.formats import EventReader, open_recording
 from spikeyolo.events.store import Recording
@@ -19,7 +20,8 @@ _READ_BYTES = 1 << 22
 def reading_of(source: Source) -> dict[str, Any]:
     """How a source's events are read, as JSON: whatever makes other events of the same bytes belongs in here.
 
-    It is part of a stored recording's identity, and of the name under which training keeps it.
+    It is part of a stored recording's identity, and of the name under which training keeps it. Event rules and the
+    given sensor size stand in the identity alone, since they often change nothing: see :func:`read_otherwise`.
     """
     return {}
 
@@ -30,7 +32,35 @@ def open_source(files: Source, *, strict: bool) -> EventReader:
     Raises:
         RecordingError: the file is not what it should be.
     """
-    return open_recording(files.events, strict=strict)
+    return open_recording(files.events, strict=strict, size=files.size, rules=files.event_rules)
+
+
+def reading_notes(reader: EventReader) -> dict[str, Any]:
+    """What a stored recording's notes say of how its events were read, once they have been."""
+    return {
+        "format": reader.format,
+        "clock": reader.clock,
+        "size_from": reader.size_from,
+        "event_counts": reader.counts.as_dict(),
+        "dropped_events": reader.dropped_events,
+        "warnings": list(reader.warnings),
+    }
+
+
+def read_otherwise(recording: Recording, event_rules: Mapping[str, Any], size: Sequence[int] | None) -> bool:
+    """Whether these rules and this size would give other events than those stored of the same file.
+
+    Rules that found nothing to clean leave the same events whatever they are, and a file that names its sensor
+    needs no size.
+    """
+    notes = recording.attributes.get("notes") or {}
+    counts = EventCounts.from_dict(notes.get("event_counts") or {})
+    if not counts.clean and notes.get("event_rules") != event_rules:
+        return True
+    if notes.get("size_from", "file") == "file":
+        return False
+    stored = [recording.width, recording.height] if size is not None else None
+    return (notes.get("size") if size is None else stored) != (None if size is None else list(size))
 
 
 def origin_of(source: Source, files: Source) -> dict[str, Any]:
@@ -61,7 +91,8 @@ def differences(recording: Recording, origin: Mapping[str, Any], classes: tuple[
     differ = []
     if recording.attributes["source_sha256"] != origin["source_sha256"]:
         differ.append("events file")
-    if (notes.get("reading") or {}) != origin["reading"]:
+    other = read_otherwise(recording, origin["event_rules"], origin["size"])
+    if (notes.get("reading") or {}) != origin["reading"] or other:
         differ.append("rules for events")
     if (notes.get("labels") is None) != (origin["labels"] is None):
         differ.append("label file")
@@ -101,6 +132,8 @@ def _origin(source: Source, events_sha256: str, labels_sha256: str | None) -> di
     return {
         "source_sha256": events_sha256,
         "reading": reading_of(source),
+        "event_rules": source.event_rules.as_dict(),
+        "size": None if source.size is None else list(source.size),
         "versions": source.versions,
         "labels": None if source.labels is None else source.address(source.labels),
         "labels_sha256": labels_sha256,

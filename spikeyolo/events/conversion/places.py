@@ -12,8 +12,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.conversion.identity import reading_of
+from spikeyolo.events.conversion.identity import read_otherwise, reading_of
 from spikeyolo.events.datasets import Source
+from spikeyolo.events.store import Recording
 from spikeyolo.events.store.location import child, is_remote, reason
 from spikeyolo.events.store.writer import remove_abandoned
 
@@ -28,8 +29,10 @@ def place_of(source: Source, out: Path | str) -> Path | str:
 def stored_path(source: Source, folder: Path) -> Path:
     """Where training keeps this file: its name, and a digest of its path, size, time of change and how it is read.
 
+    Event rules or a sensor size that would give other events than those stored there are part of the digest too.
+
     Raises:
-        RecordingError: there is no such file.
+        RecordingError: there is no such file, or what is stored of it is damaged.
     """
     file = source.events.resolve()
     try:
@@ -41,7 +44,12 @@ def stored_path(source: Source, folder: Path) -> Path:
         f"\0{json.dumps(reading, sort_keys=True)}" if reading else ""
     )
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-.") or "recording"
-    return folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.zarr"
+    path = folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.zarr"
+    rules = source.event_rules.as_dict()
+    if path.exists() and read_otherwise(Recording.open(path), rules, source.size):
+        key += f"\0{json.dumps([rules, source.size], sort_keys=True)}"
+        path = folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.zarr"
+    return path
 
 
 @contextmanager

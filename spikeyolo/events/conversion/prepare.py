@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from spikeyolo.errors import RecordingError
+from spikeyolo.events.cleaning import EventCounts
 from spikeyolo.events.conversion.convert import Conversion, labels_of
 from spikeyolo.events.conversion.identity import open_source
 from spikeyolo.events.conversion.places import stored_path
@@ -91,9 +92,12 @@ def prepare(
     ]
     missing = [Conversion(source, path, ()) for source, path in zip(whole, paths) if not path.exists()]
     _convert(missing, progress)
-    prepared, totals = [], Counter[str]()
+    prepared, totals, cleaned = [], Counter[str](), []
     for source, path in zip(sources, paths):
         recording = Recording.open(path)
+        events = EventCounts.from_dict((recording.attributes.get("notes") or {}).get("event_counts") or {})
+        if not events.clean:
+            cleaned.append(events)
         labels = None
         if source.labels is not None:
             labels = labels_of(source, tuple(classes), recording, (recording.start_us, recording.end_us))
@@ -102,6 +106,9 @@ def prepare(
         boxes = None if labels is None else labels.boxes
         prepared.append(PreparedRecording(path, source, boxes, tuple(classes), counts))
     touched = {rule: count for rule, count in totals.items() if count and rule not in ("in_file", "kept")}
+    if cleaned:
+        found = sum(cleaned, EventCounts()).words()
+        log.warning("%s: %d recordings are cleaned: %s", sources[0].split, len(cleaned), found)
     if touched:
         rules = ", ".join(f"{rule} {count}" for rule, count in sorted(touched.items()))
         log.info("%s: %d of %d boxes kept (%s)", sources[0].split, totals["kept"], totals["in_file"], rules)

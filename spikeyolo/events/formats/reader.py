@@ -31,8 +31,10 @@ class EventReader(Protocol):
         path: the file.
         format: what its content is, e.g. ``"evt3"``.
         width, height: the sensor, px.
+        size_from: who says so: the ``file``, the caller (``given``), or nobody (``guessed``).
         clock: what the file's times count from: ``unix`` (1970), or ``camera`` (whatever the camera's clock did).
         time_offset_us: time of the first event that is kept, on the file's clock, µs; it was taken off all times.
+        rules: how its events are cleaned.
         counts: what the event rules did in the last iteration.
         dropped_events: events of the last iteration that carry no usable time (EVT: before the first time word).
         share_read: how much of the file the events given so far took, 0 to 1.
@@ -43,7 +45,9 @@ class EventReader(Protocol):
     format: str
     width: int
     height: int
+    size_from: str
     clock: str
+    rules: EventRules
     counts: EventCounts
     dropped_events: int
     share_read: float
@@ -85,6 +89,7 @@ class CheckedReader:
         self.clock_zero_us = clock_zero_us
         self.strict = strict
         self.rules = EventRules()
+        self.size_from = "file"
         self.counts = EventCounts()
         self.origin_us = 0
         self.dropped_events = 0
@@ -181,11 +186,13 @@ class CheckedReader:
         if not self._silent:
             self._warn(sentence)
 
-    def settle_size(self) -> None:
+    def settle_size(self, size: tuple[int, int] | None) -> None:
         """Where a file names no sensor and none was given: the smallest known one that holds its first second, said."""
         if self.width and self.height:
+            self.size_from = "file" if size is None or (self.width, self.height) != tuple(size) else "given"
             return
         # Not an error under strict: nothing is lost, and a wrong guess shows as a pixel outside the sensor.
+        self.size_from = "guessed"
         self.width, self.height = self._guessed_size()
         sentence = (
             f"{self.path}: names no sensor size; took {self.width}x{self.height} px, the smallest known sensor that "

@@ -55,7 +55,7 @@ def open_recording(
         logger.warning("%s", warning)
     reader = _open(path, family, header, strict, size)
     reader.rules = rules or EventRules(strict=strict)
-    reader.settle_size()
+    reader.settle_size(size)
     _check_size(reader)
     if warning:
         reader.opening_warnings.insert(0, warning)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from spikeyolo.errors import LabelError
 from spikeyolo.events.labels.classes import ClassSelection
+from spikeyolo.events.labels.clock import fitting_clocks, on_events_clock
 from spikeyolo.events.labels.npy import read_npy
 from spikeyolo.events.labels.rows import LabelRows
 from spikeyolo.events.labels.rules import LabelRules
@@ -56,6 +57,7 @@ def read_boxes(
     height: int,
     span_us: tuple[int, int] | None = None,
     time_offset_us: int = 0,
+    recording_clock: str = "camera",
     rules: LabelRules | None = None,
 ) -> Labels:
     """Read, check and clean a label file.
@@ -65,7 +67,8 @@ def read_boxes(
         classes: names in the order of class ids; they select of the file's classes by name.
         width, height: the sensor, px.
         span_us: time of the recording's first event, and of its last plus 1; None does not check label times.
-        time_offset_us: the recording's; taken off label times where the rules say they are on the camera's clock.
+        time_offset_us: the recording's; taken off label times where the rules say they are on its file's clock.
+        recording_clock: what the times of the events file count from, ``camera`` or ``unix``.
         rules: of the data set; by default nothing is left out.
 
     Raises:
@@ -75,12 +78,25 @@ def read_boxes(
     rules = rules or LabelRules()
     rows = read_npy(Path(path))
     n = len(rows)
-    t = _times(rows.t, path)
-    if rules.label_clock == "camera":
-        t = t - time_offset_us
+    in_file = _times(rows.t, path)
+    t = on_events_clock(
+        in_file,
+        rules.label_clock,
+        source=path,
+        start_us=span_us[0] if span_us is not None else 0,
+        time_offset_us=time_offset_us,
+        recording_clock=recording_clock,
+    )
     cleaning = _Cleaning(str(path), n, rules.drop_invalid_boxes)
     if n and span_us is not None:
-        _check_span(cleaning, t, span_us, rules.time_tolerance_us)
+        fits = fitting_clocks(
+            in_file,
+            rules.label_clock,
+            span_us=span_us,
+            time_offset_us=time_offset_us,
+            recording_clock=recording_clock,
+        )
+        _check_span(cleaning, t, span_us, rules.time_tolerance_us, fits)
     class_id = ClassSelection(classes, rules).places(rows.category, str(path))
     cleaning.drop("class_not_kept", class_id < 0)
     xyxy = _corners(cleaning, rows, width, height)
@@ -142,19 +158,21 @@ def _times(times: Array, path: Path | str) -> npt.NDArray[np.int64]:
     return times.astype(np.int64)
 
 
-def _check_span(cleaning: _Cleaning, t: npt.NDArray[np.int64], span_us: tuple[int, int], tolerance_us: int) -> None:
+def _check_span(
+    cleaning: _Cleaning, t: npt.NDArray[np.int64], span_us: tuple[int, int], tolerance_us: int, fits: str
+) -> None:
     first, end = span_us
     outside = (t < first - tolerance_us) | (t >= end + tolerance_us)
     if outside.all():
         raise LabelError(
             f"{cleaning.path}: labels of another recording: their times {t.min()} to {t.max()} µs lie outside the "
-            f"events' {first} to {end - 1} µs"
+            f"events' {first} to {end - 1} µs{fits}"
         )
     cleaning.invalid(
         "outside_recording",
         outside,
         f"{np.count_nonzero(outside)} of {len(t)} label times lie outside the recording ({first} to {end - 1} µs; "
-        f"the first of them {t[outside][0] if outside.any() else 0} µs)",
+        f"the first of them {t[outside][0] if outside.any() else 0} µs){fits}",
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from annotated_types import Ge, Interval
 
-LabelClock = Literal["recording", "camera"]
+from spikeyolo.events.labels.clock import LabelClock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,8 @@ class LabelRules:
         min_side_px: leave out boxes with a shorter side (Prophesee: 10 and 20).
         max_width_fraction: leave out boxes wider than this share of the frame (labels of no object; training only).
         time_tolerance_us: how far before the first or after the last event a label may lie, µs.
-        label_clock: whether label times count from the recording's start, or on the camera's clock.
+        label_clock: what label times count from: ``start`` (the first event), ``camera`` (the clock of the events
+            file) or ``unix`` (1970).
     """
 
     names: Sequence[str] | Mapping[int, str] | None = None
@@ -41,7 +42,7 @@ class LabelRules:
     min_side_px: Annotated[float, Ge(0)] = 0.0
     max_width_fraction: Annotated[float, Interval(gt=0, le=1)] = 1.0
     time_tolerance_us: Annotated[int, Ge(0)] = 100_000
-    label_clock: LabelClock = "recording"
+    label_clock: LabelClock = "start"
 
     def noted(self) -> dict[str, Any]:
         """As the manifest of a converted set has them."""

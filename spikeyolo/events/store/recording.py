@@ -44,7 +44,8 @@ class Recording:
         classes: names in the order of class ids.
         num_events: how many events are stored.
         start_us, end_us: time of the first event, and of the last one plus 1, µs.
-        time_offset_us: what was taken off the camera's clock, µs.
+        time_offset_us: what was taken off the times of the events file, µs.
+        clock: what those count from, ``camera`` or ``unix``.
         labelled: whether boxes are known (there may be none).
         attributes: all of the group's attributes.
         group: the group's metadata, of recordings in a remote store.
@@ -70,6 +71,7 @@ class Recording:
         self.start_us = int(attributes["start_us"])
         self.end_us = int(attributes["end_us"])
         self.time_offset_us = int(attributes["time_offset_us"])
+        self.clock = str((attributes.get("notes") or {}).get("clock", "camera"))
         self.labelled = bool(attributes["labelled"])
         self.cache: Cache = cache
         self._chunks = chunks if chunks is not None else ChunkCache(max_bytes=4 << 20)
