@@ -120,7 +120,7 @@ def no_events(file: Path) -> None:
 def times_that_decrease(file: Path) -> None:
     events, _ = film(0)
     t = events.t.copy()
-    t[len(t) // 2 :] -= 5000
+    t[len(t) // 2 :] -= 200_000
     write_events(file, events, t=t)
 
 
@@ -131,7 +131,7 @@ def x_outside(file: Path) -> None:
 
 def y_outside(file: Path) -> None:
     events, _ = film(0)
-    write_events(file, events, y=np.where(np.arange(len(events)) == 9, HEIGHT, events.y))
+    write_events(file, events, y=np.where(np.arange(len(events)) % 100 == 9, HEIGHT, events.y))
 
 
 BAD_EVENTS: dict[str, tuple[Callable[[Path], None], str]] = {
@@ -140,9 +140,9 @@ BAD_EVENTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "of another format": (another_format, "day_0.h5"),
     "HDF5 of something else": (without_columns, "day_0.h5"),
     "without events": (no_events, "no events"),
-    "with times that decrease": (times_that_decrease, "decrease"),
+    "with times that decrease": (times_that_decrease, "damaged, time decreases"),
     "with x outside the sensor": (x_outside, f"{WIDTH}x{HEIGHT}"),
-    "with y outside the sensor": (y_outside, f"y={HEIGHT}"),
+    "with y outside the sensor": (y_outside, "too many dirty events, of "),
 }
 
 
