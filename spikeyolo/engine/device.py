@@ -14,6 +14,8 @@ Precision = Literal["float32", "bfloat16"]
 def choose_device(name: str) -> torch.device:
     """``auto`` is CUDA where there is one, else the CPU; ``cpu``, ``cuda`` and ``cuda:N`` are what they say.
 
+    ``cuda:N`` becomes this process's current device, on which Triton launches its kernels.
+
     Raises:
         ConfigError: the name is none of these, or that device is not there.
     """
@@ -29,4 +31,6 @@ def choose_device(name: str) -> torch.device:
                 f"trainer.device: found {name!r}, but torch {torch.__version__} sees {count} CUDA devices here; "
                 "expected trainer.device=cpu or auto"
             )
+        if index:
+            torch.cuda.set_device(int(index))
     return torch.device(name)

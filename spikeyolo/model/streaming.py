@@ -35,5 +35,14 @@ class Memory:
         self._kept.append(state)
 
     def states(self) -> DetectorState:
-        """What was kept, to be handed to the next call."""
+        """What was kept, to be handed to the next call.
+
+        Raises:
+            ConfigError: it began from the states of more neurons than there are.
+        """
+        if self._states is not None and len(self._states) != len(self._kept):
+            raise ConfigError(
+                f"the detector's state holds {len(self._states)} neurons, the network has {len(self._kept)}: "
+                "it is another network's"
+            )
         return tuple(self._kept)

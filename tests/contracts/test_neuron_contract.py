@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikeyolo.model.neuron import Ilif, Lif, LifBox, Neuron, ParametricLif, Relu
+from spikeyolo.errors import ConfigError
+from spikeyolo.model.neuron import Ilif, IlifState, Lif, LifBox, Neuron, ParametricLif, Relu
 
 NEURONS: dict[str, Callable[[], Neuron]] = {
     "ilif": Ilif,
@@ -77,6 +78,24 @@ def test_two_parts_with_carried_state_equal_the_whole(neuron: Neuron, cut: int) 
     second, last = neuron(currents[cut:], state)
     assert torch.equal(torch.cat((first, second)), whole)
     assert all(torch.equal(a, b) for a, b in zip(_tensors(end), _tensors(last), strict=True))
+
+
+@pytest.mark.parametrize("batches", [(1, 4), (4, 1), (2, 4)])
+def test_a_state_of_other_maps_is_one_sentence(neuron: Neuron, batches: tuple[int, int]) -> None:
+    few, many = (torch.randn(2, batch, 3, 4, 5) for batch in batches)
+    _, state = neuron(few)
+    if isinstance(neuron, Relu):  # it has none
+        neuron(many, state)
+        return
+    with pytest.raises(
+        ConfigError, match=rf"state carried along is \[{batches[0]}, 3, 4, 5\], expected \[{batches[1]}, "
+    ):
+        neuron(many, state)
+    with pytest.raises(ConfigError, match=r"expected \[1, 3, 4, 4\]"):
+        neuron(torch.randn(2, 1, 3, 4, 4), neuron(torch.randn(2, 1, 3, 4, 5))[1])
+    other = IlifState(torch.zeros(3)) if not isinstance(neuron, Ilif) else Lif()(few)[1]
+    with pytest.raises(ConfigError, match="of this network"):
+        neuron(few, other)
 
 
 def test_gradients_flow_through_the_carried_state(neuron: Neuron) -> None:

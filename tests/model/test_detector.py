@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from spikeyolo.errors import CheckpointError, ConfigError, RecordingError
 from spikeyolo.model.blocks import Block, RepConv, SepRepConv
 from spikeyolo.model.detector import Detector
+from spikeyolo.model.inference.fold import fold
 from spikeyolo.model.neuron import Ilif, Lif, LifBox, ParametricLif, Relu
 from spikeyolo.model.norm import Norm
 
@@ -123,6 +124,20 @@ def test_a_state_of_another_network_is_one_clear_error() -> None:
     _, state = detector.step(_frames(1, 2, 32, 32))
     with pytest.raises(ConfigError, match="another network"):
         detector.step(_frames(1, 2, 32, 32), state[:-1])
+    with pytest.raises(ConfigError, match="another network"):
+        detector.step(_frames(1, 2, 32, 32), (*state, state[-1]))
+
+
+@pytest.mark.parametrize("form", ["integer", "binary", "folded", "lif"])
+def test_a_state_of_another_batch_or_frame_size_is_one_clear_error(form: str) -> None:
+    neuron = Lif if form == "lif" else Ilif
+    detector: Any = _detector(neuron=neuron, form="binary" if form == "binary" else "integer").eval()
+    detector = fold(detector) if form == "folded" else detector
+    with torch.no_grad():
+        _, state = detector.step(_frames(1, 2, 32, 32))
+        for frame in (_frames(4, 2, 32, 32), _frames(1, 2, 32, 64)):
+            with pytest.raises(ConfigError, match=r"state carried along is .* expected"):
+                detector.step(frame, state)
 
 
 def test_mean_over_time_gives_every_step_the_published_logits() -> None:

@@ -1,4 +1,4 @@
-"""The fused norms are torch's batch norm: values, gradients and running statistics."""
+"""One norm, two in a row and a norm taken into weights are torch's batch norm: values, gradients, statistics."""
 
 from __future__ import annotations
 
@@ -84,20 +84,12 @@ def test_scale_and_shift_give_the_norm_and_its_gradient() -> None:
     torch.testing.assert_close(norm.running_var, plain.running_var)
 
 
-def test_the_result_is_the_same_on_any_number_of_threads() -> None:
-    maps = _maps((16, 24, 20, 20), 0, 1.0, torch.float32)
-    results = []
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            norm, leaf = _norm(24, 0, torch.float32), maps.clone().requires_grad_()
-            output = norm(leaf)
-            output.pow(2).sum().backward()
-            results.append((output, leaf.grad, norm.weight.grad, norm.running_var))
-    finally:
-        torch.set_num_threads(before)
-    assert all(torch.equal(a, b) for a, b in zip(*results))
+@pytest.mark.parametrize("norms", [1, 2])
+def test_a_map_of_one_value_a_channel_is_taken(norms: int) -> None:
+    chain = [_norm(4, i, torch.float32) for i in range(norms)]
+    out = chain[-1](torch.randn(1, 4, 1, 1), *chain[:-1])
+    torch.testing.assert_close(out.flatten(), chain[-1].bias, rtol=1e-4, atol=1e-4)
+    assert all(torch.isfinite(norm.running_var).all() for norm in chain)
 
 
 def test_in_eval_mode_the_running_statistics_are_used_and_kept() -> None:

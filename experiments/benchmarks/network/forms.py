@@ -45,7 +45,6 @@ def main() -> None:
     forms: dict[str, nn.Module] = {
         "as trained": detector,
         "fold(detector)": fold(detector),
-        "fold(detector, winograd=True)": fold(detector, winograd=True),
         "fold(detector, dtype=torch.bfloat16)": fold(detector, dtype=torch.bfloat16),
         'fold(detector, synapses="single")': fold(detector, synapses="single"),
     }

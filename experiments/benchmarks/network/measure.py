@@ -104,7 +104,6 @@ def compare_forms(threads: int, turns: int) -> None:
         unfolded: detector,
         autocast: detector,
         "fold(detector)": fold(detector),
-        "fold(detector, winograd=True)": fold(detector, winograd=True),
         "fold(detector, dtype=torch.bfloat16)": fold(detector, dtype=torch.bfloat16),
         'fold(detector, synapses="single")': fold(detector, synapses="single"),
     }

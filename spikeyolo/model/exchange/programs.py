@@ -18,6 +18,7 @@ from spikeyolo.errors import ConfigError
 from spikeyolo.model.detector import Detector
 from spikeyolo.model.inference.fold import fold
 from spikeyolo.model.neuron import Ilif, IlifState
+from spikeyolo.model.neuron.ilif import resumed
 
 EXTRAS = {"onnx": "export", "onnxruntime": "export", "onnxscript": "export", "nir": "export"}
 
@@ -53,7 +54,8 @@ class PlainIlif(Ilif):
     """I-LIF in torch's own operators, one time step behind the other, for formats that know no custom operator."""
 
     def forward(self, currents: Tensor, state: IlifState | None = None, keep: bool = True) -> tuple[Tensor, IlifState]:
-        left = None if state is None or not state.residual.numel() else state.residual
+        residual = resumed(state, currents).residual
+        left = residual if residual.numel() else None
         spikes = []
         for step in range(currents.shape[0]):
             membrane = currents[step] if left is None else currents[step] + self.p.decay * left

@@ -15,7 +15,8 @@ from spikeyolo.errors import ConfigError
 from spikeyolo.model.blocks import SpikingConv
 from spikeyolo.model.inference.fold import folded_kernel
 from spikeyolo.model.neuron import Ilif, IlifParameters, IlifState, Neuron
-from spikeyolo.model.neuron.sequence import membrane_dtype
+from spikeyolo.model.neuron.ilif import resumed
+from spikeyolo.model.neuron.sequence import check_state, membrane_dtype
 from spikeyolo.model.streaming import Memory
 
 
@@ -32,6 +33,7 @@ def sub_steps(currents: Tensor, state: IlifState, parameters: IlifParameters) ->
     """
     membrane = currents.to(membrane_dtype(currents.dtype))
     if state.residual.numel():
+        check_state(state.residual, currents)
         membrane = parameters.decay * state.residual + membrane
     fired: list[Tensor] = []
     for sub_step in range(parameters.levels):
@@ -47,7 +49,7 @@ def sub_steps(currents: Tensor, state: IlifState, parameters: IlifParameters) ->
 def binary_spikes(neuron: Neuron, currents: Tensor, state: object) -> tuple[Tensor, object]:
     """All steps ``[T, ...]`` of a neuron as spikes ``[D, T, ...]`` of 0 and 1, and the state left behind."""
     if isinstance(neuron, Ilif):
-        left = state if isinstance(state, IlifState) else neuron.state_fallback(currents)
+        left = resumed(state, currents)
         steps = []
         for current in currents:
             spikes, left = sub_steps(current, left, neuron.p)

@@ -14,7 +14,6 @@ from spikeyolo.model.blocks import RepConv, SepRepConv, SpikingConv
 from spikeyolo.model.neuron import Ilif
 from spikeyolo.model.norm import Norm
 from spikeyolo.model.predictions import Predictions
-from spikeyolo.model.winograd import WinogradConv, suits
 
 Synapses = Literal["separable", "single"]
 
@@ -47,8 +46,6 @@ class FoldReport:
 
 def _affine(norm: Norm) -> tuple[Tensor, Tensor]:
     """Scale and shift of a norm in eval mode."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     return scale, norm.bias - norm.running_mean * scale
 
@@ -133,33 +130,22 @@ def separable_kernels(unit: SpikingConv) -> nn.Module:
     )
 
 
-def fold(
-    detector: nn.Module, *, synapses: Synapses = "separable", winograd: bool = False, dtype: torch.dtype | None = None
-) -> nn.Module:
+def fold(detector: nn.Module, *, synapses: Synapses = "separable", dtype: torch.dtype | None = None) -> nn.Module:
     """A copy for inference without norms.
 
     Args:
         detector: in any mode; it is left as it is.
         synapses: ``single`` makes each synapse one convolution, so that only spikes enter convolutions (as hardware
             wants it); ``separable`` leaves 1×1 and depthwise parts apart, which multiplies less and is faster here.
-        winograd: 3×3 convolutions by minimal filtering on a CPU (:class:`~spikeyolo.model.winograd.WinogradConv`), a
-            quarter of their multiplications for a little more rounding; needs four times their weights' memory.
         dtype: of weights and maps, as they are by default. Spike counts are exact in bfloat16 up to D = 256, so only
             weights and currents are rounded; membranes integrate in float32 and logits come out in ``dtype``.
-
-    Raises:
-        ConfigError: ``winograd`` together with a ``dtype`` of fewer digits than float32.
     """
-    if winograd and dtype in (torch.bfloat16, torch.float16):
-        raise ConfigError(f"winograd=True with dtype={dtype}: minimal filtering needs float32 or float64")
     folded = copy.deepcopy(detector).eval().requires_grad_(False)
     for unit in [module for module in folded.modules() if isinstance(module, SpikingConv)]:
         unit.synapse = folded_kernel(unit) if synapses == "single" else separable_kernels(unit)
         unit.norm = None
         if unit.alone and isinstance(unit.neuron, Ilif):
             unit.neuron.overwrites = "always"
-        if winograd and isinstance(unit.synapse, nn.Conv2d) and suits(unit.synapse):
-            unit.synapse = WinogradConv(unit.synapse)
     return (folded if dtype is None else folded.to(dtype)).to(memory_format=torch.channels_last)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
+import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -22,7 +23,10 @@ def recomputed(run: Callable[[Tensor], Tensor], maps: Tensor, owner: nn.Module) 
         owner: the module whose norms take part.
     """
     norms = [module for module in owner.modules() if isinstance(module, Norm)]
-    result: Tensor = checkpoint(
+    if torch.compiler.is_compiling():  # traced once; the compiler chooses what the backward pass computes again
+        result: Tensor = checkpoint(run, maps, use_reentrant=False, preserve_rng_state=False)
+        return result
+    result = checkpoint(
         run,
         maps,
         use_reentrant=False,
@@ -34,11 +38,13 @@ def recomputed(run: Callable[[Tensor], Tensor], maps: Tensor, owner: nn.Module) 
 
 @contextmanager
 def _statistics_kept(norms: list[Norm]) -> Iterator[None]:
-    before = [norm.track_running_stats for norm in norms]
+    """Norms normalise as they do, by the same operators (which save the same tensors), but keep their statistics."""
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm, tracked in zip(norms, before, strict=True):
-            norm.track_running_stats = tracked
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)

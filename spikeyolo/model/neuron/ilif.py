@@ -62,6 +62,7 @@ def ilif_step(
     """
     membrane = currents.to(kernel.membrane_dtype(currents.dtype))
     if state.residual.numel():
+        kernel.check_state(state.residual, currents)
         membrane = parameters.decay * state.residual + membrane
     spikes: Tensor = _IntegerSpike.apply(membrane, parameters.levels, parameters.surrogate_margin)
     return spikes.to(currents.dtype), IlifState(membrane - spikes.detach())
@@ -77,7 +78,11 @@ class Neuron(SNN):  # type: ignore[misc]
     levels: int | None = 1
 
     def forward(self, currents: Tensor, state: Any = None, keep: bool = True) -> tuple[Tensor, Any]:
-        """Run T steps; ``keep=False`` allows a neuron not to compute the state left behind."""
+        """Run T steps; ``keep=False`` allows a neuron not to compute the state left behind.
+
+        Raises:
+            ConfigError: the state belongs to another kind of neuron, or to maps of another shape.
+        """
         spikes, state = super().forward(currents, state)
         return spikes, state
 
@@ -120,15 +125,28 @@ class Ilif(Neuron):
             state: what an earlier part of the sequence left, or None for a fresh start.
             keep: return the state left behind (else an empty one, which saves its memory).
         """
-        residual = currents.new_empty(0, dtype=kernel.membrane_dtype(currents.dtype))
-        if state is not None and state.residual.numel():
-            residual = state.residual
+        residual = resumed(state, currents).residual
         record = torch.is_grad_enabled() and (currents.requires_grad or residual.requires_grad)
         overwrite = self.overwrites == "always" or (record and self.overwrites == "recorded")
         spikes, _, rest = kernel.ilif_pass(
             currents, residual, self.p.levels, self.p.decay, self.p.surrogate_margin, record, keep, overwrite
         )
         return spikes, IlifState(rest)
+
+
+def resumed(state: object, currents: Tensor) -> IlifState:
+    """The state that ``[T, ...]`` currents go on from, empty for a fresh start.
+
+    Raises:
+        ConfigError: it is another neuron's, or of other maps.
+    """
+    if state is None:
+        return _empty_ilif_state(currents)
+    if not isinstance(state, IlifState):
+        raise ConfigError(f"the state carried along is a {type(state).__name__}, expected an IlifState of this network")
+    if state.residual.numel():
+        kernel.check_state(state.residual, currents[0])
+    return state
 
 
 def _empty_ilif_state(currents: Tensor) -> IlifState:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.model.neuron.ilif import Neuron
-from spikeyolo.model.neuron.sequence import membrane_dtype
+from spikeyolo.model.neuron.sequence import check_state, membrane_dtype
 
 STEP_S = 0.001  # one time step in norse's seconds; only the products with the inverse time constants matter
 
@@ -44,17 +44,25 @@ class _NorseNeuron(Neuron):
         self.surrogate: Surrogate = surrogate
         self.alpha = float(alpha)
 
-    def initial_state(self, currents: Tensor) -> object:
+    def initial_state(self, currents: Tensor) -> tuple[Tensor, ...]:
         raise NotImplementedError
 
     def parameters_for(self, currents: Tensor) -> object:
         """norse's parameter tuple on the currents' device."""
         raise NotImplementedError
 
-    def forward(self, currents: Tensor, state: object = None, keep: bool = True) -> tuple[Tensor, object]:
+    def forward(
+        self, currents: Tensor, state: tuple[Tensor, ...] | None = None, keep: bool = True
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run T steps of ``[T, ...]``; spikes are 0 or 1."""
         wide = currents.to(membrane_dtype(currents.dtype))
-        state = self.initial_state(wide) if state is None else state
+        fresh = self.initial_state(wide)
+        state = fresh if state is None else state
+        if type(state) is not type(fresh):
+            found, expected = type(state).__name__, type(fresh).__name__
+            raise ConfigError(f"the state carried along is a {found}, expected a {expected} of this network")
+        for values in state:
+            check_state(values, wide[0])
         parameters = self.parameters_for(wide)
         spikes = []
         for current in wide:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.autograd.graph import increment_version
 
+from spikeyolo.errors import ConfigError
+
 Gradient = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
 
@@ -45,6 +47,23 @@ def membrane_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def check_state(values: Tensor, current: Tensor) -> None:
+    """Refuse a state that does not belong to one step of currents ``[...]``: kernels would read beyond it.
+
+    Raises:
+        ConfigError: its shape or its device is another.
+    """
+    if values.shape != current.shape:
+        raise ConfigError(
+            f"the state carried along is {list(values.shape)}, expected {list(current.shape)}: "
+            "it fits the batch, frame size and network that it came from"
+        )
+    if values.device != current.device:
+        raise ConfigError(
+            f"the state carried along is on {values.device}, expected it where the maps are: {current.device}"
+        )
+
+
 def _same_layout(tensor: Tensor, like: Tensor) -> Tensor:
     if all(a == b for a, b, size in zip(tensor.stride(), like.stride(), like.shape, strict=True) if size > 1):
         return tensor
@@ -72,6 +91,9 @@ def run_forward(
     Returns:
         spikes like ``currents``; bytes like ``currents`` or empty, spike count plus 128 inside the surrogate window;
         residual like one step of ``currents`` or empty.
+
+    Raises:
+        ConfigError: ``residual`` has another shape than one step of ``currents``, or lies on another device.
     """
     currents = _dense(currents)
     spikes = torch.empty_like(currents)
@@ -83,11 +105,12 @@ def _run_into(
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """:func:`run_forward` on dense currents; ``spikes`` may be the currents themselves."""
-    working = currents.to(membrane_dtype(currents.dtype))
+    dtype = membrane_dtype(currents.dtype)
     kept = torch.empty_like(currents, dtype=torch.uint8) if record else _nothing(currents, torch.uint8)
-    rest = torch.empty_like(working[0]) if keep else _nothing(currents, working.dtype)
+    rest = torch.empty_like(currents[0], dtype=dtype) if keep else _nothing(currents, dtype)
     if residual.numel():
-        residual = _same_layout(residual, working[0])
+        check_state(residual, currents[0])
+        residual = _same_layout(residual.to(dtype), rest if keep else currents[0])
     if currents.numel() == 0:
         return spikes, kept, rest
     if _triton_runs(currents):
@@ -97,7 +120,8 @@ def _run_into(
     elif currents.is_cpu:
         from spikeyolo.model.neuron import cpu
 
-        written = spikes if spikes.dtype == working.dtype else torch.empty_like(working)
+        working = currents.to(dtype)
+        written = spikes if spikes.dtype == dtype else torch.empty_like(working)
         flat_rest = rest.as_strided((rest.numel(),), (1,))
         flat_residual = residual.as_strided((residual.numel(),), (1,))
         flat_kept = _rows(kept) if record else kept.view(len(currents), 0)
@@ -108,7 +132,7 @@ def _run_into(
         if written is not spikes:
             spikes.copy_(written)
     else:
-        _loop_forward(working, residual, spikes, kept, rest, levels=levels, decay=decay, margin=margin)
+        _loop_forward(currents, residual, spikes, kept, rest, levels=levels, decay=decay, margin=margin)
     return spikes, kept, rest
 
 
@@ -122,6 +146,7 @@ def _loop_forward(
 ) -> None:  # fmt: skip
     left = residual if residual.numel() else None
     for step, current in enumerate(currents):
+        current = current.to(membrane_dtype(currents.dtype))
         membrane = current if left is None else decay * left + current
         fired = membrane.clamp(0, levels).round()
         if kept.numel():

@@ -156,8 +156,3 @@ def test_a_folded_network_in_bfloat16_rounds_weights_and_currents_only() -> None
     report = compare(detector, folded, _frames())
     assert 0 < report.max_difference < 0.5 * report.max_logit
     assert next(detector.parameters()).dtype == torch.float32
-
-
-def test_minimal_filtering_refuses_bfloat16() -> None:
-    with pytest.raises(ConfigError, match=r"winograd=True with dtype=torch\.bfloat16"):
-        fold(_detector(), winograd=True, dtype=torch.bfloat16)

@@ -19,8 +19,9 @@ from norse.torch.module.snn import SNN
 from torch.utils.checkpoint import checkpoint
 
 from spikeyolo.errors import ConfigError
-from spikeyolo.model.neuron import Ilif, IlifState, Lif, LifBox, ParametricLif
+from spikeyolo.model.neuron import Ilif, IlifParameters, IlifState, Lif, LifBox, ParametricLif
 from spikeyolo.model.neuron import sequence as kernel
+from spikeyolo.model.neuron.ilif import ilif_step
 
 CURRENTS = hnp.arrays(
     np.float64,
@@ -65,6 +66,27 @@ def test_the_torch_loop_for_other_devices_equals_the_fused_pass(values: np.ndarr
     gradient = torch.empty_like(currents)
     kernel._loop_backward(currents, rest, window, gradient, decay=0.25)
     assert torch.equal(kernel.ilif_backward(currents, rest, window, 0.25), gradient)
+
+
+@pytest.mark.parametrize("path", ["fused", "operator", "triton", "step"])
+def test_no_path_reads_beyond_a_state(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    currents, residual = torch.randn(2, 4, 8), torch.randn(1, 8)
+    if path == "triton":
+        monkeypatch.setattr(kernel, "_triton_runs", lambda tensor: True)
+    runs = {
+        "fused": lambda: kernel.ilif_pass(currents, residual, 4, 0.25, 0.0, False, True),
+        "operator": lambda: kernel.ilif(currents, residual, 4, 0.25, 0.0, False, True),
+        "triton": lambda: kernel.ilif_pass(currents, residual, 4, 0.25, 0.0, False, True),
+        "step": lambda: ilif_step(currents[0], IlifState(residual), IlifParameters()),
+    }
+    with pytest.raises(ConfigError, match=r"state carried along is \[1, 8\], expected \[4, 8\]"):
+        runs[path]()
+
+
+def test_a_state_of_another_precision_is_taken_over() -> None:
+    currents = torch.randn(4, 2, 3)
+    _, state = Ilif()(currents.double())
+    assert torch.equal(Ilif()(currents, state)[0], Ilif()(currents, IlifState(state.residual.float()))[0])
 
 
 def test_spikes_round_half_to_even() -> None:
