@@ -84,7 +84,7 @@ class EventData:
         events_per_window: Annotated[int, Ge(1)] = 50_000,
         overlap: Annotated[float, Interval(ge=0, lt=1)] = 0.25,
         temporal_buffer: Annotated[float, Interval(ge=0, le=10)] = 0.2,
-        max_label_gap_us: Annotated[int, Ge(0)] = 200_000,
+        max_label_gap_us: Annotated[int, Ge(0)] | None = None,
         targets: TargetRule = "per_slice",
         max_samples_per_file: Annotated[int, Ge(1)] | None = None,
         max_events_per_sample: Annotated[int, Ge(1)] | None = None,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,9 @@ from spikeyolo.windows.augment import Augmentation, clip
 from spikeyolo.windows.balance import ClassBalance
 from spikeyolo.windows.batch import Window
 from spikeyolo.windows.encoders import Encoder
-from spikeyolo.windows.matching import BoxMatcher, SliceBoxes
+from spikeyolo.windows.matching import BoxMatcher, SliceBoxes, Times
 from spikeyolo.windows.placement import Placement
+from spikeyolo.windows.shared import SharedColumns
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Part:
         boxes: its labels in px of the sensor; None where it has no label file, which is not the same as no box.
         start_us, end_us: µs; windows lie wholly inside.
         name: what messages call it.
+        left_out_us: times at which annotators looked and a rule left out every box, µs: what they show is not known.
         labels_from_us: µs; objects before this time are not known (evaluation rules skip a recording's beginning),
             so that no window ends and no time step is supervised before it. None: all are known.
     """
@@ -47,6 +49,7 @@ class Part:
     end_us: int
     name: str
     labels_from_us: int | None = None
+    left_out_us: npt.NDArray[np.int64] | None = None
 
     @property
     def inside(self) -> Boxes:
@@ -71,7 +74,8 @@ class WindowRules:
             µs that rounding adds before the first, belong to it too.
         overlap: share of a window's length that it has in common with the next one, where windows slide.
         temporal_buffer: share of a window's length by which a label may lie outside it and still belong to it.
-        max_label_gap_us: the longest gap between two labels of a track that is interpolated, µs.
+        max_label_gap_us: the longest time between two looks of the annotators that is interpolated, µs; None takes 1.5
+            times their usual interval, the median over all recordings of the role.
         targets: ``per_slice`` gives every time step its boxes; ``last`` supervises only the last one.
         max_samples_per_file: windows of one recording, spread evenly; None takes all.
         max_events_per_sample: a window with more events is thinned evenly; None takes all.
@@ -84,7 +88,7 @@ class WindowRules:
     events_per_window: int = 50_000
     overlap: float = 0.25
     temporal_buffer: float = 0.2
-    max_label_gap_us: int = 200_000
+    max_label_gap_us: int | None = None
     targets: TargetRule = "per_slice"
     max_samples_per_file: int | None = None
     max_events_per_sample: int | None = None
@@ -132,34 +136,47 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         self.seed = seed
         self.width, self.height = _common_sensor(self.parts)
         self.frame_width, self.frame_height = encoder.frame_size(self.width, self.height)
-        self._matchers: list[BoxMatcher | None] = []
-        found = [self._windows_of(part) for part in self.parts]
-        self._recording = np.repeat(np.arange(len(found), dtype=np.int64), [len(ends) for ends, _ in found])
-        self._end = np.concatenate([ends for ends, _ in found])
-        # One number where all windows are equally long.
-        self._slice_us: npt.NDArray[np.int64] | int = rules.slice_duration_us
-        if rules.slicing == "by_count":
-            self._slice_us = np.concatenate([slice_us for _, slice_us in found])
+        self._matcher = BoxMatcher(
+            [part.boxes for part in self.parts],
+            left_out=[part.left_out_us for part in self.parts],
+            temporal_buffer=rules.temporal_buffer,
+            max_gap_us=rules.max_label_gap_us,
+        )
+        found = [self._windows_of(index, part) for index, part in enumerate(self.parts)]
+        columns = {
+            "recording": np.repeat(np.arange(len(found), dtype=np.int64), [len(ends) for ends, _ in found]),
+            "end_us": np.concatenate([ends for ends, _ in found]),
+        }
+        if rules.slicing == "by_count":  # otherwise all windows are equally long
+            columns["slice_us"] = np.concatenate([slice_us for _, slice_us in found])
+        self._windows = SharedColumns(columns)
         self._report(role)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "parts": [_without_labels(part) for part in self.parts]}
+
     def __len__(self) -> int:
-        return len(self._end)
+        return len(self._windows["end_us"])
 
     def window(self, index: int) -> Window:
-        end = int(self._end[index])
-        slice_us = self._slice_us if isinstance(self._slice_us, int) else int(self._slice_us[index])
-        return Window(int(self._recording[index]), end - slice_us * self.rules.time_steps, end)
+        end = int(self._windows["end_us"][index])
+        slice_us = self.rules.slice_duration_us
+        if self.rules.slicing == "by_count":
+            slice_us = int(self._windows["slice_us"][index])
+        return Window(int(self._windows["recording"][index]), end - slice_us * self.rules.time_steps, end)
 
     def balance(self, num_classes: int) -> ClassBalance:
         """For epochs in which the classes that the windows' last slices show come equally often."""
-        first = np.searchsorted(self._recording, np.arange(len(self.parts) + 1))
+        recording, ends = self._windows["recording"], self._windows["end_us"]
+        first = np.searchsorted(recording, np.arange(len(self.parts) + 1))
         shown = np.zeros((len(self), num_classes), np.bool_)
-        for index, matcher in enumerate(self._matchers):
+        for index in range(len(self.parts)):
             rows = slice(first[index], first[index + 1])
-            if matcher is not None and rows.start < rows.stop:
-                slice_us = self._slice_us if isinstance(self._slice_us, int) else self._slice_us[rows]
-                shown[rows] = matcher.shown_classes(self._end[rows], slice_us, self.rules.time_steps, num_classes)
-        return ClassBalance(classes=shown, recording=self._recording)
+            slice_us: Times | int = self.rules.slice_duration_us
+            if self.rules.slicing == "by_count":
+                slice_us = self._windows["slice_us"][rows]
+            shown[rows] = self._matcher.shown_classes(index, ends[rows], slice_us, self.rules.time_steps, num_classes)
+        return ClassBalance(classes=shown, recording=recording)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
@@ -181,13 +198,9 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         return Sample(frames, boxes, supervised, window)
 
     def _targets(self, window: Window, placement: Placement) -> tuple[SliceBoxes, npt.NDArray[np.bool_]]:
-        matcher, rules = self._matchers[window.recording], self.rules
-        if matcher is None:
-            none = np.empty(0, np.int64)
-            return SliceBoxes(none, np.empty((0, 4), np.float32), none, none), np.zeros(rules.time_steps, np.bool_)
+        rules = self.rules
         slice_us = (window.end_us - window.start_us) // rules.time_steps
-        found = matcher.match(window.start_us, slice_us, rules.time_steps)
-        supervised = np.full(rules.time_steps, len(found) > 0 or not matcher.unknown(window.start_us, window.end_us))
+        found, supervised = self._matcher.match(window.recording, window.start_us, slice_us, rules.time_steps)
         known_from = self.parts[window.recording].labels_from_us
         if known_from is not None:
             supervised &= window.start_us + slice_us * np.arange(1, rules.time_steps + 1) >= known_from
@@ -203,45 +216,31 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             xyxy, keep = self.augmentation.visible(xyxy, self.frame_width, self.frame_height)
         return SliceBoxes(found.step[keep], xyxy[keep], found.class_id[keep], found.track_id[keep]), supervised
 
-    def _windows_of(self, part: Part) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
-        """Ends of the part's windows, in time order, and by count their slices' lengths, µs; also prepares the
-        matching of its labels."""
+    def _windows_of(self, index: int, part: Part) -> tuple[Times, Times | None]:
+        """Ends of the part's windows, in time order, and by count their slices' lengths, µs."""
         rules = self.rules
-        interval = 0
-        if part.boxes is None:
-            self._matchers.append(None)
-        else:
-            interval = slicing.label_interval(part.boxes.t)
-            self._matchers.append(
-                BoxMatcher(
-                    part.boxes,
-                    temporal_buffer=rules.temporal_buffer,
-                    label_interval_us=interval,
-                    max_gap_us=rules.max_label_gap_us,
-                )
-            )
+        span = {"start_us": part.start_us, "end_us": part.end_us}
         slice_us = None
         if rules.slicing == "by_count":
             ends, slice_us = self._counted(part)
             positives = len(ends)
         elif rules.slicing == "sliding":
-            span = {"start_us": part.start_us, "end_us": part.end_us}
             ends = _used(slicing.sliding(duration_us=rules.duration_us, overlap=rules.overlap, **span), part)
             ends = ends[slicing.spread(len(ends), rules.max_samples_per_file)]
             positives = len(ends)
         elif part.boxes is None:
             return np.empty(0, np.int64), None
         else:
-            span = {"start_us": part.start_us, "end_us": part.end_us}
-            anchors = _used(slicing.anchored(part.boxes.t, duration_us=rules.duration_us, **span), part)
+            times = self._matcher.label_times(index)
+            anchors = _used(slicing.anchored(times, duration_us=rules.duration_us, **span), part)
             anchors = anchors[slicing.spread(len(anchors), rules.max_samples_per_file)]
             positives = len(anchors)
-            ends = np.sort(np.concatenate([anchors, self._empty_windows(part, positives, interval)]))
+            ends = np.sort(np.concatenate([anchors, self._empty_windows(index, part, positives)]))
         if part.boxes is not None:
             self._log_part(part, positives, len(ends) - positives)
         return ends, slice_us
 
-    def _counted(self, part: Part) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _counted(self, part: Part) -> tuple[Times, Times]:
         """Ends and slice lengths of windows of a number of events."""
         rules, recording = self.rules, part.recording
         # A first event this late leaves room for rounding the slices up.
@@ -257,7 +256,7 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         duration = ends - slicing.times_of(begin[chosen], recording.rows)
         return ends, -(-duration // rules.time_steps)
 
-    def _empty_windows(self, part: Part, positives: int, interval_us: int) -> npt.NDArray[np.int64]:
+    def _empty_windows(self, index: int, part: Part, positives: int) -> Times:
         rules = self.rules
         wanted = round(rules.negative_share * positives) if positives else rules.max_samples_per_file or 64
         if rules.negative_share == 0:
@@ -266,10 +265,10 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             wanted = min(wanted, rules.max_samples_per_file - positives)
         if wanted <= 0:
             return np.empty(0, np.int64)
-        assert part.boxes is not None
-        gap = max(round(2.5 * interval_us), round(max(1.0, rules.temporal_buffer) * rules.duration_us))
+        gap = max(self._matcher.near_us(index), round(max(1.0, rules.temporal_buffer) * rules.duration_us))
         start = part.start_us if part.labels_from_us is None else max(part.start_us, part.labels_from_us)
-        stretches = slicing.empty_stretches(part.boxes.t, start_us=start, end_us=part.end_us, gap_us=gap)
+        looks, _ = self._matcher.looks(index)
+        stretches = slicing.empty_stretches(looks, start_us=start, end_us=part.end_us, gap_us=gap)
         ends = [
             slicing.sliding(duration_us=rules.duration_us, overlap=rules.overlap, start_us=begin, end_us=end)
             for begin, end in stretches
@@ -292,7 +291,7 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         )
 
     def _report(self, role: str) -> None:
-        unlabelled = sum(matcher is None for matcher in self._matchers)
+        unlabelled = sum(part.boxes is None for part in self.parts)
         boxes = sum(len(part.inside) for part in self.parts)
         kind = f"{self.rules.time_steps} × {self.rules.slice_duration_us} µs"
         if self.rules.slicing == "by_count":
@@ -320,7 +319,13 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             )
 
 
-def _used(ends: npt.NDArray[np.int64], part: Part) -> npt.NDArray[np.int64]:
+def _without_labels(part: Part) -> Part:
+    """What a worker needs of it: the labels come to it in the matcher's columns."""
+    bare = part.recording.with_boxes(None, part.recording.classes)
+    return replace(part, recording=bare, boxes=None, left_out_us=None)
+
+
+def _used(ends: Times, part: Part) -> Times:
     """Of windows' ends, those at which the part's objects are known."""
     return ends if part.labels_from_us is None else ends[ends >= part.labels_from_us]
 

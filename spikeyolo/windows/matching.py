@@ -1,16 +1,24 @@
-"""Which boxes belong to which slice of a window."""
+"""Which boxes belong to which slice of a window: what the annotators' looks say about a slice's end."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
 from spikeyolo.events import Boxes
+from spikeyolo.windows import slicing
+from spikeyolo.windows.shared import SharedColumns
 
 Times = npt.NDArray[np.int64]
+
+SAME_OBJECT_IOU = 0.3  # boxes of two looks that overlap at least so much may be one object
+_FOREVER = 1 << 62  # µs
+EMPTY_AFTER = 2.5  # label intervals without any label, from which on a stretch counts as looked at and empty
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,149 +48,250 @@ class SliceBoxes:
 
 
 class BoxMatcher:
-    """Matches one recording's labels to the slices of its windows.
+    """Matches the labels of recordings to the slices of their windows.
 
-    A label belongs to a window if its time lies in the window or outside it by at most ``temporal_buffer`` of the
-    window's length. Within a window, each track has at most one box a slice, at the slice's end time:
+    The times at which a recording was annotated are its looks. A slice shows what its end shows:
 
-    - between two labels of the track no further apart than ``max_gap_us``: linearly interpolated;
-    - else the nearest belonging label's box, as long as it is no further away than half the annotators' interval or
-      the buffer, whichever is longer (an object is taken to be there around its label, not all along the window).
+    - at a look: exactly that look's boxes;
+    - between two looks no further apart than ``max_gap_us``: the objects that both show, linearly interpolated. One
+      object is one track of one class; boxes without a track (-1) are one object where they are of one class and
+      overlap by an IoU of at least 0.3, one to one, the largest overlap first;
+    - else the boxes of the nearest look (of two, the earlier one), as long as it belongs to the window and is no
+      further away than half the annotators' interval or the buffer, whichever is longer (an object is taken to be
+      there around its look, not all along the window). A look belongs to a window if its time lies in the window or
+      outside it by at most ``temporal_buffer`` of the window's length.
 
-    Boxes without a track (-1) are taken from the nearest label time, all together, under the same bound.
+    What a slice without any box shows is known only where the nearest look is 2.5 intervals away or more: a label file
+    lists objects, not looks, and such a stretch is one that the annotators found empty. Looks of which a rule left out
+    every box show nothing, and nothing is known there.
 
     Args:
-        boxes: the recording's labels, ordered by time.
+        labels: of each recording, ordered by time; None where it is not labelled.
+        left_out: of each recording, times of looks of which a rule left out every box, µs; None: there are none.
         temporal_buffer: fraction of the window's length.
-        label_interval_us: usual time between label times, µs.
-        max_gap_us: the longest gap between two labels of a track that is interpolated, µs.
+        max_gap_us: the longest time between two looks that is interpolated, µs; None takes 1.5 intervals.
+
+    Attributes:
+        interval_us: the usual time between looks, µs: the median over all recordings together (0: unknown).
+        max_gap_us: as given, or what None stands for.
     """
 
-    def __init__(self, boxes: Boxes, *, temporal_buffer: float, label_interval_us: int, max_gap_us: int) -> None:
-        self.boxes = boxes
+    def __init__(
+        self,
+        labels: Sequence[Boxes | None],
+        *,
+        left_out: Sequence[Times | None] | None = None,
+        temporal_buffer: float,
+        max_gap_us: int | None = None,
+    ) -> None:
+        known = [Boxes.empty() if boxes is None else boxes for boxes in labels]
+        looks = [slicing.distinct(boxes.t) for boxes in known]
+        for index, times in enumerate(left_out or ()):
+            if times is not None and len(times):
+                looks[index] = np.union1d(looks[index], times).astype(np.int64)
+        steps = [np.diff(times) for times in looks]
+        self.interval_us = _median(np.concatenate([*steps, np.empty(0, np.int64)]))
         self.temporal_buffer = temporal_buffer
-        self.label_interval_us = label_interval_us
-        self.max_gap_us = max_gap_us
+        self.max_gap_us = round(1.5 * self.interval_us) if max_gap_us is None else max_gap_us
+        rows = np.cumsum([0, *(len(boxes) for boxes in known)])
+        first = [np.searchsorted(boxes.t, times) + row for boxes, times, row in zip(known, looks, rows)]
+        self._columns = SharedColumns(
+            {
+                "labelled": np.array([boxes is not None for boxes in labels], np.bool_),
+                "near_us": np.array([self._near(_median(between)) for between in steps], np.int64),
+                "begin": np.cumsum([0, *(len(times) for times in looks)]),
+                "looks": np.concatenate([*looks, np.empty(0, np.int64)]),
+                "first": np.concatenate([*first, rows[-1:]]).astype(np.int64),
+                "xyxy": np.concatenate([*(boxes.xyxy for boxes in known), np.empty((0, 4), np.float32)]),
+                "class_id": np.concatenate([*(boxes.class_id for boxes in known), np.empty(0, np.int64)]).astype("i4"),
+                "track_id": np.concatenate([*(boxes.track_id for boxes in known), np.empty(0, np.int64)]),
+            }
+        )
 
-    @cached_property
-    def _neighbours(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        # Found when a window is first matched: most recordings of a large set are opened long before that.
-        return _track_neighbours(self.boxes)
+    def _near(self, interval_us: int) -> int:
+        usual = max(interval_us, self.interval_us)
+        return round(EMPTY_AFTER * usual) if usual else _FOREVER  # one look alone tells of no other time
 
-    def belonging(self, start_us: int, end_us: int) -> npt.NDArray[np.int64]:
-        """Rows of the labels that belong to the window ``[start_us, end_us)``."""
-        buffer = self.temporal_buffer * (end_us - start_us)
-        first = np.searchsorted(self.boxes.t, start_us - buffer, side="left")
-        last = np.searchsorted(self.boxes.t, end_us + buffer, side="right")
-        return np.arange(first, last, dtype=np.int64)
+    def labelled(self, recording: int) -> bool:
+        """Whether anything is known of the recording."""
+        return bool(self._columns["labelled"][recording])
 
-    def shown_classes(self, ends: Times, slice_us: Times | int, steps: int, num_classes: int) -> npt.NDArray[np.bool_]:
+    def looks(self, recording: int) -> tuple[Times, Times]:
+        """Times at which the recording was annotated ``[L]``, µs, and the first row of each one's boxes ``[L + 1]``."""
+        low, high = self._columns["begin"][recording : recording + 2].tolist()
+        return self._columns["looks"][low:high], self._columns["first"][low : high + 1]
+
+    def label_times(self, recording: int) -> Times:
+        """The looks that show a box, µs."""
+        looks, first = self.looks(recording)
+        return looks[first[1:] > first[:-1]]
+
+    def near_us(self, recording: int) -> int:
+        """How far from every look a stretch must be to count as one that was found empty, µs."""
+        return int(self._columns["near_us"][recording])
+
+    def match(
+        self, recording: int, start_us: int, slice_us: int, steps: int
+    ) -> tuple[SliceBoxes, npt.NDArray[np.bool_]]:
+        """Boxes of the window that starts at ``start_us`` and has ``steps`` slices of ``slice_us``, and for which
+        slices it is known what they show, ``[steps]``."""
+        looks, first = self.looks(recording)
+        duration = slice_us * steps
+        buffer = float(self.temporal_buffer * duration)
+        columns = self._columns
+        step, row, xyxy, known = _match(
+            looks,
+            first,
+            columns["xyxy"],
+            columns["class_id"],
+            columns["track_id"],
+            start_us,
+            slice_us,
+            steps,
+            start_us - buffer,
+            start_us + duration + buffer,
+            max(buffer, self.interval_us / 2),
+            self.max_gap_us,
+            self.near_us(recording),
+        )
+        if not self.labelled(recording):
+            known[:] = False
+        found = SliceBoxes(step, xyxy, columns["class_id"][row].astype(np.int64), columns["track_id"][row])
+        return found, known
+
+    def shown_classes(
+        self, recording: int, ends: Times, slice_us: Times | int, steps: int, num_classes: int
+    ) -> npt.NDArray[np.bool_]:
         """Which classes ``[N, num_classes]`` the last slices of windows that end at ``ends`` ``[N]`` (µs) show.
 
-        A class is shown where one of its labels belongs to the window and is near enough to its end for :meth:`match`
-        to take the box as it is; that a track may be interpolated over longer than that is left out of account.
+        Between two looks a class is taken to be shown where both of them show it.
         """
-        buffer = self.temporal_buffer * steps * np.asarray(slice_us)
-        reach = np.maximum(np.maximum(buffer, self.label_interval_us / 2), slice_us)
-        window = buffer + np.asarray(slice_us) * steps
-        low = np.searchsorted(self.boxes.t, ends - np.minimum(reach, window), side="left")
-        high = np.searchsorted(self.boxes.t, ends + buffer, side="right")
-        shown = np.zeros((len(ends), num_classes), np.bool_)
-        for class_id in np.unique(self.boxes.class_id):
-            until = np.concatenate([[0], np.cumsum(self.boxes.class_id == class_id)])
-            shown[:, class_id] = until[high] > until[low]
-        return shown
-
-    def match(self, start_us: int, slice_us: int, steps: int) -> SliceBoxes:
-        """Boxes of the window that starts at ``start_us`` and has ``steps`` slices of ``slice_us``."""
-        end_us = start_us + slice_us * steps
-        rows = self.belonging(start_us, end_us)
-        reach = max(self.temporal_buffer * (end_us - start_us), self.label_interval_us / 2, slice_us)
-        if self.unknown(start_us, end_us):  # between two looks: only tracks that both of them saw are known here
-            rows, reach = self._enclosing(start_us, end_us), -1.0
-        if not len(rows):
-            none = np.empty(0, np.int64)
-            return SliceBoxes(none, np.empty((0, 4), np.float32), none, none)
-        chosen, step = _nearest_rows(self.boxes, rows, start_us, slice_us, steps)
-        time = start_us + (step + 1) * slice_us
-        xyxy, interpolated = self._interpolate(chosen, time)
-        keep = interpolated | (np.abs(self.boxes.t[chosen] - time) <= reach)
-        chosen, step, xyxy = chosen[keep], step[keep], xyxy[keep]
-        order = np.argsort(step, kind="stable")
-        chosen, step = chosen[order], step[order]
-        return SliceBoxes(step, xyxy[order], self.boxes.class_id[chosen], self.boxes.track_id[chosen])
-
-    def unknown(self, start_us: int, end_us: int) -> bool:
-        """Whether nobody can say what the window ``[start_us, end_us)`` shows: no label belongs to it, but one is too
-        near (2.5 times the annotators' interval) for the stretch to be one they found empty."""
-        if len(self.belonging(start_us, end_us)):
-            return False
-        near = round(2.5 * self.label_interval_us)
-        first = np.searchsorted(self.boxes.t, start_us - near, side="right")
-        return bool(first < np.searchsorted(self.boxes.t, end_us + near, side="left"))
-
-    def _enclosing(self, start_us: int, end_us: int) -> npt.NDArray[np.int64]:
-        """Rows of the last label time before the window and of the first one after it."""
-        t = self.boxes.t
-        before, after = np.searchsorted(t, start_us, side="left"), np.searchsorted(t, end_us, side="right")
-        if before == 0 or after == len(t):
-            return np.empty(0, np.int64)
-        first = np.searchsorted(t, t[before - 1], side="left")
-        last = np.searchsorted(t, t[after], side="right")
-        return np.arange(first, last, dtype=np.int64)
-
-    def _interpolate(
-        self, rows: npt.NDArray[np.int64], time: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-        """Boxes ``[N, 4]`` of ``rows`` moved to ``time`` (µs) along their tracks, and whether that was possible."""
-        t = self.boxes.t
-        previous, following = self._neighbours
-        neighbour = np.where(time < t[rows], previous[rows], following[rows])
-        exact = time == t[rows]
-        gap = np.abs(t[neighbour] - t[rows])
-        possible = (neighbour >= 0) & (gap > 0) & (gap <= self.max_gap_us) & ~exact
-        # A neighbour further than its own gap cannot enclose the time.
-        possible &= np.abs(time - t[rows]) <= gap
-        share = np.where(possible, np.abs(time - t[rows]) / np.maximum(gap, 1), 0.0)[:, None]
-        here, there = self.boxes.xyxy[rows].astype(np.float64), self.boxes.xyxy[neighbour].astype(np.float64)
-        return (here + (there - here) * share).astype(np.float32), possible | exact
+        looks, first = self.looks(recording)
+        if not len(looks):
+            return np.zeros((len(ends), num_classes), np.bool_)
+        shown = np.zeros((len(looks), num_classes), np.bool_)
+        class_id = self._columns["class_id"][first[0] : first[-1]]
+        shown[np.repeat(np.arange(len(looks)), np.diff(first)), class_id] = True
+        duration = np.asarray(slice_us) * steps
+        buffer = self.temporal_buffer * duration
+        after = np.searchsorted(looks, ends, side="left")
+        before, after = np.maximum(after - 1, 0), np.minimum(after, len(looks) - 1)
+        enclosed = (looks[before] < ends) & (ends < looks[after]) & (looks[after] - looks[before] <= self.max_gap_us)
+        nearest = np.where(np.abs(ends - looks[before]) <= np.abs(looks[after] - ends), before, after)
+        there = np.abs(looks[nearest] - ends) <= np.maximum(buffer, self.interval_us / 2)
+        there &= (looks[nearest] >= ends - duration - buffer) & (looks[nearest] <= ends + buffer)
+        held: npt.NDArray[np.bool_] = shown[nearest] & there[:, None]
+        return np.where(enclosed[:, None], shown[before] & shown[after], held)
 
 
-def _track_neighbours(boxes: Boxes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Row of the same track's previous and next label, -1 where there is none."""
-    previous = np.full(len(boxes), -1, np.int64)
-    following = np.full(len(boxes), -1, np.int64)
-    order = np.lexsort((boxes.t, boxes.class_id, boxes.track_id))
-    a, b = order[:-1], order[1:]
-    same = (boxes.track_id[a] == boxes.track_id[b]) & (boxes.class_id[a] == boxes.class_id[b])
-    same &= boxes.track_id[a] >= 0
-    previous[b[same]] = a[same]
-    following[a[same]] = b[same]
-    return previous, following
+def _median(steps: npt.NDArray[np.int64]) -> int:
+    return int(np.median(steps)) if len(steps) else 0
 
 
-def _nearest_rows(
-    boxes: Boxes, rows: npt.NDArray[np.int64], start_us: int, slice_us: int, steps: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """For each slice, of every track the belonging row nearest to the slice's end: (row, step), both ``[N]``."""
-    time = start_us + slice_us * np.arange(1, steps + 1, dtype=np.int64)
-    track, t = boxes.track_id[rows], boxes.t[rows]
-    distance = np.abs(t[:, None] - time[None, :])  # [rows, steps]
-    chosen: list[npt.NDArray[np.int64]] = []
-    step: list[npt.NDArray[np.int64]] = []
-    # A track is one object of one class; two classes under one number are two objects.
-    identity = np.where(track >= 0, track * 4096 + boxes.class_id[rows], -1)
-    for key in np.unique(identity):
-        members = np.flatnonzero(identity == key)
-        if key >= 0:
-            chosen.append(rows[members[np.argmin(distance[members], axis=0)]])
-            step.append(np.arange(steps, dtype=np.int64))
+@numba.njit(nogil=True, cache=True)
+def _match(
+    looks: Any, first: Any, xyxy: Any, class_id: Any, track_id: Any, start_us: Any, slice_us: Any, steps: Any,
+    low: Any, high: Any, hold: Any, max_gap: Any, near: Any,
+) -> Any:  # fmt: skip
+    """Step, row and box of every slice's boxes, and which slices are known.
+
+    Args:
+        looks: ``[L]`` int64, µs; the boxes of look i are the rows ``first[i]`` to ``first[i + 1] - 1``.
+        low, high: between which a look belongs to the window, µs.
+        hold: how far from a look its boxes are still there, where nothing is interpolated, µs.
+    """
+    begin = np.searchsorted(looks, start_us + slice_us)
+    most = 0
+    for i in range(max(begin - 1, 0), len(looks)):
+        most = max(most, first[i + 1] - first[i])
+        if looks[i] > start_us + slice_us * steps:
+            break
+    step = np.empty(most * steps, np.int64)
+    row = np.empty(most * steps, np.int64)
+    out = np.empty((most * steps, 4), np.float32)
+    known = np.empty(steps, np.bool_)
+    partner = np.empty(most, np.int64)
+    paired = -1  # the look whose partners are known
+    count = 0
+    i = begin
+    for k in range(steps):
+        time = start_us + (k + 1) * slice_us
+        while i < len(looks) and looks[i] < time:
+            i += 1
+        before = count
+        shown = -1  # the look whose boxes are taken as they are
+        if i < len(looks) and looks[i] == time:
+            shown = i
+        elif 0 < i < len(looks) and looks[i] - looks[i - 1] <= max_gap:
+            if paired != i - 1:
+                _pair(first[i - 1], first[i], first[i + 1], xyxy, class_id, track_id, partner)
+                paired = i - 1
+            share = (time - looks[i - 1]) / (looks[i] - looks[i - 1])
+            for a in range(first[i - 1], first[i]):
+                b = partner[a - first[i - 1]]
+                if b >= 0:
+                    step[count] = k
+                    row[count] = a
+                    for c in range(4):
+                        here = np.float64(xyxy[a, c])
+                        out[count, c] = here + (np.float64(xyxy[b, c]) - here) * share
+                    count += 1
+        else:
+            nearest = i if i < len(looks) else i - 1
+            if 0 < i < len(looks) and time - looks[i - 1] <= looks[i] - time:
+                nearest = i - 1
+            if nearest >= 0 and low <= looks[nearest] <= high and abs(looks[nearest] - time) <= hold:
+                shown = nearest
+        if shown >= 0:
+            for a in range(first[shown], first[shown + 1]):
+                step[count] = k
+                row[count] = a
+                out[count] = xyxy[a]
+                count += 1
+        near_before = i > 0 and time - looks[i - 1] < near
+        near_after = i < len(looks) and looks[i] - time < near
+        known[k] = count > before or not (near_before or near_after)
+    return step[:count], row[:count], out[:count], known
+
+
+@numba.njit(nogil=True, cache=True)
+def _pair(begin: Any, middle: Any, end: Any, xyxy: Any, class_id: Any, track_id: Any, partner: Any) -> None:
+    """For each of the rows ``[begin, middle)`` of one look, its object's row in ``[middle, end)``, the next look; -1
+    where that one does not show it."""
+    taken = np.zeros(end - middle, np.bool_)
+    untracked = False
+    for a in range(begin, middle):
+        partner[a - begin] = -1
+        if track_id[a] < 0:
+            untracked = True
             continue
-        nearest = distance[members].min(axis=0)
-        at_slice = distance[members] == nearest[None, :]
-        # Of two label times equally near, the earlier one is taken, so that no object is there twice.
-        earliest = np.where(at_slice, t[members][:, None], np.iinfo(np.int64).max).min(axis=0)
-        member, k = np.nonzero(at_slice & (t[members][:, None] == earliest[None, :]))
-        chosen.append(rows[members[member]])
-        step.append(k.astype(np.int64))
-    return np.concatenate(chosen), np.concatenate(step)
+        for b in range(middle, end):
+            if track_id[b] == track_id[a] and class_id[b] == class_id[a] and not taken[b - middle]:
+                partner[a - begin] = b
+                taken[b - middle] = True
+                break
+    if not untracked:
+        return
+    overlap = np.zeros((middle - begin, end - middle))
+    for a in range(begin, middle):
+        for b in range(middle, end):
+            if track_id[a] < 0 and track_id[b] < 0 and class_id[a] == class_id[b]:
+                overlap[a - begin, b - middle] = _iou(xyxy[a], xyxy[b])
+    while overlap.size:
+        best = overlap.argmax()
+        a, b = best // overlap.shape[1], best % overlap.shape[1]
+        if overlap[a, b] < SAME_OBJECT_IOU:
+            break
+        partner[a] = b + middle
+        overlap[a, :] = 0.0
+        overlap[:, b] = 0.0
+
+
+@numba.njit(nogil=True, cache=True)
+def _iou(a: Any, b: Any) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    inside = width * height
+    return float(inside / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inside))

@@ -57,7 +57,7 @@ def anchored(label_times: Times, *, duration_us: int, start_us: int, end_us: int
     Only windows that lie wholly in ``[start_us, end_us)`` exist; a label at the very end of a recording counts
     although its last event may precede it.
     """
-    times = _distinct(label_times)
+    times = distinct(label_times)
     return times[(times - duration_us >= start_us) & (times <= end_us)]
 
 
@@ -67,23 +67,17 @@ def sliding(*, duration_us: int, overlap: float, start_us: int, end_us: int) -> 
     return np.arange(start_us + duration_us, end_us + 1, stride, dtype=np.int64)
 
 
-def empty_stretches(label_times: Times, *, start_us: int, end_us: int, gap_us: int) -> list[tuple[int, int]]:
-    """Stretches where an annotated recording holds no object: further than ``gap_us`` from every label time.
+def empty_stretches(looks: Times, *, start_us: int, end_us: int, gap_us: int) -> list[tuple[int, int]]:
+    """Stretches where an annotated recording holds no object: further than ``gap_us`` from every look.
 
     A label file lists objects, not looks: a stretch much longer than the annotators' interval without any box is
     one they found empty.
     """
-    times = _distinct(label_times)  # those just before the start and just after the end count too
+    times = distinct(looks)  # those just before the start and just after the end count too
     begins = np.clip(np.concatenate([[start_us], times + gap_us]), start_us, end_us)
     ends = np.clip(np.concatenate([times - gap_us, [end_us]]), start_us, end_us)
     some = ends > begins
     return list(zip(begins[some].tolist(), ends[some].tolist(), strict=True))
-
-
-def label_interval(label_times: Times) -> int:
-    """The usual time between looks of the annotator, µs: the median step between different label times (0: unknown)."""
-    steps = np.diff(_distinct(label_times))
-    return int(np.median(steps)) if len(steps) else 0
 
 
 def spread(count: int, limit: int | None) -> npt.NDArray[np.int64]:
@@ -93,7 +87,7 @@ def spread(count: int, limit: int | None) -> npt.NDArray[np.int64]:
     return np.floor((np.arange(limit) + 0.5) * count / limit).astype(np.int64)
 
 
-def _distinct(times: Times) -> Times:
+def distinct(times: Times) -> Times:
     """``np.unique``, without sorting what is sorted, as labels are."""
     steps = np.diff(times)
     if np.any(steps < 0):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,6 +148,7 @@ def _signalled(prepare: Callable[[int], None], path: Path) -> None:
 
 LEFT_OPEN = """
 import sys
+import tempfile
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_dataset_loading import loader, windows_in
@@ -162,3 +165,42 @@ def test_a_process_ends_although_its_loader_still_has_workers(tmp_path: Path) ->
     command = [sys.executable, "program.py", str(Path(__file__).parent), str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (0, "read\n"), done.stderr
+
+
+def test_what_a_worker_is_sent_does_not_grow_with_the_number_of_boxes_or_windows(tmp_path: Path) -> None:
+    recording = store(tmp_path / "a.zarr", random_events())
+    sizes = []
+    for step_us in (1_000, 100, 10):
+        windows = WindowDataset(
+            [part(recording.with_boxes(boxes, ("a",)), boxes) for boxes in [boxes_at(range(10_000, END_US, step_us))]],
+            rules=WindowRules(100, 4, slicing="around_labels"),
+            encoder=HistogramEncoder(downsample=1),
+        )
+        sent = pickle.dumps(windows)
+        sizes.append(len(sent))
+        received = pickle.loads(sent)
+        assert len(received) == len(windows) >= (END_US - 10_000) // step_us
+        for index in (0, len(windows) - 1):
+            one, other = windows[0, index], received[0, index]
+            assert (one.window, one.supervised.tolist()) == (other.window, other.supervised.tolist())
+            np.testing.assert_array_equal(one.boxes.xyxy, other.boxes.xyxy)
+            np.testing.assert_array_equal(one.frames, other.frames)
+    assert max(sizes) - min(sizes) < 100
+
+
+def test_the_columns_of_a_set_without_a_box_reach_a_worker_too_and_their_files_go_with_the_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    windows = WindowDataset(
+        [part(store(tmp_path / "a.zarr", random_events()), None)],
+        rules=WindowRules(100, 4, slicing="sliding"),
+        encoder=HistogramEncoder(downsample=1),
+    )
+    received = pickle.loads(pickle.dumps(windows))
+    assert not received[0, 0].supervised.any()
+    assert list((tmp_path / "temporary").iterdir())
+    del windows
+    gc.collect()
+    assert not list((tmp_path / "temporary").iterdir())

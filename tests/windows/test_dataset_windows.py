@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -151,7 +152,7 @@ def test_empty_windows_come_from_stretches_far_from_every_label(recording: Recor
         assert not any(window.start_us <= t <= window.end_us for t in labels)
     for index in range(len(data)):
         sample = data[0, index]
-        assert sample.supervised.all()
+        assert sample.supervised.all() if sample.window in negatives else sample.supervised[-1]
         assert (len(sample.boxes) == 0) == (sample.window in negatives)
 
 
@@ -167,6 +168,19 @@ def test_an_annotated_recording_without_any_box_is_empty_all_along(recording: Re
     data = dataset(part(recording, Boxes.empty()), max_samples_per_file=6)
     assert len(data) == 6
     assert all(data[0, index].supervised.all() and not len(data[0, index].boxes) for index in range(6))
+
+
+def test_a_recording_that_rules_emptied_gives_no_negative(recording: Recording) -> None:
+    looks = np.arange(0, END_US + 1, 5_000)
+    filtered = replace(part(recording, Boxes.empty()), left_out_us=looks)
+    some = part(recording, boxes_at(LABELS))
+    data = dataset(filtered, some, negative_share=1.0)
+    assert {data.window(index).recording for index in range(len(data))} == {1}
+    # Where it was looked at in its first half only, the second half's end is far enough to be called empty.
+    half = dataset(replace(filtered, left_out_us=looks[:8]), some, negative_share=1.0)
+    ends = [half.window(index) for index in range(len(half)) if half.window(index).recording == 0]
+    assert ends
+    assert min(window.start_us for window in ends) >= looks[7] + 2.5 * 5_000
 
 
 def test_no_negative_is_made_where_none_is_wanted(recording: Recording) -> None:

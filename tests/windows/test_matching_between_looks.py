@@ -1,4 +1,4 @@
-"""Windows between two label times."""
+"""What is known of the time between looks, and of looks of which rules left nothing."""
 
 from __future__ import annotations
 
@@ -9,28 +9,50 @@ from spikeyolo.events import Boxes
 from spikeyolo.windows.matching import BoxMatcher
 
 
-def matcher(rows: list[tuple[int, int, float]], *, gap: int = 10_000) -> BoxMatcher:
+def matcher(rows: list[tuple[int, int, float]], *, gap: int = 10_000, left_out: list[int] | None = None) -> BoxMatcher:
     """Rows of (t, track, left): boxes 10 px wide, labelled every 5 ms."""
     t, track, left = (np.array(column) for column in zip(*rows, strict=True))
     xyxy = np.stack([left, left * 0, left + 10, left * 0 + 10], axis=1).astype(np.float32)
     ones = np.ones(len(t))
     boxes = Boxes(t.astype(np.int64), xyxy, 0 * track, track.astype(np.int64), ones.astype(np.float32))
-    return BoxMatcher(boxes, temporal_buffer=0.2, label_interval_us=5_000, max_gap_us=gap)
+    return BoxMatcher([boxes], left_out=[np.array(left_out or [], np.int64)], temporal_buffer=0.2, max_gap_us=gap)
 
 
 def test_a_track_that_both_looks_saw_is_interpolated_in_a_window_between_them() -> None:
-    found = matcher([(0, 1, 0.0), (5_000, 1, 50.0), (5_000, 2, 9.0)]).match(2_000, 250, 2)
+    found, known = matcher([(0, 1, 0.0), (5_000, 1, 50.0), (5_000, 2, 9.0)]).match(0, 2_000, 250, 2)
     assert list(found.track_id) == [1, 1]
     assert found.xyxy[:, 0] == pytest.approx([22.5, 25.0])
+    assert known.all()
 
 
 def test_nothing_is_interpolated_across_a_gap_longer_than_the_setting() -> None:
-    assert len(matcher([(0, 1, 0.0), (5_000, 1, 50.0)], gap=4_999).match(2_000, 250, 2)) == 0
+    found, known = matcher([(0, 1, 0.0), (5_000, 1, 50.0)], gap=4_999).match(0, 2_600, 300, 8)
+    assert list(found.xyxy[:, 0]) == [50.0] * 8  # each label stands for the half of the gap on its side
+    assert known.all()
+    assert len(matcher([(0, 1, 0.0), (5_000, 2, 50.0)]).match(0, 2_000, 250, 2)[0]) == 0
 
 
-def test_what_a_window_between_looks_shows_is_unknown_and_far_from_them_it_is_empty() -> None:
+def test_what_a_slice_between_looks_shows_is_unknown_and_far_from_them_it_is_empty() -> None:
     labels = matcher([(0, 1, 0.0), (5_000, 2, 50.0)])
-    assert labels.unknown(2_000, 2_500)
-    assert labels.unknown(5_000 + 12_000, 5_000 + 12_400)
-    assert not labels.unknown(5_000 + 12_500, 5_000 + 12_900)
-    assert not labels.unknown(4_600, 5_000)  # a label belongs to it
+
+    def known(end_us: int) -> bool:
+        return bool(labels.match(0, end_us - 100, 100, 1)[1][0])
+
+    assert not known(2_500)
+    assert known(5_000)
+    assert not known(5_000 + 12_499)
+    assert known(5_000 + 12_500)
+    assert not known(0 - 12_499)
+    assert known(0 - 12_500)
+
+
+def test_a_look_of_which_a_rule_left_out_every_box_is_unknown_and_so_is_what_lies_around_it() -> None:
+    times = list(range(0, 40_000, 5_000))
+    labels = matcher([(0, 1, 0.0), (5_000, 1, 0.0)], left_out=times[2:])
+    found, known = labels.match(0, 0, 2_500, 24)
+    ends = 2_500 * (found.step + 1)
+    assert ends.max() == 5_000  # nothing is held or interpolated towards a look that rules emptied
+    assert list(np.flatnonzero(known)) == [0, 1, *range(18, 24)]  # 47.5 ms: 2.5 intervals after the last look
+    assert list(labels.label_times(0)) == [0, 5_000]
+    every = BoxMatcher([Boxes.empty()], left_out=[np.array(times)], temporal_buffer=0.2)
+    assert not every.match(0, 0, 2_500, 14)[1].any()

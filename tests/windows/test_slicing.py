@@ -56,8 +56,3 @@ def test_spread_indices_are_different_ordered_and_even(count: int, limit: int) -
     if len(chosen) > 1:
         steps = np.diff(chosen)
         assert steps.max() - steps.min() <= 1
-
-
-def test_the_usual_label_interval_is_the_median_step_between_different_times() -> None:
-    assert slicing.label_interval(np.array([0, 0, 10, 20, 20, 30, 500])) == 10
-    assert slicing.label_interval(np.array([7, 7])) == 0
