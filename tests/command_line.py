@@ -18,8 +18,16 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-# The smoke run with fewer windows, and the same digits on any machine of one kind.
-SMOKE = ("+experiment=smoke", "data.max_samples_per_file=4", "trainer.threads=1")
+# The smoke run with fewer windows and epochs, and the same digits on any machine of one kind.
+SMOKE = (
+    "+experiment=smoke",
+    "data.batch_size=4",
+    "data.max_samples_per_file=4",
+    "data.dataset.train_sequences=4",
+    "data.dataset.val_sequences=2",
+    "trainer.max_epochs=2",
+    "trainer.threads=1",
+)
 
 
 @dataclass(frozen=True)

@@ -203,7 +203,7 @@ def test_a_multirun_with_a_mistake_ends_in_its_sentence(smoke: tuple[Path, Path,
 
 
 def test_a_loss_that_explodes_names_its_first_term_and_step(smoke: tuple[Path, Path, Ended]) -> None:
-    options = ("logger=none", "optimizer=sgd", "optimizer.lr=1e30", "trainer.clip_gradient=null")
+    options = ("logger=none", "optimizer=sgd", "optimizer.lr=1e30", "scheduler=cosine", "trainer.clip_gradient=null")
     ended = train(*SMOKE, *options, cwd=smoke[0])
     assert ended.code == 2
     (line,) = ended.error_lines
