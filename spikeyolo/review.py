@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from spikeyolo.engine import checkpoint
 from spikeyolo.engine.evaluator import DetectionEvaluator, truth_at
-from spikeyolo.engine.record import write_metrics, write_rows
+from spikeyolo.engine.record import read_rows, write_metrics, write_rows
 from spikeyolo.engine.task import Task
+from spikeyolo.events import Boxes, Detections
 from spikeyolo.metrics.confusion import ConfusionMatrix
 from spikeyolo.metrics.detection import DetectionMetrics
 from spikeyolo.metrics.energy import EnergyMeter, EnergyReport
@@ -24,9 +25,12 @@ from spikeyolo.metrics.speed import window_latency_ms
 from spikeyolo.model.inference.fold import fold
 from spikeyolo.report.energy import draw_energy
 from spikeyolo.report.figures import draw_confusion, draw_precision_recall
+from spikeyolo.report.history import draw_history
 from spikeyolo.report.render import RenderedWindow, render_windows
 from spikeyolo.windows.loader import WindowLoader
 from spikeyolo.windows.slicing import spread
+
+FINDS_NOTHING = 0.01  # mAP50 below this: what its spikes cost says little
 
 log = logging.getLogger("spikeyolo")
 
@@ -61,8 +65,14 @@ def review(
         classes=task.description["classes"],
         device=device,
     )
+    drawn.append(draw_history(task.folder / "figures" / "history.png", read_rows(task.folder / "metrics.csv")))
+    remark = (
+        ""
+        if figures.get("val/map50", 1.0) >= FINDS_NOTHING
+        else f"of a network that finds nothing (mAP50 below {FINDS_NOTHING})"
+    )
     energy, energy_files = measure_energy(
-        task.folder / "figures", detector=task.detector, loader=task.val, meter=meter, device=device
+        task.folder / "figures", detector=task.detector, loader=task.val, meter=meter, device=device, remark=remark
     )
     drawn += energy_files
     costs = energy | measure_latency(detector=task.detector, loader=task.val, device=device)
@@ -76,9 +86,10 @@ def review(
     for name in ("val/map50", "val/map", "seconds_per_epoch", "data_wait_share"):
         log.info("%s %.4f", name, figures[name])
     log.info(
-        "energy of one window %.4f mJ, of its ANN twin %.4f mJ; %.1f ms a window",
+        "energy of one window %.4f mJ, of its ANN twin %.4f mJ%s; %.1f ms a window",
         costs["energy/window_mj"],
         costs["energy/ann_window_mj"],
+        f" ({remark}, so this saving says little)" if remark else "",
         costs["speed/window_ms"],
     )
     log.info("run folder: %s", task.folder)
@@ -94,9 +105,10 @@ def draw_figures(
     classes: Sequence[str],
     device: torch.device,
     windows: int = 12,
-    confidence: float = 0.25,
 ) -> list[Path]:
     """Draw ``predictions.png``, ``precision_recall.png`` and ``confusion.png`` into ``folder``.
+
+    Detections are drawn, and counted as confused, from the score on that makes F1 best on these windows.
 
     Args:
         folder: made where it does not exist.
@@ -106,12 +118,11 @@ def draw_figures(
         classes: names, in the order of class ids.
         device: the detector's.
         windows: tiles of the first picture, spread evenly over the windows.
-        confidence: detections with a lower score are neither drawn nor counted as confused.
     """
     folder.mkdir(parents=True, exist_ok=True)
     chosen = set(spread(len(loader.dataset), windows).tolist())
     metrics = DetectionMetrics(classes=classes)
-    confusion = ConfusionMatrix(num_classes=len(classes), confidence=confidence)
+    judged: list[tuple[Detections, Boxes]] = []
     tiles: list[RenderedWindow] = []
     seen = 0
     for batch, found in evaluator.detections(detector, loader.epoch(0), device=device):
@@ -120,22 +131,32 @@ def draw_figures(
             truth = truth_at(batch.targets, batch_index=index, step=last)
             if bool(batch.targets.supervised[last, index]):
                 metrics.add(detections, truth)
-                confusion.add(detections, truth)
+                judged.append((detections, truth))
             if seen in chosen:
                 frames = np.ascontiguousarray(batch.frames[:, index].numpy())
                 name = loader.dataset.parts[window.recording].name
                 tiles.append(RenderedWindow(frames, truth, detections, f"{name} {window.end_us / 1e6:.4f} s"))
             seen += 1
+    confidence = metrics.best_threshold(default=0.25)
     paths = [render_windows(folder / "predictions.png", tiles, classes=classes, confidence=confidence)]
     curves = metrics.curves()
     if curves:
         paths.append(draw_precision_recall(folder / "precision_recall.png", curves))
+    confusion = ConfusionMatrix(num_classes=len(classes), confidence=confidence)
+    for detections, truth in judged:
+        confusion.add(detections, truth)
     title = f"confidence from {confusion.confidence:.2f}, IoU from {confusion.iou:.2f}"
     return [*paths, draw_confusion(folder / "confusion.png", confusion.counts, classes, title=title)]
 
 
 def measure_energy(
-    folder: Path, *, detector: nn.Module, loader: WindowLoader, meter: EnergyMeter, device: torch.device
+    folder: Path,
+    *,
+    detector: nn.Module,
+    loader: WindowLoader,
+    meter: EnergyMeter,
+    device: torch.device,
+    remark: str = "",
 ) -> tuple[dict[str, float], list[Path]]:
     """Count spikes and operations of the folded detector on validation windows.
 
@@ -148,7 +169,7 @@ def measure_energy(
     report = meter.measure(folded, (batch.frames.to(device) for batch in loader.epoch(0)))
     figures = _energy_figures(report, loader.dataset.rules.time_steps)
     write_rows(folder / "energy.csv", report.rows())
-    return figures, [draw_energy(folder / "energy.png", report.rows()), folder / "energy.csv"]
+    return figures, [draw_energy(folder / "energy.png", report.rows(), remark=remark), folder / "energy.csv"]
 
 
 def cost_names() -> list[str]:

@@ -65,6 +65,7 @@ def test_a_smoke_run_ends_well_and_leaves_nothing_unexpected(smoke: tuple[Path, 
         "checkpoints/last/training.pt",
         "checkpoints/last/state.json",
         "figures/predictions.png",
+        "figures/history.png",
         "figures/precision_recall.png",
         "figures/confusion.png",
         "figures/energy.png",
@@ -202,8 +203,13 @@ def test_a_multirun_with_a_mistake_ends_in_its_sentence(smoke: tuple[Path, Path,
     assert ended.error_lines == ["error: trainer.max_epochs: found 0; expected greater than or equal to 1"]
 
 
+def test_the_energy_of_a_network_that_finds_nothing_is_said_to_be_so(smoke: tuple[Path, Path, Ended]) -> None:
+    assert json.loads((smoke[1] / "metrics.json").read_text())["val/map50"] < 0.01
+    assert "of a network that finds nothing" in smoke[2].errors
+
+
 def test_a_loss_that_explodes_names_its_first_term_and_step(smoke: tuple[Path, Path, Ended]) -> None:
-    options = ("logger=none", "optimizer=sgd", "optimizer.lr=1e30", "scheduler=cosine", "trainer.clip_gradient=null")
+    options = ("logger=none", "optimizer=sgd", "optimizer.lr=1e30", "trainer.clip_gradient=null")
     ended = train(*SMOKE, *options, cwd=smoke[0])
     assert ended.code == 2
     (line,) = ended.error_lines

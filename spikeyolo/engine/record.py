@@ -55,6 +55,12 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     _replace(path, buffer.getvalue())
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of ``metrics.csv`` as text; an empty cell is an empty text."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def write_metrics(path: Path, metrics: Mapping[str, float | int | str | None]) -> None:
     """Write ``metrics.json``; a figure that is not finite is null, since JSON has no NaN.
 

@@ -64,6 +64,14 @@ class DetectionMetrics:
         sets = self._sets(truth, found)
         return self._average_precision(_evaluate(*sets)) | _best_f1(_matched(*sets), found[:, -1], len(truth)) | counts
 
+    def best_threshold(self, *, default: float) -> float:
+        """The score that makes F1 best at IoU 0.50, all classes pooled; ``default`` where nothing was found rightly."""
+        if not self._truth or not self._found:
+            return default
+        truth, found = np.concatenate(self._truth), np.concatenate(self._found)
+        best = _best_f1(_matched(*self._sets(truth, found)), found[:, -1], len(truth))
+        return best["f1_confidence"] if best["f1"] > 0 else default
+
     def curves(self) -> dict[str, npt.NDArray[np.float64]]:
         """Precision at recall 0, 0.01, …, 1 and IoU 0.50 (interpolated as COCO does), ``[101]`` for each class that
         occurs in the truth."""

@@ -156,6 +156,14 @@ def test_best_f1_is_that_of_every_threshold_tried_by_hand() -> None:
         )
 
 
+def test_the_threshold_of_the_pictures_is_the_one_of_the_best_f1() -> None:
+    metrics = DetectionMetrics(classes=CLASSES)
+    assert metrics.best_threshold(default=0.3) == 0.3
+    for found, truth in random_scene(1):
+        metrics.add(found, truth)
+    assert metrics.best_threshold(default=0.3) == metrics.compute()["f1_confidence"] != 0.3
+
+
 def _right_by_class(scene: Scene, k: int) -> float:
     """True detections of class k at IoU 0.50: greedy matching, best score first, as COCO describes it."""
     right = 0
