@@ -74,6 +74,7 @@ def convert_into(config: DictConfig, options: Mapping[str, Any]) -> list[Outcome
     from spikeyolo.events.conversion.manifest import read_published, withdraw_moved
     from spikeyolo.events.conversion.places import place_of
     from spikeyolo.events.conversion.pool import convert_all
+    from spikeyolo.events.labels import warn_once
     from spikeyolo.events.store import Recording
     from spikeyolo.events.store.location import is_remote, normalise
     from spikeyolo.report.recordings import ConversionBars, print_table
@@ -96,6 +97,8 @@ def convert_into(config: DictConfig, options: Mapping[str, Any]) -> list[Outcome
     order = {conversion.name: number for number, conversion in enumerate(conversions)}
     outcomes.sort(key=lambda outcome: order[outcome.conversion.name])
     withdraw_moved(out, {outcome.conversion.name: outcome.entry for outcome in outcomes if outcome.entry})
+    entries = [outcome.entry for outcome in outcomes if outcome.entry and outcome.entry["labelled"]]
+    warn_once([(entry["labels"], entry["label_warnings"]) for entry in entries])
     print_table([(outcome.conversion.source.name, outcome.status, outcome.entry) for outcome in outcomes])
     stored = [outcome.conversion.place for outcome in outcomes if outcome.entry]
     if not is_remote(out):

@@ -19,6 +19,7 @@ from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.events.conversion.converted import ConvertedSet
 from spikeyolo.events.conversion.manifest import read_manifest
 from spikeyolo.events.store import Recording
+from spikeyolo.windows.data import EventData
 
 BOX = [("t", "<i8"), ("x", "<f4"), ("y", "<f4"), ("w", "<f4"), ("h", "<f4"), ("class_id", "<u4")]
 
@@ -97,10 +98,16 @@ def test_etram_is_converted_split_by_split_and_found_again_by_its_manifest(tmp_p
     assert recording.num_events == 3000
 
 
-def served(*overrides: str | Path) -> list[str]:
-    """Names of the classes of the boxes that a training of this data would see, in the order of time."""
+def training_data(*overrides: str | Path) -> EventData:
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
         data = schema.build(compose("train", [str(override) for override in overrides]).data)
+    assert isinstance(data, EventData)
+    return data
+
+
+def served(*overrides: str | Path) -> list[str]:
+    """Names of the classes of the boxes that a training of this data would see, in the order of time."""
+    data = training_data(*overrides)
     (part,) = data.parts("train")
     return [data.classes[class_id] for class_id in part.boxes.class_id]
 
@@ -130,6 +137,33 @@ def test_a_subset_of_etrams_classes_is_chosen_by_name_in_training_and_in_convert
         ConfigError, match=r"classes: found tram; expected names out of car, bus, with which train_h5_1"
     ):
         served(*converted, "data.classes=[car,tram]")
+
+
+def test_a_constant_track_column_is_none_in_the_whole_set_and_that_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, out = tmp_path / "set" / "train_h5_1", tmp_path / "out"
+    for name, per_look in (("a", 2), ("b", 1), ("c", 2)):
+        write_recording(folder, name, labels=False)
+        rows = [(10_000 * n, 5 + 25 * which, 6, 20, 10, 1, 0) for n in range(1, 9) for which in range(per_look)]
+        np.save(folder / f"{name}_bbox.npy", np.array(rows, [*BOX, ("track_id", "<u4")]))
+    etram = ["data=etram", f"data.root={tmp_path}/set"]
+    parts = training_data(*etram, f"data.store={tmp_path}/store").parts("train")
+    assert [set(part.boxes.track_id) for part in parts] == [{-1}] * 3
+    assert [len(part.boxes) for part in parts] == [16, 8, 16]
+    said = [line for line in caplog.messages if "name no objects" in line]
+    assert len(said) == 1
+    assert said[0].endswith("(so in 2 of 3 label files)")
+    caplog.clear()
+    configured(*etram, f"out={out}", "splits=[train]", "workers=1", "previews=0")
+    assert len([line for line in caplog.messages if "name no objects" in line]) == 1
+    parts = training_data("data=converted", f"data.root={out}").parts("train")
+    assert [set(part.boxes.track_id) for part in parts] == [{-1}] * 3
+
+    for name in ("a", "c"):
+        (folder / f"{name}_bbox.npy").unlink()
+    lone = [part for part in training_data(*etram, f"data.store={tmp_path}/store").parts("train") if part.boxes]
+    assert [set(part.boxes.track_id) for part in lone] == [{0}]  # nothing says that this is no track
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
@@ -13,10 +13,11 @@ from annotated_types import Ge, Interval
 from spikeyolo.errors import ConfigError, LabelError
 from spikeyolo.events.conversion.prepare import check_labels, prepare
 from spikeyolo.events.datasets import Source
-from spikeyolo.events.labels import selected
+from spikeyolo.events.labels import selected, warn_once, without_common_ids
 from spikeyolo.events.store import Recording
 from spikeyolo.events.store.chunks import ChunkCache
 from spikeyolo.events.store.location import is_remote
+from spikeyolo.events.types import Boxes
 from spikeyolo.windows.augment import Augmentation
 from spikeyolo.windows.dataset import Part, Slicing, TargetRule, WindowDataset, WindowRules
 from spikeyolo.windows.encoders import Encoder
@@ -97,6 +98,7 @@ class EventData:
             )
         self.dataset = dataset
         self._found: dict[Role, list[Source]] = {}
+        self._said: set[str] = set()
         if classes is None:  # those of a converted set stand in its manifest
             classes = getattr(dataset, "classes", ())
         self.classes = tuple(classes)
@@ -143,10 +145,13 @@ class EventData:
             found = self.dataset.recordings(role, progress=progress)
             opened = [item if isinstance(item, Recording) else Recording.open(item) for item in found]
             stored = [item.with_cache(self.cache, chunks) for item in opened]
+            shared = {
+                id_ for item in stored for id_ in (item.attributes.get("notes") or {}).get("shared_track_ids", ())
+            }
             return [
                 Part(
                     item,
-                    selected(item.boxes, item.classes, self.classes) if item.labelled else None,
+                    _boxes_of(item, self.classes, shared),
                     item.start_us,
                     item.end_us,
                     item.name,
@@ -155,6 +160,7 @@ class EventData:
                 for item in stored
             ]
         prepared = prepare(self._sources(self.dataset, role), store=self.store, classes=self.classes, progress=progress)
+        warn_once([(item.source.labels, item.warnings) for item in prepared if item.source.labels], self._said)
         parts = []
         for item in prepared:
             recording = item.open(cache=self.cache, chunks=chunks)
@@ -233,6 +239,13 @@ def absent_classes(parts: Sequence[Part], classes: Sequence[str]) -> list[str]:
 def _labels_from(recording: Recording, skip_first_us: int) -> int | None:
     """From when on a labelled recording's objects are known, µs, where a rule left out those before."""
     return recording.start_us + skip_first_us if recording.labelled and skip_first_us else None
+
+
+def _boxes_of(recording: Recording, classes: tuple[str, ...], shared_ids: Set[int]) -> Boxes | None:
+    """The boxes of selected classes, with track ids only where those name objects in this set."""
+    if not recording.labelled:
+        return None
+    return selected(without_common_ids(recording.boxes, shared_ids), recording.classes, classes)
 
 
 def _stored_skip(recording: Recording) -> int:

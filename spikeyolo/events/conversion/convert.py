@@ -138,6 +138,8 @@ def _write(
             labels = labels_of(files, conversion.classes, reader, writer.span_us)
             writer.set_boxes(labels.boxes)
         writer.note("boxes", {} if labels is None else labels.counts)
+        writer.note("shared_track_ids", [] if labels is None else list(labels.shared_ids))
+        writer.note("label_warnings", {} if labels is None else labels.warnings)
         for name, note in reading_notes(reader).items():
             writer.note(name, note)
         writer.seal()

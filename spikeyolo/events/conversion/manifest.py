@@ -204,6 +204,7 @@ def entry_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
         "labels_sha256": notes.get("labels_sha256"),
         "rules": notes.get("rules"),
         "boxes": notes.get("boxes", {}),
+        "label_warnings": notes.get("label_warnings", {}),
         "warnings": notes.get("warnings", []),
         "dropped_events": notes.get("dropped_events", 0),
         "clock": notes.get("clock", "camera"),

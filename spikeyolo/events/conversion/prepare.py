@@ -20,6 +20,7 @@ from spikeyolo.events.conversion.identity import open_source
 from spikeyolo.events.conversion.places import stored_path
 from spikeyolo.events.conversion.pool import Outcome, Running, convert_all
 from spikeyolo.events.datasets import Source
+from spikeyolo.events.labels import without_common_ids
 from spikeyolo.events.store.recording import Cache, ChunkCache, Recording
 from spikeyolo.events.types import Boxes
 
@@ -38,6 +39,7 @@ class PreparedRecording:
         boxes: its labels in the order of time; None where it has no label file.
         classes: names, in the order of class ids.
         counts: boxes in the file, kept, clipped, and dropped by each rule.
+        warnings: what is suspicious about its label file, by kind.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class PreparedRecording:
     boxes: Boxes | None
     classes: tuple[str, ...]
     counts: dict[str, int] = field(default_factory=dict)
+    warnings: dict[str, str] = field(default_factory=dict)
 
     def open(self, *, cache: Cache = "none", chunks: ChunkCache | None = None) -> Recording:
         """The stored events under this run's labels."""
@@ -92,19 +95,23 @@ def prepare(
     ]
     missing = [Conversion(source, path, ()) for source, path in zip(whole, paths) if not path.exists()]
     _convert(missing, progress)
-    prepared, totals, cleaned = [], Counter[str](), []
+    read, cleaned = [], []
     for source, path in zip(sources, paths):
         recording = Recording.open(path)
         events = EventCounts.from_dict((recording.attributes.get("notes") or {}).get("event_counts") or {})
         if not events.clean:
             cleaned.append(events)
-        labels = None
-        if source.labels is not None:
-            labels = labels_of(source, tuple(classes), recording, (recording.start_us, recording.end_us))
-        counts = {} if labels is None else labels.counts
-        totals.update(counts)
-        boxes = None if labels is None else labels.boxes
-        prepared.append(PreparedRecording(path, source, boxes, tuple(classes), counts))
+        span_us = (recording.start_us, recording.end_us)
+        read.append(None if source.labels is None else labels_of(source, tuple(classes), recording, span_us))
+    totals, shared = Counter[str](), {id_ for labels in read if labels is not None for id_ in labels.shared_ids}
+    prepared = []
+    for source, path, labels in zip(sources, paths, read):
+        if labels is None:
+            prepared.append(PreparedRecording(path, source, None, tuple(classes)))
+            continue
+        totals.update(labels.counts)
+        boxes = without_common_ids(labels.boxes, shared)
+        prepared.append(PreparedRecording(path, source, boxes, tuple(classes), labels.counts, labels.warnings))
     touched = {rule: count for rule, count in totals.items() if count and rule not in ("in_file", "kept")}
     if cleaned:
         found = sum(cleaned, EventCounts()).words()

@@ -1,8 +1,19 @@
 """Label files: one reader a format hands on the file's columns; named rules clean them against the recording."""
 
 from spikeyolo.events.labels.classes import ClassSelection, selected
-from spikeyolo.events.labels.cleaning import Labels, read_boxes
+from spikeyolo.events.labels.cleaned import Labels, warn_once
+from spikeyolo.events.labels.cleaning import read_boxes
 from spikeyolo.events.labels.clock import LabelClock
 from spikeyolo.events.labels.rules import LabelRules
+from spikeyolo.events.labels.tracks import without_common_ids
 
-__all__ = ["ClassSelection", "LabelClock", "LabelRules", "Labels", "read_boxes", "selected"]
+__all__ = [
+    "ClassSelection",
+    "LabelClock",
+    "LabelRules",
+    "Labels",
+    "read_boxes",
+    "selected",
+    "warn_once",
+    "without_common_ids",
+]

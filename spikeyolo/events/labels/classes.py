@@ -56,13 +56,14 @@ class ClassSelection:
         return tuple(dict.fromkeys(name for name in [*self._kept.values(), *renamed] if name is not None))
 
     def places(self, category: Array, path: str) -> npt.NDArray[np.int64]:
-        """Places ``[M]`` in the class list of ids or names ``[M]``; -1 for a class that is not selected.
+        """Places ``[M]`` in the class list of ids or names ``[M]``; -1 for a class that is not selected, and for NaN.
 
         Raises:
             LabelError: an id or a name is none of the files' classes.
         """
         result = np.full(len(category), -1, np.int64)
-        for value in np.unique(category):
+        named = category if category.dtype.kind != "f" else category[~np.isnan(category)]
+        for value in np.unique(named):
             rows = category == value
             name = self._name_of(value, int(np.count_nonzero(rows)), path)
             if name in self.classes:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,41 +11,18 @@ import numpy.typing as npt
 
 from spikeyolo.errors import LabelError
 from spikeyolo.events.labels.classes import ClassSelection
-from spikeyolo.events.labels.clock import fitting_clocks, on_events_clock
+from spikeyolo.events.labels.cleaned import Labels
+from spikeyolo.events.labels.clock import EventsClock
 from spikeyolo.events.labels.npy import read_npy
-from spikeyolo.events.labels.rows import LabelRows
 from spikeyolo.events.labels.rules import LabelRules
+from spikeyolo.events.labels.tracks import identities
+from spikeyolo.events.labels.units import SLIVER, check_times, fitting_units, in_us, looks_normalised
 from spikeyolo.events.types import Array, Boxes
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """Boxes of one label file, and how many of them each rule touched.
-
-    Attributes:
-        boxes: what is kept, ordered by time, clipped to the frame.
-        in_file: boxes in the file.
-        dropped: rule → boxes it left out, rules that left out none are absent.
-        clipped: boxes cut at the frame's edge.
-    """
-
-    boxes: Boxes
-    in_file: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    clipped: int = 0
-
-    def __iter__(self) -> Iterator[object]:
-        """Unpacks as ``boxes, counts``."""
-        yield self.boxes
-        yield self.counts
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Flat counts: in_file, kept, clipped_to_frame and one ``dropped_…`` a rule."""
-        dropped = {f"dropped_{rule}": count for rule, count in self.dropped.items()}
-        return {"in_file": self.in_file, "kept": len(self.boxes), "clipped_to_frame": self.clipped, **dropped}
+Times = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 
 def read_boxes(
@@ -77,50 +53,58 @@ def read_boxes(
     """
     rules = rules or LabelRules()
     rows = read_npy(Path(path))
-    n = len(rows)
-    in_file = _times(rows.t, path)
-    t = on_events_clock(
-        in_file,
-        rules.label_clock,
-        source=path,
-        start_us=span_us[0] if span_us is not None else 0,
+    cleaning = _Cleaning(str(path), len(rows), rules.drop_invalid_boxes)
+
+    clock = EventsClock(
+        label_clock=rules.label_clock,
+        source=str(path),
+        start_us=0 if span_us is None else span_us[0],
         time_offset_us=time_offset_us,
         recording_clock=recording_clock,
     )
-    cleaning = _Cleaning(str(path), n, rules.drop_invalid_boxes)
-    if n and span_us is not None:
-        fits = fitting_clocks(
-            in_file,
-            rules.label_clock,
-            span_us=span_us,
-            time_offset_us=time_offset_us,
-            recording_clock=recording_clock,
-        )
-        _check_span(cleaning, t, span_us, rules.time_tolerance_us, fits)
-    class_id = ClassSelection(classes, rules).places(rows.category, str(path))
-    cleaning.drop("class_not_kept", class_id < 0)
-    xyxy = _corners(cleaning, rows, width, height)
+    t = _times(cleaning, rows.t, rules, span_us, clock)
+    class_id = _classes(cleaning, rows.category, ClassSelection(classes, rules))
+    xywh = _boxes_in_px(cleaning, rows.xywh, rules, width, height)
+    kinds = np.unique(rows.category, return_inverse=True)[1]
+    once = ~_repeated(t, kinds, rows.track_id, xywh)
+    tracks = rows.track_id.copy()
+    tracks[once], shared = identities(t[once], kinds[once], xywh[once], tracks[once])
+    cleaning.drop("duplicate", ~once | _repeated(t, kinds, tracks, xywh))
+    candidates = cleaning.keep.copy()
+
+    xyxy = _corners(cleaning, xywh, width, height)
     inside = np.clip(xyxy, 0, np.array([width, height, width, height]))
     clipped = (xyxy != inside).any(axis=1)
     _check_clipping(cleaning, clipped, xyxy, rules.clip_to_frame, width, height)
     sides = inside[:, 2:] - inside[:, :2]
     start_us = span_us[0] if span_us is not None else 0
     if rules.skip_first_us:
-        cleaning.drop("skip_first", np.asarray(t < start_us + rules.skip_first_us))
+        early = np.asarray(t < start_us + rules.skip_first_us)
+        cleaning.drop("skip_first", early)
+        candidates &= ~early
     cleaning.drop("min_side", np.less(sides.min(axis=1), rules.min_side_px))
     cleaning.drop("min_diagonal", np.less(np.hypot(sides[:, 0], sides[:, 1]), rules.min_diagonal_px))
     cleaning.drop("max_width", np.greater(sides[:, 0], rules.max_width_fraction * width))
 
     kept = np.flatnonzero(cleaning.keep)
     kept = kept[np.argsort(t[kept], kind="stable")]
-    boxes = Boxes(
-        t[kept],
-        inside[kept].astype(np.float32),
-        class_id[kept],
-        rows.track_id[kept],
-        rows.confidence[kept],
+    without_track = int(np.count_nonzero(rows.track_id[kept] != tracks[kept]))
+    if without_track:
+        cleaning.warnings["tracks"] = (
+            f"the track ids of {without_track} of {len(kept)} boxes name no objects ("
+            + ("several boxes of one time share one" if len(shared) else "each box has its own")
+            + "); these boxes are read as without a track"
+        )
+    labels = Labels(
+        Boxes(t[kept], inside[kept].astype(np.float32), class_id[kept], tracks[kept], rows.confidence[kept]),
+        len(rows),
+        cleaning.dropped,
+        int(np.count_nonzero(clipped & cleaning.keep)),
+        without_track,
+        tuple(shared.tolist()),
+        cleaning.warnings,
+        np.setdiff1d(t[candidates], t[kept]),
     )
-    labels = Labels(boxes, n, cleaning.dropped, int(np.count_nonzero(clipped & cleaning.keep)))
     if cleaning.dropped or labels.clipped:
         log.debug("%s: %s", path, labels.counts)
     return labels
@@ -133,6 +117,7 @@ class _Cleaning:
         self.path = path
         self.keep = np.ones(count, np.bool_)
         self.dropped: dict[str, int] = {}
+        self.warnings: dict[str, str] = {}
         self._drop_invalid = drop_invalid
 
     def drop(self, rule: str, rows: Array) -> None:
@@ -141,7 +126,7 @@ class _Cleaning:
             self.dropped[rule] = int(np.count_nonzero(rows))
             self.keep &= ~rows
 
-    def invalid(self, rule: str, rows: npt.NDArray[np.bool_], sentence: str) -> None:
+    def invalid(self, rule: str, rows: Mask, sentence: str) -> None:
         """Leave out rows that should not be, if that is allowed; raise the sentence otherwise."""
         if (rows & self.keep).any() and not self._drop_invalid:
             raise LabelError(
@@ -151,22 +136,32 @@ class _Cleaning:
         self.drop(rule, rows)
 
 
-def _times(times: Array, path: Path | str) -> npt.NDArray[np.int64]:
+def _times(
+    cleaning: _Cleaning,
+    times: Array,
+    rules: LabelRules,
+    span_us: tuple[int, int] | None,
+    clock: EventsClock,
+) -> Times:
+    """Label times ``[M]`` on the events' clock, µs."""
     bad = ~np.isfinite(times) | (times < -(2.0**62)) | (times > 2.0**62)
     if bad.any():
-        raise LabelError(f"{path}: t is {times[bad][0]} in {np.count_nonzero(bad)} boxes; expected µs")
-    return times.astype(np.int64)
-
-
-def _check_span(
-    cleaning: _Cleaning, t: npt.NDArray[np.int64], span_us: tuple[int, int], tolerance_us: int, fits: str
-) -> None:
+        raise LabelError(f"{cleaning.path}: t is {times[bad][0]} in {np.count_nonzero(bad)} boxes; expected µs")
+    path, tolerance_us, unit = cleaning.path, rules.time_tolerance_us, rules.time_unit or "us"
+    if rules.time_unit is None:
+        check_times(times, path=path, span_us=span_us, tolerance_us=tolerance_us, on_clock=clock.of)
+    t = clock.of(in_us(times, unit))
+    if span_us is None or not len(t):
+        return t
     first, end = span_us
+    fits = clock.fitting(in_us(times, unit), span_us) or fitting_units(
+        times, unit, span_us=span_us, tolerance_us=tolerance_us, on_clock=clock.of
+    )
     outside = (t < first - tolerance_us) | (t >= end + tolerance_us)
     if outside.all():
         raise LabelError(
-            f"{cleaning.path}: labels of another recording: their times {t.min()} to {t.max()} µs lie outside the "
-            f"events' {first} to {end - 1} µs{fits}"
+            f"{path}: labels of another recording: their times {t.min()} to {t.max()} µs lie outside the events' "
+            f"{first} to {end - 1} µs{fits}"
         )
     cleaning.invalid(
         "outside_recording",
@@ -174,43 +169,97 @@ def _check_span(
         f"{np.count_nonzero(outside)} of {len(t)} label times lie outside the recording ({first} to {end - 1} µs; "
         f"the first of them {t[outside][0] if outside.any() else 0} µs){fits}",
     )
+    covered = int(t.max() - t.min())
+    if covered < SLIVER * (end - first):
+        cleaning.warnings["coverage"] = (
+            f"its label times {t.min()} to {t.max()} µs cover {covered / (end - first):.2%} of the recording "
+            f"({first} to {end - 1} µs); expected labels of all of it, in µs"
+        )
+    return t
 
 
-def _corners(cleaning: _Cleaning, rows: LabelRows, width: int, height: int) -> npt.NDArray[np.float64]:
-    x, y, w, h = rows.xywh.T
-    finite = np.isfinite(x) & np.isfinite(y) & np.isfinite(w) & np.isfinite(h)
-    flat = ~finite | (w <= 0) | (h <= 0)
+def _classes(cleaning: _Cleaning, category: Array, selection: ClassSelection) -> npt.NDArray[np.int64]:
+    """Places ``[M]`` in the class list."""
+    if category.dtype.kind == "f":
+        undefined = np.isnan(category)
+        count = np.count_nonzero(undefined)
+        cleaning.invalid("no_class", undefined, f"{count} boxes have the class id NaN; expected a number or a name")
+    places = selection.places(category, cleaning.path)
+    cleaning.drop("class_not_kept", places < 0)
+    return places
+
+
+def _boxes_in_px(
+    cleaning: _Cleaning, xywh: npt.NDArray[np.float64], rules: LabelRules, width: int, height: int
+) -> npt.NDArray[np.float64]:
+    if rules.box_unit == "frame":
+        return xywh * np.array([width, height, width, height], np.float64)
+    if rules.box_unit is None and looks_normalised(xywh):
+        x, y, w, h = xywh[0]
+        raise LabelError(
+            f"{cleaning.path}: its boxes lie within 0 to 1 (the first: x={x:g}, y={y:g}, w={w:g}, h={h:g}); expected "
+            f"px of a frame of {width}x{height} px, or box_unit=frame in the label rules"
+        )
+    return xywh
+
+
+def _repeated(t: Times, kinds: Array, tracks: Array, xywh: npt.NDArray[np.float64]) -> Mask:
+    """Rows whose time, class, track and box an earlier row has too."""
+    columns = [t, kinds, tracks, *xywh.T]
+    order = np.lexsort(columns)  # keeps the order of equal rows
+    equal = [column[order[1:]] == column[order[:-1]] for column in columns]
+    repeated = np.zeros(len(t), np.bool_)
+    repeated[order[1:]] = np.logical_and.reduce(equal)
+    return repeated
+
+
+def _corners(cleaning: _Cleaning, xywh: npt.NDArray[np.float64], width: int, height: int) -> npt.NDArray[np.float64]:
+    x, y, w, h = xywh.T
+    finite: Mask = np.asarray(np.isfinite(xywh).all(axis=1))
+    flat: Mask = np.asarray(~finite | (w <= 0) | (h <= 0))
     cleaning.invalid(
         "no_area",
         flat,
-        f"{np.count_nonzero(flat & cleaning.keep)} boxes have no area ({_example(flat & cleaning.keep, rows)})",
+        f"{np.count_nonzero(flat & cleaning.keep)} boxes have no area ({_example(flat & cleaning.keep, xywh)})",
     )
-    outside = finite & ((x >= width) | (y >= height) | (x + w <= 0) | (y + h <= 0))
-    cleaning.invalid(
-        "outside_frame",
-        outside,
-        f"{np.count_nonzero(outside & cleaning.keep)} boxes lie wholly outside the frame of {width}x{height} px "
-        f"({_example(outside & cleaning.keep, rows)})",
+    beyond = (x >= width) | (y >= height) | (x + w <= 0) | (y + h <= 0)
+    outside: Mask = np.asarray(finite & beyond & cleaning.keep)
+    sentence = (
+        f"{np.count_nonzero(outside)} boxes lie wholly outside the frame of {width}x{height} px "
+        f"({_example(outside, xywh)})"
     )
+    if _most(outside, cleaning.keep):
+        cleaning.warnings["outside"] = f"{sentence}; expected px of this sensor"
+    cleaning.invalid("outside_frame", outside, sentence)
     return np.where(finite[:, None], np.stack([x, y, x + w, y + h], axis=1), 0.0)
 
 
-def _check_clipping(
-    cleaning: _Cleaning, clipped: npt.NDArray[np.bool_], xyxy: Array, allowed: bool, width: int, height: int
-) -> None:
+def _check_clipping(cleaning: _Cleaning, clipped: Mask, xyxy: Array, allowed: bool, width: int, height: int) -> None:
     rows = clipped & cleaning.keep
-    if rows.any() and not allowed:
-        i = int(np.flatnonzero(rows)[0])
-        raise LabelError(
-            f"{cleaning.path}: {np.count_nonzero(rows)} boxes reach over the edge of the frame of {width}x{height} px "
-            f"(the first from {xyxy[i, 0]:g}, {xyxy[i, 1]:g} to {xyxy[i, 2]:g}, {xyxy[i, 3]:g}); mend the file, or set "
-            "clip_to_frame=true"
+    if not rows.any():
+        return
+    i = int(np.flatnonzero(rows)[0])
+    sentence = (
+        f"{np.count_nonzero(rows)} boxes reach over the edge of the frame of {width}x{height} px "
+        f"(the first from {xyxy[i, 0]:g}, {xyxy[i, 1]:g} to {xyxy[i, 2]:g}, {xyxy[i, 3]:g})"
+    )
+    if not allowed:
+        raise LabelError(f"{cleaning.path}: {sentence}; mend the file, or set clip_to_frame=true")
+    if _most(rows, cleaning.keep):
+        cleaning.warnings["clipped"] = (
+            f"{sentence}, of {np.count_nonzero(cleaning.keep)}; expected x, y, w, h with x, y the upper left corner, "
+            "in px of this sensor"
         )
 
 
-def _example(rows: npt.NDArray[np.bool_], boxes: LabelRows) -> str:
+def _most(rows: Mask, of: Mask) -> bool:
+    """Whether more than half are concerned, and enough for that to mean something."""
+    return int(np.count_nonzero(rows)) > max(np.count_nonzero(of) / 2, 4)
+
+
+def _example(rows: Mask, xywh: npt.NDArray[np.float64]) -> str:
     if not rows.any():
         return "none"
     i = int(np.flatnonzero(rows)[0])
-    values = ", ".join(f"{name}={value:g}" for name, value in zip("xywh", boxes.xywh[i]))
+    values = ", ".join(f"{name}={value:g}" for name, value in zip("xywh", xywh[i]))
     return f"the first is box {i}: {values}"

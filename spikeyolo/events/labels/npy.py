@@ -7,9 +7,11 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from spikeyolo.errors import LabelError
 from spikeyolo.events.labels.rows import LabelRows
+from spikeyolo.events.labels.tracks import NO_TRACK, as_track_ids
 from spikeyolo.events.types import Array
 
 _BOX = ("x", "y", "w", "h")
@@ -35,7 +37,7 @@ def read_npy(path: Path) -> LabelRows:
         rows[time],
         np.stack([rows[name].astype(np.float64) for name in _BOX], axis=1),
         rows["class_id"],
-        _optional(rows, ("track_id",), -1, np.dtype(np.int64)),
+        _track_ids(rows),
         _optional(rows, _CONFIDENCES, 1, np.dtype(np.float32)),
     )
 
@@ -69,6 +71,12 @@ def _load(path: Path) -> Array:
         if name in (*_BOX, *_TIMES, *_CONFIDENCES, "class_id", "track_id") and rows.dtype[name].kind not in "iuf":
             raise LabelError(f"{path}: its field {name} is of type {rows.dtype[name]}; expected one number a box")
     return np.array(rows)
+
+
+def _track_ids(rows: Array) -> npt.NDArray[np.int64]:
+    if "track_id" in (rows.dtype.names or ()):
+        return as_track_ids(rows["track_id"])
+    return np.full(len(rows), NO_TRACK, np.int64)
 
 
 def _optional(rows: Array, names: tuple[str, ...], default: int, dtype: np.dtype[np.generic]) -> Array:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Interval
 
 from spikeyolo.events.labels.clock import LabelClock
+from spikeyolo.events.labels.units import BoxUnit, TimeUnit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,8 @@ class LabelRules:
         time_tolerance_us: how far before the first or after the last event a label may lie, µs.
         label_clock: what label times count from: ``start`` (the first event), ``camera`` (the clock of the events
             file) or ``unix`` (1970).
+        time_unit: what label times count in; None takes µs and refuses what cannot be, a name is believed.
+        box_unit: px, or fractions of the frame; None takes px and refuses what cannot be.
     """
 
     names: Sequence[str] | Mapping[int, str] | None = None
@@ -43,6 +46,8 @@ class LabelRules:
     max_width_fraction: Annotated[float, Interval(gt=0, le=1)] = 1.0
     time_tolerance_us: Annotated[int, Ge(0)] = 100_000
     label_clock: LabelClock = "start"
+    time_unit: TimeUnit | None = None
+    box_unit: BoxUnit | None = None
 
     def noted(self) -> dict[str, Any]:
         """As the manifest of a converted set has them."""
