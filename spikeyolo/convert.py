@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import glob
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Interval, Len, MinLen
 from omegaconf import DictConfig
+from pydantic import StringConstraints
 
 from spikeyolo import entry
 
@@ -27,6 +30,7 @@ OPTIONS: Mapping[str, Any] = {
     "source": str | None,
     "out": str | None,
     "classes": list[str] | None,
+    "split": Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]+$")] | None,
     "splits": Annotated[list[Literal["train", "val"]], MinLen(1)],
     "workers": Annotated[int, Ge(1)] | None,
     "strict": bool | None,
@@ -100,6 +104,11 @@ def convert_into(config: DictConfig, options: Mapping[str, Any]) -> list[Outcome
     entries = [outcome.entry for outcome in outcomes if outcome.entry and outcome.entry["labelled"]]
     warn_once([(entry["labels"], entry["label_warnings"]) for entry in entries])
     print_table([(outcome.conversion.source.name, outcome.status, outcome.entry) for outcome in outcomes])
+    splits = Counter(outcome.conversion.source.split for outcome in outcomes if outcome.entry)
+    if set(splits) == {""}:
+        log.info("of no split: split=train puts them into one, data.val_share=0.2 draws one when training")
+    else:
+        log.info("splits: %s", ", ".join(f"{name or 'none'} {count}" for name, count in sorted(splits.items())))
     stored = [outcome.conversion.place for outcome in outcomes if outcome.entry]
     if not is_remote(out):
         for place in stored[: options["previews"]]:
@@ -197,9 +206,13 @@ def chosen_sources(config: DictConfig, options: Mapping[str, Any]) -> tuple[list
     if options["source"] is not None:
         rules = schema.build(config.labels)
         classes = tuple(options["classes"] or ClassSelection((), rules).known)
-        sources = sources_at(options["source"], classes, rules)
+        sources = sources_at(options["source"], classes, rules, options["split"])
         events, size = event_rules(config, options), sensor_size(options["size"])
         return [replace(source, event_rules=events, size=size) for source in sources], classes
+    if options["split"] is not None:
+        raise ConfigError(
+            f"split: found {options['split']} beside data=…, which knows its splits; expected source=PATH"
+        )
     dataset = schema.build(config.data.dataset)
     if not hasattr(dataset, "sources"):
         raise ConfigError("data: this data set is in the store already; expected one of etram, gen1, mpx1, dsec")
@@ -212,24 +225,36 @@ def chosen_sources(config: DictConfig, options: Mapping[str, Any]) -> tuple[list
     return list(found.values()), tuple(config.data.classes)
 
 
-def sources_at(source: str, classes: tuple[str, ...], rules: LabelRules) -> list[Source]:
-    """The recordings of a file, a folder or a glob, with the labels beside them.
+def sources_at(source: str, classes: tuple[str, ...], rules: LabelRules, split: str | None = None) -> list[Source]:
+    """The recordings of a file, a folder or a glob, with the labels beside them, in the splits that folders tell.
 
     Raises:
-        ConfigError: there are labels, but no class list.
+        ConfigError: there are labels, but no class list; or a split is given, and folders tell others.
         RecordingError: there is no recording, or two have the same name.
     """
     from spikeyolo.errors import ConfigError
     from spikeyolo.events.conversion.remote_files import find_remote
     from spikeyolo.events.datasets import SUFFIXES, Source, checked, labels_beside
     from spikeyolo.events.labels import ClassSelection
+    from spikeyolo.events.splits import splits_of
     from spikeyolo.events.store.location import is_remote
 
     ClassSelection(classes, rules)
     if is_remote(source):
         sources = find_remote(source, SUFFIXES, rules)
     else:
-        sources = [Source(file, labels_beside(file), name, "", rules=rules) for file, name in files_at(source)]
+        files = files_at(source)
+        splits = splits_of([below for _, _, below in files])
+        sources = [
+            Source(file, labels_beside(file), name, told, rules=rules) for (file, name, _), told in zip(files, splits)
+        ]
+    if split is not None:
+        told = sorted({item.split for item in sources} - {"", split})
+        if told:
+            raise ConfigError(
+                f"split: found {split}, but folders of {source} tell {', '.join(told)}; leave it out, or convert one"
+            )
+        sources = [replace(item, split=split) for item in sources]
     labelled = next((found for found in sources if found.labels is not None), None)
     if labelled is not None and labelled.labels is not None and not classes:
         labels = labelled.address(labelled.labels)
@@ -237,8 +262,8 @@ def sources_at(source: str, classes: tuple[str, ...], rules: LabelRules) -> list
     return checked(sources)
 
 
-def files_at(source: str) -> list[tuple[Path, str]]:
-    """Event files of a file, a folder or a glob, each with the name of its recording.
+def files_at(source: str) -> list[tuple[Path, str, str]]:
+    """Event files of a file, a folder or a glob, each with its recording's name and its path below what was named.
 
     Raises:
         RecordingError: there is none.
@@ -248,17 +273,18 @@ def files_at(source: str) -> list[tuple[Path, str]]:
 
     path = Path(source)
     if path.is_file():
-        return [(path, path.stem)]
+        return [(path, path.stem, path.name)]
     if path.is_dir():
         found = [(file, file.relative_to(path).with_suffix("").as_posix()) for file in find_recordings(path, SUFFIXES)]
         if not found:
             raise RecordingError(f"{source}: a folder without recordings; expected files *{{{','.join(SUFFIXES)}}}")
-        return found
+        return [(file, name, name) for file, name in found]
     matches = sorted(Path(match) for match in glob.glob(source, recursive=True))
     files = [match for match in matches if match.is_file() and match.suffix.lower() in SUFFIXES]
     if not files:
         raise RecordingError(f"{source}: no such recording; expected a file, a folder or a glob that matches files")
-    return [(file, file.stem) for file in files]
+    fixed = list(takewhile(lambda part: not glob.has_magic(part), path.parts))
+    return [(file, file.stem, file.relative_to(Path(*fixed)).as_posix()) for file in files]
 
 
 def named_places(source: str | None) -> list[tuple[str, Recording | Path]]:
@@ -286,7 +312,7 @@ def named_places(source: str | None) -> list[tuple[str, Recording | Path]]:
     stored = sorted(place.parent for place in path.rglob("*.zarr/zarr.json")) if path.is_dir() else []
     if stored:
         return [(place.relative_to(path).as_posix(), Recording.open(place)) for place in stored]
-    return [(file.name, file) for file, _ in files_at(source)]
+    return [(file.name, file) for file, _, _ in files_at(source)]
 
 
 def checked_options(config: DictConfig) -> dict[str, Any]:

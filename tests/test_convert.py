@@ -175,6 +175,8 @@ def test_a_constant_track_column_is_none_in_the_whole_set_and_that_is_said_once(
         (["source=x"], "out must be given"),
         (["source=x", "out=x", "workers=0"], "workers: found 0"),
         (["source=x", "out=x", "strict=maybe"], "strict: found 'maybe'"),
+        (["data=etram", "data.root=x", "out=x", "split=train"], "split: found train beside data=…"),
+        (["source=x", "out=x", "split=a/b"], "split: found 'a/b'"),
         (["source=x", "out=x", "splits=[test]"], r"splits: found \['test'\]"),
         (["source=x", "out=x", "labels.min_side_px=-1"], "labels.min_side_px: found -1"),
         (["data=etram", "out=x"], "data.root must be given"),

@@ -55,7 +55,7 @@ def test_a_set_converted_into_a_bucket_is_trained_on_from_there(
 def test_a_bucket_without_a_set_ends_training_in_one_line(bucket: str, tmp_path: Path) -> None:
     ended = train(*CONVERTED, f"data.root={bucket}/nothing", cwd=tmp_path)
     assert ended.code == 2
-    expected = "no converted set; expected the out of python -m spikeyolo.convert"
+    expected = "no converted set; expected the out of python -m spikeyolo.convert, of this version"
     assert ended.error_lines == [f"error: {bucket}/nothing: {expected}"]
 
 

@@ -13,6 +13,7 @@ from annotated_types import Ge, Interval, Len
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.events.cleaning import EventRules
 from spikeyolo.events.labels import ClassSelection, LabelRules
+from spikeyolo.events.splits import check_share, drawn
 
 log = logging.getLogger(__name__)
 
@@ -106,12 +107,10 @@ class SplitFolders:
             RecordingError: there is no such folder, no recording in it, or two recordings of one name.
         """
         split = self.splits[role]
-        patterns = [pattern.format(split=split) for pattern in self.folders]
+        patterns = self._patterns(split)
         if not self.root.is_dir():
             raise RecordingError(f"{self.root}: no such folder; expected one that holds {' or '.join(patterns)}")
-        folders = sorted(
-            {folder for pattern in patterns for folder in self.root.glob(pattern) if folder.is_dir()},
-        )
+        folders = self._folders(split)
         found = [
             Source(file, self._labels(file), self._name(folder, file), split, **self._reading(role))
             for folder in folders
@@ -128,6 +127,13 @@ class SplitFolders:
     def _reading(self, role: Role) -> dict[str, Any]:
         """How the recordings and labels of a role are read."""
         return {"rules": self.rules[role], "event_rules": self.event_rules, "size": self.size}
+
+    def _patterns(self, split: str) -> list[str]:
+        return [pattern.format(split=split) for pattern in self.folders]
+
+    def _folders(self, split: str) -> list[Path]:
+        found = {folder for pattern in self._patterns(split) for folder in self.root.glob(pattern)}
+        return sorted(folder for folder in found if folder.is_dir())
 
     def _labels(self, events: Path) -> Path | None:
         return labels_beside(events)
@@ -158,7 +164,73 @@ class Mpx1(SplitFolders):
 
 
 class RecordingFolders(SplitFolders):
-    """Recordings of any known format in ``train/`` and ``val/`` below one folder."""
+    """Recordings of any known format in ``train/`` and ``val/`` (or ``train_1/``, …), or in one folder without splits.
+
+    Args:
+        root: the folder that holds the splits' folders, or the recordings.
+        classes: names, in the order of class ids.
+        train_split, val_split: which folders train and which validate.
+        val_share: share of the training recordings that validates instead, where there is no folder for it.
+        split_seed: draws them.
+        train_labels, val_labels, event_rules, size: see :class:`SplitFolders`.
+    """
+
+    folders = ("{split}", "{split}_*")
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        classes: Sequence[str],
+        train_split: str = "train",
+        val_split: str = "val",
+        val_share: Annotated[float, Interval(gt=0, lt=1)] | None = None,
+        split_seed: Annotated[int, Ge(0)] = 0,
+        train_labels: LabelRules | None = None,
+        val_labels: LabelRules | None = None,
+        event_rules: EventRules | None = None,
+        size: SensorSize | None = None,
+    ) -> None:
+        super().__init__(
+            root=root,
+            classes=classes,
+            train_split=train_split,
+            val_split=val_split,
+            train_labels=train_labels,
+            val_labels=val_labels,
+            event_rules=event_rules,
+            size=size,
+        )
+        self.val_share = val_share
+        self.split_seed = split_seed
+
+    def sources(self, role: Role) -> list[Source]:
+        """The recordings of a role, in order of their names.
+
+        Raises:
+            RecordingError: there is no recording of this role, or two of one name.
+            ConfigError: ``val_share`` is given, and there is a folder that validates.
+        """
+        split, folders = self.splits[role], {name: self._folders(name) for name in self.splits.values()}
+        if self.val_share is None:
+            if not folders[split] and find_recordings(self.root, self.suffixes):
+                raise RecordingError(
+                    f"{self.root}: no folder of split {split!r}; expected {' or '.join(self._patterns(split))}, or "
+                    "data.val_share=0.2 to draw the validation recordings"
+                )
+            return super().sources(role)
+        train, val = self.splits["train"], self.splits["val"]
+        check_share(train, val, {name for name, found in folders.items() if found})
+        files = [file for folder in folders[train] or [self.root] for file in find_recordings(folder, self.suffixes)]
+        by_name = {self._name(self.root, file): file for file in files}
+        drawn_names = drawn(list(by_name), self.val_share, self.split_seed, where=str(self.root))
+        return checked(
+            [
+                Source(file, self._labels(file), name, split, **self._reading(role))
+                for name, file in by_name.items()
+                if (name in drawn_names) == (role == "val")
+            ]
+        )
 
 
 class DsecDetection(SplitFolders):

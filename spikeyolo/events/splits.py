@@ -1,27 +1,35 @@
-"""Which split a recording belongs to: told by its folder, or drawn."""
+"""Which split a recording belongs to: told by its folder, or drawn; and that no two splits share events."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from spikeyolo.errors import ConfigError, RecordingError
 
-_SPLIT = re.compile(r"(train|val|test)(?:ing|idation|id)?(?:[_-].*)?", re.IGNORECASE)
+_SPLIT = re.compile(r"(train|val|test)(?:ing|idation|id)?([_-].*)?", re.IGNORECASE)
 
 
-def split_of(name: str) -> str:
-    """The split that the folders in a recording's name tell (``train``, ``val`` or ``test``); empty where none does.
+def splits_of(names: Sequence[str]) -> list[str]:
+    """The split of each recording, as the folders in the recordings' names tell; empty where they tell none.
 
-    ``train_h5_1/a``, ``validation/b`` and ``set/test/c`` belong to train, val and test.
+    ``train/a``, ``validation/b`` and ``set/test/c`` belong to ``train``, ``val`` and ``test``. Names that go on, as
+    ``train_h5_1``, count only where there are such of training and of another split: a lone ``test_drive`` is none.
     """
-    for folder in PurePosixPath(name).parts[:-1]:
-        match = _SPLIT.fullmatch(folder)
-        if match is not None:
-            return match[1].lower()
-    return ""
+    found = [_told(name) for name in names]
+    splits = {split for split, _ in found}
+    whole = "train" in splits and bool(splits & {"val", "test"})
+    return [split if exact or whole else "" for split, exact in found]
+
+
+def _told(name: str) -> tuple[str, bool]:
+    """The split that a recording's folders tell, and whether one is called exactly so."""
+    matches = [match for folder in PurePosixPath(name).parts[:-1] if (match := _SPLIT.fullmatch(folder))]
+    best = next((match for match in matches if match[2] is None), matches[0] if matches else None)
+    return ("", False) if best is None else (best[1].lower(), best[2] is None)
 
 
 def drawn(names: Sequence[str], share: float, seed: int, *, where: str) -> frozenset[str]:
@@ -49,3 +57,28 @@ def check_share(train: str, val: str, found: Collection[str]) -> None:
             f"data.val_share: the set has recordings of its own for validation (split {val!r}); leave val_share out, "
             "or name another data.val_split"
         )
+
+
+class Span(NamedTuple):
+    """A part of a recording: what its events are told by, its time, µs (None: to the end), and its name."""
+
+    events: str
+    start_us: int | None
+    end_us: int | None
+    name: str
+
+
+def check_apart(spans: Mapping[str, Sequence[Span]]) -> None:
+    """Raise RecordingError where two roles have events in common: what is trained on must not judge the training."""
+    seen: dict[str, list[tuple[str, Span]]] = {}
+    for role, items in spans.items():
+        for span in items:
+            for other_role, other in seen.get(span.events, ()):
+                before = span.end_us is not None and other.start_us is not None and span.end_us <= other.start_us
+                after = other.end_us is not None and span.start_us is not None and other.end_us <= span.start_us
+                if other_role != role and not before and not after:
+                    raise RecordingError(
+                        f"{span.name} of {role} holds the same events as {other.name} of {other_role}; "
+                        "expected each recording in one split"
+                    )
+            seen.setdefault(span.events, []).append((role, span))

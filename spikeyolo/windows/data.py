@@ -14,9 +14,13 @@ from spikeyolo.errors import ConfigError, LabelError
 from spikeyolo.events.conversion.prepare import check_labels, prepare
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.labels import selected, warn_once, without_common_ids
+from spikeyolo.events.splits import Span, check_apart
 from spikeyolo.events.store import Recording
 from spikeyolo.events.store.chunks import ChunkCache
 from spikeyolo.events.store.location import is_remote
+from spikeyolo.events.store.mapped import default_folder
+from spikeyolo.events.store.memory import memory_bytes
+from spikeyolo.events.store.recording import Cache
 from spikeyolo.events.types import Boxes
 from spikeyolo.windows.augment import Augmentation
 from spikeyolo.windows.dataset import Part, Slicing, TargetRule, WindowDataset, WindowRules
@@ -52,8 +56,10 @@ class EventData:
         dataset: where the recordings and labels are.
         classes: names, in the order of class ids; None takes the data set's.
         store: folder for converted recordings.
-        cache: where a recording's events are kept once read: ``none`` (decoded chunks of the last reads), ``ram``,
-            or ``mmap`` (an unpacked file beside the store).
+        cache: where a recording's events are kept once read: ``none`` (decoded chunks of the last reads), ``ram`` (all,
+            or as many chunks as ``cache_memory`` allows), or ``mmap`` (a decoded file that all processes share).
+        cache_memory: share of the memory that ``ram`` may fill, in all processes together.
+        cache_folder: where ``mmap`` keeps its files, 8 bytes an event; None for the user's cache folder.
         batch_size: windows a batch, B.
         samples_per_epoch: training windows an epoch; None takes every window once.
         sampling: ``uniform`` takes all training windows alike; ``balanced`` takes each class's about equally often and
@@ -74,7 +80,9 @@ class EventData:
         classes: Sequence[str] | None,
         store: str,
         encoder: Encoder,
-        cache: Literal["none", "ram", "mmap"] = "none",
+        cache: Cache = "none",
+        cache_memory: Annotated[float, Interval(gt=0, le=1)] = 0.5,
+        cache_folder: str | None = None,
         batch_size: Annotated[int, Ge(1)] = 8,
         samples_per_epoch: Annotated[int, Ge(1)] | None = None,
         sampling: Sampling = "uniform",
@@ -99,12 +107,15 @@ class EventData:
         self.dataset = dataset
         self._found: dict[Role, list[Source]] = {}
         self._said: set[str] = set()
+        self._spans: dict[str, list[Span]] = {}
         if classes is None:  # those of a converted set stand in its manifest
             classes = getattr(dataset, "classes", ())
         self.classes = tuple(classes)
         self.store = Path(store)
         self.encoder = encoder
-        self.cache: Literal["none", "ram", "mmap"] = cache
+        self.cache: Cache = cache
+        self.cache_memory = cache_memory
+        self.cache_folder = default_folder() if cache_folder is None else Path(cache_folder)
         self.batch_size = batch_size
         self.samples_per_epoch = samples_per_epoch
         self.sampling: Sampling = sampling
@@ -131,7 +142,14 @@ class EventData:
         """
         if isinstance(self.dataset, RecordedSet):
             roles: tuple[Role, ...] = ("train", "val")
-            for sources in [self._sources(self.dataset, role) for role in roles]:
+            found = {role: self._sources(self.dataset, role) for role in roles}
+            check_apart(
+                {
+                    role: [Span(str(item.events.resolve()), item.start_us, item.end_us, item.name) for item in sources]
+                    for role, sources in found.items()
+                }
+            )
+            for sources in found.values():
                 check_labels(sources, store=self.store, classes=self.classes)
 
     def parts(self, role: Role, *, progress: Progress | None = None) -> list[Part]:
@@ -140,15 +158,13 @@ class EventData:
         Raises:
             RecordingError, LabelError: a file is not what it should be.
         """
-        chunks = ChunkCache()  # one for all recordings, so that memory does not grow with their number
         if isinstance(self.dataset, StoredSet):
             found = self.dataset.recordings(role, progress=progress)
             opened = [item if isinstance(item, Recording) else Recording.open(item) for item in found]
-            stored = [item.with_cache(self.cache, chunks) for item in opened]
             shared = {
-                id_ for item in stored for id_ in (item.attributes.get("notes") or {}).get("shared_track_ids", ())
+                id_ for item in opened for id_ in (item.attributes.get("notes") or {}).get("shared_track_ids", ())
             }
-            return [
+            parts = [
                 Part(
                     item,
                     _boxes_of(item, self.classes, shared),
@@ -157,18 +173,50 @@ class EventData:
                     item.name,
                     _labels_from(item, _stored_skip(item)),
                 )
-                for item in stored
+                for item in self._cached(role, opened)
             ]
+            return self._apart(role, parts)
         prepared = prepare(self._sources(self.dataset, role), store=self.store, classes=self.classes, progress=progress)
         warn_once([(item.source.labels, item.warnings) for item in prepared if item.source.labels], self._said)
         parts = []
-        for item in prepared:
-            recording = item.open(cache=self.cache, chunks=chunks)
+        for item, recording in zip(prepared, self._cached(role, [item.open() for item in prepared])):
             start, end = recording.start_us + (item.source.start_us or 0), recording.end_us
             if item.source.end_us is not None:
                 end = recording.start_us + item.source.end_us
             known_from = _labels_from(recording, item.source.rules.skip_first_us)
             parts.append(Part(recording, item.boxes, start, min(end, recording.end_us), item.source.name, known_from))
+        return self._apart(role, parts)
+
+    def _cached(self, role: Role, recordings: Sequence[Recording]) -> list[Recording]:
+        """The recordings, their events kept as ``cache`` says and memory allows."""
+        cache, chunks = self.cache, ChunkCache()  # one for all recordings: memory does not grow with their number
+        gigabytes = 8e-9 * sum(recording.num_events for recording in recordings)
+        if cache == "ram":
+            processes = 2 * max(self.workers, 1)  # those of training and of validation
+            allowed = self.cache_memory * memory_bytes() / processes
+            if gigabytes * 1e9 > allowed:
+                cache, chunks = "none", ChunkCache(max_bytes=int(allowed))
+                log.info(
+                    "%s: decoded events take %.1f GB, of which each process keeps those it read last, up to %.1f GB "
+                    "(data.cache_memory; data.cache=mmap shares a copy on disk)",
+                    role,
+                    gigabytes,
+                    allowed * 1e-9,
+                )
+        elif cache == "mmap":
+            log.info("%s: decoded events in %s, %.1f GB (data.cache_folder)", role, self.cache_folder, gigabytes)
+        return [recording.with_cache(cache, chunks, folder=self.cache_folder) for recording in recordings]
+
+    def _apart(self, role: Role, parts: list[Part]) -> list[Part]:
+        """The parts, if no other role has the same events.
+
+        Raises:
+            RecordingError: one does.
+        """
+        self._spans[role] = [
+            Span(str(part.recording.attributes["digest"]), part.start_us, part.end_us, part.name) for part in parts
+        ]
+        check_apart(self._spans)
         return parts
 
     def _sources(self, dataset: RecordedSet, role: Role) -> list[Source]:

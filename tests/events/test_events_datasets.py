@@ -129,6 +129,30 @@ def test_a_missing_recording_and_an_empty_folder_are_named(tmp_path: Path) -> No
         SingleRecording(events=str(tmp_path), classes=["car"], train_until_us=5).sources("train")
 
 
+def test_a_folder_without_splits_is_split_by_whole_recordings_when_asked(tmp_path: Path) -> None:
+    names = [f"{folder}{number}.{suffix}" for folder in ("", "deep/") for number, suffix in enumerate(("raw", "dat"))]
+    touch(tmp_path, *names)
+    with pytest.raises(
+        RecordingError, match=r"no folder of split 'train'; expected train or train_\*, or data.val_share"
+    ):
+        RecordingFolders(root=str(tmp_path), classes=["car"]).sources("train")
+    data = RecordingFolders(root=str(tmp_path), classes=["car"], val_share=0.25)
+    train, val = ({source.name for source in data.sources(role)} for role in ("train", "val"))
+    assert (len(train), len(val), train & val) == (3, 1, set())
+    assert train | val == {name.rpartition(".")[0] for name in names}
+    assert {source.split for source in data.sources("val")} == {"val"}
+
+
+def test_validation_recordings_are_drawn_from_the_training_folder_where_there_is_no_other(tmp_path: Path) -> None:
+    touch(tmp_path, "train/a.raw", "train_2/b.dat", "notes/c.dat")
+    data = RecordingFolders(root=str(tmp_path), classes=["car"], val_share=0.5)
+    found = {source.name for role in ("train", "val") for source in data.sources(role)}
+    assert found == {"train/a", "train_2/b"}
+    touch(tmp_path, "val/d.dat")
+    with pytest.raises(ConfigError, match=r"data\.val_share: the set has recordings of its own for validation"):
+        data.sources("val")
+
+
 def test_folders_of_splits_may_hold_any_format(tmp_path: Path) -> None:
     touch(tmp_path, "train/a.raw", "train/deep/b.aedat4", "val/c.dat")
     data = RecordingFolders(root=str(tmp_path), classes=["car"])

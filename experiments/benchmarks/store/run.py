@@ -177,7 +177,7 @@ def measure_windows(folder: Path, count: int, span_us: int, seconds: float) -> l
     readers: dict[str, tuple[int, Callable[[int, int], Any]]] = {
         "store, packed()": (store_bytes, Recording.open(folder / "a.zarr").packed),
         "store, slice() to columns": (store_bytes, Recording.open(folder / "a.zarr").slice),
-        "store, cache=mmap": (8 * count, Recording.open(folder / "a.zarr", cache="mmap").packed),
+        "store, cache=mmap": (8 * count, Recording.open(folder / "a.zarr", cache="mmap", folder=folder).packed),
         "store, cache=ram": (8 * count, Recording.open(folder / "a.zarr", cache="ram").packed),
         "its packed array through zarr": (store_bytes, packed_through_zarr(folder / "a.zarr")),
         "zarr, four columns": (bytes_below(folder / "columns.zarr"), zarr_reader(folder / "columns.zarr", events)),

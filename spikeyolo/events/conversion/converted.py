@@ -81,7 +81,9 @@ class ConvertedSet:
         if self._published is None:
             self._published = read_published(self.root)
         if not self._published:
-            raise RecordingError(f"{self.root}: no converted set; expected the out of python -m spikeyolo.convert")
+            raise RecordingError(
+                f"{self.root}: no converted set; expected the out of python -m spikeyolo.convert, of this version"
+            )
         return self._published
 
     def _chosen(self, role: Role, published: dict[str, Published]) -> dict[str, Published]:

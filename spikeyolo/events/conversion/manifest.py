@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 FORMAT = "spikeyolo-manifest"
 VERSION = 2
 FOLDER = "manifest"
-OLD_FILE = "manifest.json"  # of version 1, one for the whole set
 
 Entries = dict[str, dict[str, Any]]
 
@@ -99,10 +98,6 @@ def read_published(root: Path | str) -> dict[str, Published]:
     folder = child(root, FOLDER)
     try:
         texts = read_texts(folder, ".json")
-        if not texts and read_text(child(root, OLD_FILE)) is not None:
-            raise RecordingError(
-                f"{root}: was converted by an older spikeyolo; expected to be converted again, into the same folder"
-            )
     except store_errors() as error:
         raise RecordingError(f"{folder}: cannot be read ({reason(error)})") from error
     found = {f"{name.removesuffix('.json')}.zarr": _parsed(child(folder, name), text) for name, text in texts.items()}

@@ -15,6 +15,7 @@ from spikeyolo.errors import RecordingError
 from spikeyolo.events.conversion.identity import read_otherwise, reading_of
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.store import Recording
+from spikeyolo.events.store.attributes import FORMAT_VERSION
 from spikeyolo.events.store.location import child, is_remote, reason
 from spikeyolo.events.store.writer import remove_abandoned
 
@@ -29,6 +30,7 @@ def place_of(source: Source, out: Path | str) -> Path | str:
 def stored_path(source: Source, folder: Path) -> Path:
     """Where training keeps this file: its name, and a digest of its path, size, time of change and how it is read.
 
+    The store's format is part of the digest, so that what an older spikeyolo stored is converted anew.
     Event rules or a sensor size that would give other events than those stored there are part of the digest too.
 
     Raises:
@@ -40,9 +42,7 @@ def stored_path(source: Source, folder: Path) -> Path:
     except OSError as error:
         raise RecordingError(f"{source.events}: no such recording ({error.strerror})") from error
     reading = reading_of(source)
-    key = f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}" + (
-        f"\0{json.dumps(reading, sort_keys=True)}" if reading else ""
-    )
+    key = f"{FORMAT_VERSION}\0{file}\0{stat.st_size}\0{stat.st_mtime_ns}\0{json.dumps(reading, sort_keys=True)}"
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-.") or "recording"
     path = folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.zarr"
     rules = source.event_rules.as_dict()

@@ -85,21 +85,26 @@ def convert_all(
                 watch([Running(index, -1, 1.0)])
         return
     waiting, tries = deque(range(len(conversions))), Counter[int]()
-    running: dict[Connection, tuple[SpawnProcess, int]] = {}
+    processes: dict[Connection, SpawnProcess] = {}
+    busy: dict[Connection, int] = {}
     news: dict[int, Running] = {}
 
-    def give(line: Connection, process: SpawnProcess) -> None:
-        """The next conversion to this process, or its end."""
+    def give(line: Connection) -> None:
+        """The next conversion to the process behind this line, or its end."""
         if not waiting:
             line.close()
-            process.join()
+            processes.pop(line).join()
             return
-        index = waiting.popleft()
+        busy[line] = index = waiting.popleft()
         tries[index] += 1
-        running[line] = (process, index)
         news[index] = Running(index, 0, 0.0)
         with suppress(OSError):  # killed while it waited: that is seen below
             line.send(conversions[index])
+
+    def start() -> None:
+        line, process = _start()
+        processes[line] = process
+        give(line)
 
     def done(index: int, outcome: Outcome) -> None:
         news[index] = Running(index, -1, 1.0)
@@ -110,41 +115,42 @@ def convert_all(
 
     try:
         for _ in range(workers):
-            give(*_start())
-        while running:
-            for line in wait(list(running)):
+            start()
+        while busy:
+            for line in wait(list(busy)):
                 assert isinstance(line, Connection)
-                process, index = running.pop(line)
                 try:
                     said = line.recv()
                 except (EOFError, OSError):  # killed
+                    index = busy.pop(line)
                     line.close()
-                    process.join()
+                    processes.pop(line).join()
                     if tries[index] < _TRIES:
                         waiting.append(index)
                     else:
                         error = f"{_address(conversions[index])}: its process was killed twice (out of memory?)"
                         done(index, Outcome(conversions[index], "failed", error=error))
                     if waiting:
-                        give(*_start())
+                        start()
                     continue
                 if isinstance(said, _Crash):
-                    raise RuntimeError(f"{_address(conversions[index])}: {said.trace}")
+                    raise RuntimeError(f"{_address(conversions[busy[line]])}: {said.trace}")
                 if isinstance(said, Outcome):
-                    done(index, said)
-                    give(line, process)
+                    done(busy.pop(line), said)
+                    give(line)
                 else:
-                    running[line] = (process, index)
+                    index = busy[line]
                     news[index] = Running(index, *said)
                     if watch is not None:
                         watch(list(news.values()))
     finally:
-        for line, (process, _) in running.items():
+        for line, process in processes.items():
             process.terminate()
             line.close()
-        for process, _ in running.values():
+        for process in processes.values():
             process.join(_END_S)
             process.kill()
+            process.join()
 
 
 def _worth(conversions: Sequence[Conversion]) -> int:

@@ -21,7 +21,7 @@ from spikeyolo.events.conversion.places import stored_path
 from spikeyolo.events.conversion.pool import Outcome, Running, convert_all
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.labels import without_common_ids
-from spikeyolo.events.store.recording import Cache, ChunkCache, Recording
+from spikeyolo.events.store import Recording
 from spikeyolo.events.types import Boxes
 
 log = logging.getLogger(__name__)
@@ -49,9 +49,9 @@ class PreparedRecording:
     counts: dict[str, int] = field(default_factory=dict)
     warnings: dict[str, str] = field(default_factory=dict)
 
-    def open(self, *, cache: Cache = "none", chunks: ChunkCache | None = None) -> Recording:
+    def open(self) -> Recording:
         """The stored events under this run's labels."""
-        return Recording.open(self.path, cache=cache, chunks=chunks).with_boxes(self.boxes, self.classes)
+        return Recording.open(self.path).with_boxes(self.boxes, self.classes)
 
 
 def check_labels(sources: Sequence[Source], *, store: Path | str, classes: Sequence[str]) -> None:

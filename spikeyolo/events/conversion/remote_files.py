@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import glob
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from spikeyolo.errors import RecordingError, SpikeyoloError
 from spikeyolo.events.datasets import Source, labels_names
 from spikeyolo.events.labels import LabelRules
+from spikeyolo.events.splits import splits_of
 from spikeyolo.events.store.location import reason, remote_files, store_errors
 
 
@@ -30,7 +33,8 @@ def find_remote(url: str, suffixes: Iterable[str], rules: LabelRules) -> list[So
         chosen = sorted(path for path in found if PurePosixPath(path).suffix.lower() in wanted)
         if not chosen:
             raise RecordingError(f"{url}: no such recording; expected a file, a folder or a glob that matches files")
-        sources = []
+        sources, below = [], []
+        fixed = PurePosixPath(*takewhile(lambda part: not glob.has_magic(part), PurePosixPath(root).parts))
         for path in map(PurePosixPath, chosen):
             beside = (str(path.with_name(name)) for name in labels_names(path))
             labels = next(
@@ -38,6 +42,7 @@ def find_remote(url: str, suffixes: Iterable[str], rules: LabelRules) -> list[So
             )
             single = not path.is_relative_to(root) or str(path) == root
             name = path.stem if single else path.relative_to(root).with_suffix("").as_posix()
+            below.append(path.relative_to(fixed).as_posix() if path.is_relative_to(fixed) else path.name)
             versions = {"events": _version(found[str(path)])}
             if labels is not None:
                 versions["labels"] = _version(found[labels] if labels in found else files.info(labels))
@@ -54,7 +59,7 @@ def find_remote(url: str, suffixes: Iterable[str], rules: LabelRules) -> list[So
             )
     except store_errors(ValueError) as error:
         raise RecordingError(f"{url}: cannot be read ({reason(error)})") from error
-    return sources
+    return [replace(source, split=split) for source, split in zip(sources, splits_of(below))]
 
 
 @contextmanager

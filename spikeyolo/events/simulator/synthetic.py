@@ -23,6 +23,7 @@ from spikeyolo.events.simulator.camera import EventCamera
 from spikeyolo.events.simulator.scene import Scene, cloud
 from spikeyolo.events.simulator.shading import REACH, SHAPES
 from spikeyolo.events.store import RecordingWriter
+from spikeyolo.events.store.attributes import FORMAT_VERSION
 from spikeyolo.events.types import Boxes, Events
 
 Role = Literal["train", "val"]
@@ -142,7 +143,7 @@ class SyntheticDataset:
         """All that decides what a recording of a given number holds."""
         left_out = ("root", "sequences", "camera")
         own = {name: value for name, value in vars(self).items() if name not in left_out}
-        return {"version": VERSION, **own, "camera": vars(self.camera)}
+        return {"version": VERSION, "format_version": FORMAT_VERSION, **own, "camera": vars(self.camera)}
 
     @property
     def folder(self) -> Path:

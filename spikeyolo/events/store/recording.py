@@ -26,7 +26,7 @@ from spikeyolo.events.store.attributes import checked_attributes, read_group
 from spikeyolo.events.store.chunks import ChunkCache, ChunkedRows, ChunkSource, LocalChunks, ZarrChunks
 from spikeyolo.events.store.label_columns import read_boxes
 from spikeyolo.events.store.location import is_remote, normalise, reason, store_errors, zarr_store
-from spikeyolo.events.store.mapped import mapped_copy
+from spikeyolo.events.store.mapped import default_folder, mapped_copy
 from spikeyolo.events.store.writer import RecordingWriter, stored_size
 from spikeyolo.events.types import Boxes, Events
 
@@ -60,6 +60,7 @@ class Recording:
         chunks: ChunkCache | None = None,
         boxes: Boxes | None = None,
         group: dict[str, Any] | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.path = path
         self.attributes = attributes
@@ -78,6 +79,7 @@ class Recording:
         self._boxes = boxes
         self._arrays: dict[str, ChunkedRows] = {}
         self._decoded: Packed | None = None
+        self._folder = folder
 
     @classmethod
     def open(
@@ -87,6 +89,7 @@ class Recording:
         cache: Cache = "none",
         chunks: ChunkCache | None = None,
         group: dict[str, Any] | None = None,
+        folder: Path | None = None,
     ) -> Recording:
         """Open a sealed recording.
 
@@ -96,6 +99,7 @@ class Recording:
                 writes them once, decoded, into a file that all processes share.
             chunks: decoded chunks to share with other recordings; by default the last 4 MiB of this one are kept.
             group: its group's metadata, where they are known: nothing is read then.
+            folder: of files that are memory-mapped; None takes the user's cache folder.
 
         Raises:
             RecordingError: there is no sealed recording, or a newer spikeyolo wrote it.
@@ -105,7 +109,7 @@ class Recording:
         attributes = checked_attributes(path, group)
         try:
             kept = group if is_remote(path) else None
-            return cls(path, attributes, cache=cache, chunks=chunks, group=kept)
+            return cls(path, attributes, cache=cache, chunks=chunks, group=kept, folder=folder)
         except (KeyError, TypeError, ValueError) as error:
             raise RecordingError(
                 f"{path}: its attributes are damaged ({error!r}); convert the recording anew"
@@ -115,11 +119,31 @@ class Recording:
         """The same events under other labels (None: not labelled) and another class list."""
         attributes = {**self.attributes, "classes": list(classes), "labelled": boxes is not None}
         boxes = Boxes.empty() if boxes is None else boxes
-        return Recording(self.path, attributes, cache=self.cache, chunks=self._chunks, boxes=boxes, group=self.group)
+        return Recording(
+            self.path,
+            attributes,
+            cache=self.cache,
+            chunks=self._chunks,
+            boxes=boxes,
+            group=self.group,
+            folder=self._folder,
+        )
 
-    def with_cache(self, cache: Cache, chunks: ChunkCache) -> Recording:
-        """The same recording, its events kept in another way."""
-        return Recording(self.path, self.attributes, cache=cache, chunks=chunks, boxes=self._boxes, group=self.group)
+    def with_cache(self, cache: Cache, chunks: ChunkCache, *, folder: Path | None = None) -> Recording:
+        """The same recording, its events kept in another way.
+
+        Args:
+            cache, chunks, folder: see :meth:`open`.
+        """
+        return Recording(
+            self.path,
+            self.attributes,
+            cache=cache,
+            chunks=chunks,
+            boxes=self._boxes,
+            group=self.group,
+            folder=folder,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_arrays": {}, "_decoded": None}
@@ -272,5 +296,7 @@ class Recording:
                 start += len(part)
             self._decoded.flags.writeable = False
         else:
-            self._decoded = mapped_copy(self.path, self.attributes["digest"], self.num_events, parts)
+            self._decoded = mapped_copy(
+                self._folder or default_folder(), self.name, self.attributes["digest"], self.num_events, parts
+            )
         return self._decoded

@@ -130,6 +130,21 @@ def test_a_truncated_file_is_an_error_unless_what_can_be_read_is_enough(tmp_path
     assert entry["warnings"][0].endswith("; kept the events before")
 
 
+def test_strict_accepts_nothing_that_was_cut_before(tmp_path: Path) -> None:
+    events = write_dat(tmp_path / "a.dat", events=1000)
+    strict = Conversion(Source(events, None, "a", ""), tmp_path / "out" / "a.zarr", ())
+    lenient = replace(strict, strict=False)
+    assert convert(lenient)[0] == "converted"
+    assert convert(strict)[0] == "verified"  # nothing was cut
+    assert convert(lenient)[0] == "verified"
+    events.write_bytes(events.read_bytes()[:-3])
+    assert convert(replace(lenient, replace=True))[1]["events"] == 999
+    assert convert(lenient)[0] == "verified"
+    with pytest.raises(RecordingError, match=r"a\.dat: truncated.*nothing is kept"):
+        convert(strict)
+    assert Recording.open(strict.place).num_events == 999  # what was there is left alone
+
+
 def test_several_processes_convert_and_one_failure_does_not_stop_the_others(tmp_path: Path) -> None:
     conversions = []
     for number in range(3):
@@ -245,12 +260,6 @@ def test_what_is_no_manifest_is_named(tmp_path: Path, text: str, message: str) -
     (tmp_path / "manifest" / "train").mkdir(parents=True)
     (tmp_path / "manifest" / "train" / "a.json").write_text(text)
     with pytest.raises(RecordingError, match=rf"manifest/train/a\.json: .*{message}"):
-        read_manifest(tmp_path)
-
-
-def test_a_set_of_an_older_version_is_named(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text('{"format": "spikeyolo-manifest", "version": 1, "recordings": {}}')
-    with pytest.raises(RecordingError, match="converted by an older spikeyolo; expected to be converted again"):
         read_manifest(tmp_path)
 
 

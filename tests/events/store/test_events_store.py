@@ -9,7 +9,9 @@ import pickle
 import signal
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -22,9 +24,10 @@ from hypothesis import strategies as st
 
 from spikeyolo.errors import RecordingError
 from spikeyolo.events import Boxes, Events
-from spikeyolo.events.packing import MAX_TIME_US
+from spikeyolo.events.packing import MAX_TIME_US, Packed
 from spikeyolo.events.store import writer as writer_module
 from spikeyolo.events.store.chunks import ChunkCache, LocalChunks, ZarrChunks
+from spikeyolo.events.store.mapped import mapped_copy
 from spikeyolo.events.store.recording import Recording, RecordingWriter, pack, unpack
 
 WIDTH, HEIGHT = 64, 48
@@ -95,7 +98,7 @@ def test_a_slice_equals_the_mask_of_all_events_however_they_were_batched(
             recording.append(rows(events, slice(low, high)))
         recording.seal()
 
-    opened = Recording.open(path, cache=cache)
+    opened = Recording.open(path, cache=cache, folder=module_folder / "mapped")
     opened.verify()
     assert opened.num_events == n
     assert (opened.start_us, opened.end_us) == (events.t[0], events.t[-1] + 1)
@@ -194,7 +197,7 @@ def _count_in_worker(recording: Recording) -> int:
 
 
 def test_a_recording_opens_anew_in_a_spawned_worker(tmp_path: Path) -> None:
-    recording = Recording.open(store(tmp_path / "a.zarr", make_events(300)), cache="mmap")
+    recording = Recording.open(store(tmp_path / "a.zarr", make_events(300)), cache="mmap", folder=tmp_path)
     assert recording.count(0, recording.end_us) == 300
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         assert pool.submit(_count_in_worker, recording).result(timeout=300) == 300
@@ -414,11 +417,37 @@ def test_a_missing_shard_is_an_error_and_not_silence(tmp_path: Path, small_shard
 def test_a_mapped_copy_that_was_cut_short_is_made_anew(tmp_path: Path) -> None:
     events = make_events(1000)
     path = store(tmp_path / "a.zarr", events)
-    assert_equal(Recording.open(path, cache="mmap").slice(0, 10**9), events)
-    (copy,) = path.glob("decoded-*.npy")
+    assert_equal(Recording.open(path, cache="mmap", folder=tmp_path / "maps").slice(0, 10**9), events)
+    (copy,) = (tmp_path / "maps").glob("decoded-*.npy")
+    assert not list(path.glob("decoded-*"))
     copy.write_bytes(copy.read_bytes()[:1000])
-    assert_equal(Recording.open(path, cache="mmap").slice(0, 10**9), events)
+    assert_equal(Recording.open(path, cache="mmap", folder=tmp_path / "maps").slice(0, 10**9), events)
     assert copy.stat().st_size > 8000
+
+
+def test_a_mapped_copy_is_decoded_once_however_many_ask_for_it(tmp_path: Path) -> None:
+    decoded = []
+
+    def parts() -> Iterator[Packed]:
+        decoded.append(1)
+        for _ in range(50):
+            time.sleep(0.002)
+            yield np.arange(10, dtype=np.uint64)
+
+    def ask() -> Packed:
+        return mapped_copy(tmp_path / "maps", "a", "0123456789abcdef", 500, parts())
+
+    with ThreadPoolExecutor(4) as pool:
+        copies = list(pool.map(lambda _: ask(), range(4)))
+    assert len(decoded) == 1
+    assert all(len(copy) == 500 and copy[-1] == 9 for copy in copies)
+
+
+def test_a_folder_of_mapped_copies_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    path = store(tmp_path / "a.zarr", make_events(10))
+    (tmp_path / "file").touch()
+    with pytest.raises(RecordingError, match=r"a\.zarr: the memory-mapped copy .*data\.cache_folder"):
+        Recording.open(path, cache="mmap", folder=tmp_path / "file").rows(0, 1)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write into any folder")

@@ -1,0 +1,86 @@
+"""``python -m spikeyolo.convert``: which split each recording goes into, and what the manifest says afterwards."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from test_convert import configured, write_recording
+
+from spikeyolo.errors import ConfigError, RecordingError
+from spikeyolo.events.conversion.converted import ConvertedSet
+from spikeyolo.events.conversion.manifest import read_manifest
+
+
+def splits(out: Path) -> dict[str, str]:
+    return {name: entry["split"] for name, entry in read_manifest(out).items()}
+
+
+@pytest.mark.parametrize("folders", [("train", "val", "test"), ("train_h5_1", "val_h5_1", "test_h5_1")])
+def test_a_folder_keeps_its_own_splits_and_is_trained_on_by_them(folders: tuple[str, ...], tmp_path: Path) -> None:
+    for seed, folder in enumerate(folders):
+        write_recording(tmp_path / "raw" / folder, "a", seed=seed)
+    configured(f"source={tmp_path}/raw", f"out={tmp_path}/out", "classes=[bus,car]", "previews=0")
+    assert splits(tmp_path / "out") == dict(zip([f"{folder}/a.zarr" for folder in folders], ["train", "val", "test"]))
+    data = ConvertedSet(root=str(tmp_path / "out"), classes=["bus", "car"])
+    assert [len(data.recordings(role)) for role in ("train", "val")] == [1, 1]
+
+
+def test_a_glob_over_folders_keeps_their_splits(tmp_path: Path) -> None:
+    write_recording(tmp_path / "raw" / "train", "a", labels=False)
+    write_recording(tmp_path / "raw" / "val", "b", labels=False, seed=1)
+    configured(f"source={tmp_path}/raw/*/*.h5", f"out={tmp_path}/out", "previews=0")
+    assert splits(tmp_path / "out") == {"train/a.zarr": "train", "val/b.zarr": "val"}
+
+
+def test_a_flat_folder_is_put_into_the_split_that_is_named(tmp_path: Path) -> None:
+    write_recording(tmp_path / "raw", "a", labels=False)
+    write_recording(tmp_path / "more", "b", labels=False, seed=1)
+    configured(f"source={tmp_path}/raw", "split=train", f"out={tmp_path}/out", "previews=0")
+    configured(f"source={tmp_path}/more", "split=val", f"out={tmp_path}/out", "previews=0")
+    assert splits(tmp_path / "out") == {"train/a.zarr": "train", "val/b.zarr": "val"}
+
+
+def test_a_split_that_contradicts_the_folders_is_refused(tmp_path: Path) -> None:
+    write_recording(tmp_path / "raw" / "train", "a", labels=False)
+    with pytest.raises(ConfigError, match=r"split: found val, but folders of .*raw tell train"):
+        configured(f"source={tmp_path}/raw", "split=val", f"out={tmp_path}/out")
+    configured(f"source={tmp_path}/raw", "split=train", f"out={tmp_path}/out", "previews=0")
+
+
+def test_a_set_without_splits_says_so_and_is_split_by_whole_recordings_when_asked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for seed, name in enumerate("abcde"):
+        write_recording(tmp_path / "raw", name, labels=False, seed=seed)
+    with caplog.at_level(logging.INFO):
+        configured(f"source={tmp_path}/raw", f"out={tmp_path}/out", "previews=0")
+    assert "of no split: split=train puts them into one, data.val_share=0.2 draws one" in caplog.text
+    with pytest.raises(RecordingError, match=r"found 5 recordings of no split\); add data\.val_share=0\.2"):
+        ConvertedSet(root=str(tmp_path / "out"), classes=["car"]).recordings("train")
+    drawn = {}
+    for seed in (0, 1):
+        data = ConvertedSet(root=str(tmp_path / "out"), classes=["car"], val_share=0.4, split_seed=seed)
+        train, val = ({item.name for item in data.recordings(role)} for role in ("train", "val"))
+        assert (len(train), len(val), train & val) == (3, 2, set())
+        drawn[seed] = val
+    assert drawn[0] != drawn[1]
+
+
+def test_the_manifest_follows_the_last_conversion(tmp_path: Path) -> None:
+    write_recording(tmp_path / "raw" / "train", "a", labels=False)
+    write_recording(tmp_path / "raw" / "train", "b", labels=False, seed=1)
+    configured(f"source={tmp_path}/raw", f"out={tmp_path}/out", "previews=0")
+    (tmp_path / "raw" / "val").mkdir()
+    (tmp_path / "raw" / "train" / "b.h5").rename(tmp_path / "raw" / "val" / "b.h5")
+    configured(f"source={tmp_path}/raw", f"out={tmp_path}/out", "previews=0")
+    assert splits(tmp_path / "out") == {"train/a.zarr": "train", "val/b.zarr": "val"}
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*.zarr")) == ["a.zarr", "b.zarr"]
+
+
+def test_another_split_for_the_same_names_is_the_one_that_counts(tmp_path: Path) -> None:
+    write_recording(tmp_path / "raw", "a", labels=False)
+    for split in ("train", "val"):
+        configured(f"source={tmp_path}/raw", f"split={split}", f"out={tmp_path}/out", "previews=0")
+    assert splits(tmp_path / "out") == {"val/a.zarr": "val"}
