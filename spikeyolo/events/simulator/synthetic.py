@@ -147,8 +147,8 @@ class SyntheticDataset:
 
     @property
     def folder(self) -> Path:
-        """Where the set lives: the root and the digest of the parameters."""
-        text = json.dumps(self.parameters, sort_keys=True)
+        """Where the set lives: the root and the digest of the parameters and of the store's format version."""
+        text = json.dumps([self.parameters, FORMAT_VERSION], sort_keys=True)
         return self.root / hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def recordings(self, role: Role, *, progress: Callable[[int, int, str], None] | None = None) -> list[Path]:

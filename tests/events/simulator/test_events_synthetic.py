@@ -202,6 +202,14 @@ def test_a_set_is_written_once_completed_where_it_is_not_and_found_again(tmp_pat
     assert small(tmp_path, seed=1).folder != dataset.folder
 
 
+def test_recordings_in_another_format_of_the_store_are_not_met_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = small(tmp_path).folder
+    monkeypatch.setattr("spikeyolo.events.simulator.synthetic.FORMAT_VERSION", 1)
+    assert small(tmp_path).folder != now
+
+
 def test_a_stored_recording_is_what_was_simulated(tmp_path: Path) -> None:
     dataset = small(tmp_path, classes=["bar", "ring"])
     recording = Recording.open(dataset.recordings("val")[1])
