@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Interval
@@ -38,6 +38,18 @@ class EventRules:
     def as_dict(self) -> dict[str, Any]:
         """For manifests and attributes."""
         return asdict(self)
+
+    def too_dirty(self, counts: EventCounts) -> bool:
+        """Whether a recording of such counts is refused."""
+        allowed = max(1.0, self.max_dirty_share * counts.in_file) if self.max_dirty_share else 0
+        return counts.dirty > allowed
+
+    def leave(self, counts: EventCounts) -> bool:
+        """Whether a recording that other rules cleaned to these counts would have come out the same."""
+        if counts.clean:
+            return True
+        gentle = counts.largest_step_back_us <= self.max_step_back_us and not self.too_dirty(counts)
+        return gentle and not self.strict and not counts.cut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,16 +170,16 @@ class Cleaner:
         Raises:
             RecordingError: too many events are dirty.
         """
-        counts, share = self.counts, self.rules.max_dirty_share
-        if counts.dirty > (max(1.0, share * counts.in_file) if share else 0):
+        if self.rules.too_dirty(self.counts):
             raise RecordingError(
-                f"{self.source}: too many dirty events, {counts.words()}; expected at most a share of {share:g} "
+                f"{self.source}: too many dirty events, {self.counts.words()}; expected at most a share of "
+                f"{self.rules.max_dirty_share:g} "
                 f"(max_dirty_share of the event rules; {self.width}x{self.height} px is taken as the sensor)"
             )
 
     def note_time_jumps(self, count: int) -> None:
         """Take over what an EVT decoder has counted so far."""
-        self.counts = EventCounts(**{**asdict(self.counts), "time_jumps": count})
+        self.counts = replace(self.counts, time_jumps=count)
 
     def _cleaned(self, events: Events, origin_us: int) -> Events:
         t, x, y, p = events.t, events.x, events.y, events.p
@@ -190,8 +202,9 @@ class Cleaner:
         if why == _STEP_BACK:
             raise RecordingError(f"{self.source}: {step}; expected non-decreasing times (strict=true)")
         if why == _BEYOND and rules.beyond == "refuse":
+            jumps = ", after a time word that jumps far ahead" if self.counts.time_jumps else ""
             raise RecordingError(
-                f"{self.source}: damaged, {step}; expected steps back of at most {rules.max_step_back_us} µs "
+                f"{self.source}: damaged, {step}{jumps}; expected steps back of at most {rules.max_step_back_us} µs "
                 "(max_step_back_us of the event rules; beyond=cut keeps the events before)"
             )
         self.ended = why == _BEYOND

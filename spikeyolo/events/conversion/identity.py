@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.cleaning import EventCounts
+from spikeyolo.events.cleaning import EventCounts, EventRules
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.formats import EventReader, open_recording
 from spikeyolo.events.store import Recording
@@ -50,17 +50,16 @@ def reading_notes(reader: EventReader) -> dict[str, Any]:
 def read_otherwise(recording: Recording, event_rules: Mapping[str, Any], size: Sequence[int] | None) -> bool:
     """Whether these rules and this size would give other events than those stored of the same file.
 
-    Rules that found nothing to clean leave the same events whatever they are, and a file that names its sensor
-    needs no size.
+    Rules that would have cleaned the same events alike make no difference, and a file that names its sensor needs no
+    size.
     """
     notes = recording.attributes.get("notes") or {}
     counts = EventCounts.from_dict(notes.get("event_counts") or {})
-    if not counts.clean and notes.get("event_rules") != event_rules:
+    if notes.get("event_rules") != event_rules and not EventRules(**event_rules).leave(counts):
         return True
-    if notes.get("size_from", "file") == "file":
+    if notes.get("size_from", "file") == "file" or notes.get("size") == size:
         return False
-    stored = [recording.width, recording.height] if size is not None else None
-    return (notes.get("size") if size is None else stored) != (None if size is None else list(size))
+    return size is None or list(size) != [recording.width, recording.height]
 
 
 def origin_of(source: Source, files: Source) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def stored_path(source: Source, folder: Path) -> Path:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-.") or "recording"
     path = folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.zarr"
     rules = source.event_rules.as_dict()
-    if path.exists() and read_otherwise(Recording.open(path), rules, source.size):
+    if path.exists() and read_otherwise(Recording.open(path), rules, source.size and list(source.size)):
         key += f"\0{json.dumps([rules, source.size], sort_keys=True)}"
         path = folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.zarr"
     return path

@@ -5,6 +5,7 @@ https://docs.prophesee.ai/stable/data/file_formats/raw.html and dat.html
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,18 @@ PLUGIN_SIZES = {
     "imx636": (1280, 720),
     "imx646": (1280, 720),
 }
+
+
+_VGA, _HD, _GENX320 = (640, 480), (1280, 720), (320, 320)
+# Prophesee's cameras by their system_ID: word format and sensor, for headers that state nothing else.
+SYSTEMS: dict[int, tuple[str, tuple[int, int]]] = {
+    **dict.fromkeys((0x15, 0x17, 0x19, 0x1C, 0x1D, 0x21, 0x22, 0x23, 0x29, 0x97, 0x99, 0xA1, 0xA2), ("EVT2", _VGA)),
+    0x28: ("EVT3", _VGA),
+    **dict.fromkeys((0x1A, 0x1F, 0x27, 0x9A), ("EVT2", _HD)),
+    **dict.fromkeys((0x1E, 0x20, 0x2E, 0x30, 0x31, 0x32, 0x35, 0x3A, 0x42), ("EVT3", _HD)),
+    **dict.fromkeys((0x3B, 0x40), ("EVT21", _GENX320)),
+}
+_END = re.compile(rb"^%[ \t]*end[ \t\r]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -39,15 +52,19 @@ class TextHeader:
         with path.open("rb") as file:
             head = file.read(HEADER_LIMIT)
         values: dict[str, str] = {}
+        stated_end = _stated_end(head)
         at = 0
         while head[at : at + 1] == b"%":
             end = head.find(b"\n", at)
             line = head[at : end if end >= 0 else None]
-            if not _is_text(line):
-                break  # binary data that happens to begin with a percent sign
+            # A line in any encoding is text if the header goes on after it; otherwise binary data may happen to begin
+            # with a percent sign.
+            goes_on = at < stated_end or (end >= 0 and head[end + 1 : end + 2] == b"%")
+            if not goes_on and not _is_text(line):
+                break
             if end < 0:
                 raise RecordingError(f"{path}: ends within its text header; expected binary data after the % lines")
-            words = line[1:].decode("ascii").strip().split(maxsplit=1)
+            words = _decoded(line[1:]).strip().split(maxsplit=1)
             at = end + 1
             if words == ["end"]:
                 break
@@ -62,6 +79,8 @@ class TextHeader:
             name = self.values["format"].split(";")[0].strip().upper()
         else:
             name = "EVT" + self.values["evt"] if "evt" in self.values else ""
+        if not name and "version" not in self.values and self._system is not None:
+            name = self._system[0]
         return name.removesuffix(".0").replace(".", "")
 
     @property
@@ -82,11 +101,36 @@ class TextHeader:
             if _is_number(width) and _is_number(height):
                 return int(width), int(height)
         plugin = self.values.get("plugin_name", "").lower()
-        return next((size for name, size in PLUGIN_SIZES.items() if name in plugin), None)
+        named = next((size for name, size in PLUGIN_SIZES.items() if name in plugin), None)
+        return named or (self._system[1] if self._system is not None else None)
+
+    @property
+    def _system(self) -> tuple[str, tuple[int, int]] | None:
+        number = self.values.get("system_id", "")
+        return SYSTEMS.get(int(number)) if _is_number(number) else None
+
+
+def _stated_end(head: bytes) -> int:
+    """Where the line ``% end`` begins, if only lines with a percent sign lead to it; otherwise 0."""
+    found = _END.search(head)
+    if found is None:
+        return 0
+    lines = head[: found.start()].split(b"\n")[:-1]
+    return found.start() if all(line.startswith(b"%") for line in lines) else 0
+
+
+def _decoded(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
 
 
 def _is_text(line: bytes) -> bool:
-    return all(32 <= byte < 127 or byte in (9, 13) for byte in line)
+    try:
+        return line.decode().replace("\t", " ").rstrip("\r").isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 def _is_number(text: str) -> bool:

@@ -118,6 +118,7 @@ class CheckedReader:
         for batch in self._decode(max_events):
             if not len(batch):
                 continue
+            cleaner.note_time_jumps(self.time_jumps)
             events = cleaner.clean(batch, suspect=self.suspect, origin_us=origin_us)
             self.counts = cleaner.counts
             for first in range(0, len(events), max_events):

@@ -21,6 +21,8 @@ from spikeyolo.events.types import Array, Boxes
 
 log = logging.getLogger(__name__)
 
+_UNCLEAR_US = 1_000  # a smaller difference between two clocks that both fit is not worth a word
+
 Times = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
@@ -169,6 +171,15 @@ def _times(
         f"{np.count_nonzero(outside)} of {len(t)} label times lie outside the recording ({first} to {end - 1} µs; "
         f"the first of them {t[outside][0] if outside.any() else 0} µs){fits}",
     )
+    if (
+        clock.label_clock == "start"
+        and clock.time_offset_us >= _UNCLEAR_US
+        and clock.fitting(in_us(times, unit), span_us)
+    ):
+        cleaning.warnings["clock"] = (
+            f"its label times fit the recording from its start, and {clock.time_offset_us} µs earlier as times of its "
+            "camera too; taken from the start, as label_clock=start says"
+        )
     covered = int(t.max() - t.min())
     if covered < SLIVER * (end - first):
         cleaning.warnings["coverage"] = (
