@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from spikeyolo import schema
 from spikeyolo.engine.trainer import Trainer
 from spikeyolo.entry import config_directory
 from spikeyolo.errors import ConfigError
+from spikeyolo.events.cleaning import EventRules
 from spikeyolo.train import GROUPS
 
 CONF = config_directory()
@@ -168,3 +170,47 @@ def test_help_shows_every_choice_and_loads_nothing_heavy(tmp_path: Path) -> None
 def test_a_wrong_flag_is_no_run(tmp_path: Path) -> None:
     assert train("--no-such-flag", cwd=tmp_path).code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["train", "convert"])
+@pytest.mark.parametrize("name", ["etram", "etram3", "gen1", "mpx1", "dsec", "recording"])
+def test_how_recordings_are_read_is_set_without_a_plus(name: str, command: str) -> None:
+    keys = ["data.label_clock=unix", "data.size=[304,240]", "data.event_rules.max_step_back_us=7"]
+    places = [] if name == "recording" else ["data.root=some/folder"]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose(command, [f"data={name}", *places, *keys])
+    for key, value in GIVEN.items():
+        if OmegaConf.is_missing(config.data, key):
+            config.data[key] = value
+    dataset = schema.build(config.data.dataset)
+    assert dataset.size == (304, 240)
+    assert dataset.event_rules == EventRules(max_step_back_us=7)
+    assert [rules.label_clock for rules in dataset.rules.values()] == ["unix", "unix"]
+
+
+@pytest.mark.parametrize(
+    ("name", "clock"),
+    [("etram", "camera"), ("gen1", "camera"), ("mpx1", "camera"), ("dsec", "camera"), ("recording", "start")],
+)
+def test_every_data_set_names_the_clock_of_its_labels(name: str, clock: str) -> None:
+    config = composed(f"data={name}")
+    assert config.data.label_clock == clock
+    dataset = schema.build(config.data.dataset)
+    assert [rules.label_clock for rules in dataset.rules.values()] == [clock, clock]
+    assert dataset.event_rules == EventRules()
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("data.label_clock=recording", "label_clock: found 'recording'; expected 'start', 'camera' or 'unix'"),
+        ("data.size=[304]", "size: found "),
+        ("data.size=[0,240]", "size: found "),
+        ("data.event_rules.max_dirty_share=2", "max_dirty_share: found 2; expected less than or equal to 1"),
+        ("data.event_rules.beyond=drop", "beyond: found 'drop'; expected 'refuse' or 'cut'"),
+    ],
+)
+def test_a_wrong_way_to_read_recordings_is_named(override: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        schema.check(composed("data=etram", override), groups=GROUPS)
