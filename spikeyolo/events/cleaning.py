@@ -155,7 +155,9 @@ class Cleaner:
                 ``max_step_back_us``.
         """
         rows = len(events)
-        dirty = suspect and _any_dirty(events.t, events.x, events.y, events.p, self.width, self.height, self._last_us)
+        dirty = events.t[0] < self._last_us  # a decoder knows the file's last time, not the one that was lifted
+        if suspect and not dirty:
+            dirty = _any_dirty(events.t, events.x, events.y, events.p, self.width, self.height)
         if dirty:
             events = self._cleaned(events, origin_us)
             rows = self._rows_read
@@ -216,14 +218,14 @@ class Cleaner:
 
 
 @njit(nogil=True, cache=True)
-def _any_dirty(t: Array, x: Array, y: Array, p: Array, width: int, height: int, last_us: int) -> bool:
+def _any_dirty(t: Array, x: Array, y: Array, p: Array, width: int, height: int) -> bool:
     """Whether some invariant is broken; sums over the whole batch, which vectorise."""
     bad = 0
     for i in range(1, len(t)):
         bad += t[i] < t[i - 1]
     for i in range(len(t)):
         bad += (x[i] >= width) | (y[i] >= height) | (p[i] > 1)
-    return bad > 0 or t[0] < last_us
+    return bad > 0
 
 
 @njit(nogil=True, cache=True)

@@ -43,6 +43,7 @@ def decode_evt3(
     dropped, suspect, now, high, added, line, base, polarity, earlier, jumps = state
     row, end = np.uint64(0), np.uint64(limit)  # unsigned: no test for negative indices
     usable = np.int64(now > NEVER and line >= 0)
+    suspect |= np.int64(line >= height)  # a row that an earlier batch has read holds on
     at = 0
     for at in range(len(words)):
         if row >= end:

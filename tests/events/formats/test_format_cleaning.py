@@ -29,7 +29,7 @@ from spikeyolo.events import Events
 from spikeyolo.events.cleaning import EventCounts, EventRules
 from spikeyolo.events.formats import open_recording
 
-few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SIZE = (34, 30)
 
 
@@ -274,3 +274,11 @@ def test_rules_that_would_clean_alike_are_told_from_those_that_would_not(rules):
     assert not EventRules(max_dirty_share=0.0005).leave(counts)
     assert not rules.leave(EventCounts(in_file=2000, cut=True))
     assert EventRules(strict=True).leave(EventCounts(in_file=2000))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_events_after_a_lifted_one_are_lifted_in_later_batches_too(tmp_path, name):
+    path = written(tmp_path, name, some_events([10, 20, 12, 13, 25], [5, 6, 7, 8, 9]))
+    reader, found = read(path, 1, rules=EventRules(max_dirty_share=0.5))
+    assert [t for t, *_ in found] == [0, 10, 10, 10, 15]
+    assert reader.counts.stepped_back == 2
