@@ -32,5 +32,9 @@ class LoggerError(SpikeyoloError):
     """The tracking server cannot be reached."""
 
 
+class DetectionError(SpikeyoloError):
+    """A table of detections cannot be read or written, or does not fit its data set."""
+
+
 class SweepError(SpikeyoloError):
     """A sweep's space, storage or trials contradict one another."""

@@ -1,0 +1,233 @@
+"""Detections (or truth) of any number of recordings as one table, in pixels of the sensor, in a Parquet file.
+
+One row a box: ``recording``, ``t_us``, ``step``, ``class_id``, ``class``, ``score``, ``x``, ``y``, ``w``, ``h``,
+``track_id``, and ``embedding`` where the network has that branch. Other programs may write the same columns; of theirs
+``step``, ``class_id`` or ``class``, and ``track_id`` may be absent. https://parquet.apache.org/docs/file-format/
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikeyolo.errors import DetectionError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+METADATA_KEY = b"spikeyolo"
+NEEDED = ("recording", "t_us", "score", "x", "y", "w", "h")
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionTable:
+    """Columns of detections; the order of rows means nothing.
+
+    Attributes:
+        recordings: names; ``recording`` counts in them.
+        classes: names, in the order of class ids.
+        recording: ``[M]`` int64, index of the recording.
+        t_us: ``[M]`` int64, µs from the recording's start: the end of the time step that made the detection.
+        step: ``[M]`` int64, that time step within its window; -1 where unknown.
+        class_id: ``[M]`` int64.
+        score: ``[M]`` float32 in 0..1; 1 for truth.
+        xywh: ``[M, 4]`` float32, left, top, width, height in px of the sensor.
+        track_id: ``[M]`` int64, -1 where there is none.
+        embedding: ``[M, E]`` float32 of unit length, or None.
+        metadata: what can be told of the table's making, JSON values only: digests, settings, versions.
+    """
+
+    recordings: tuple[str, ...]
+    classes: tuple[str, ...]
+    recording: npt.NDArray[np.int64]
+    t_us: npt.NDArray[np.int64]
+    step: npt.NDArray[np.int64]
+    class_id: npt.NDArray[np.int64]
+    score: npt.NDArray[np.float32]
+    xywh: npt.NDArray[np.float32]
+    track_id: npt.NDArray[np.int64]
+    embedding: npt.NDArray[np.float32] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.t_us)
+
+    @property
+    def xyxy(self) -> npt.NDArray[np.float32]:
+        """``[M, 4]`` float32, left, top, right, bottom in px of the sensor."""
+        return np.concatenate((self.xywh[:, :2], self.xywh[:, :2] + self.xywh[:, 2:]), axis=1)
+
+    def __getitem__(self, rows: npt.NDArray[Any] | slice) -> DetectionTable:
+        """The chosen rows (mask, indices or slice), in that order."""
+        return replace(
+            self,
+            recording=self.recording[rows],
+            t_us=self.t_us[rows],
+            step=self.step[rows],
+            class_id=self.class_id[rows],
+            score=self.score[rows],
+            xywh=self.xywh[rows],
+            track_id=self.track_id[rows],
+            embedding=None if self.embedding is None else self.embedding[rows],
+        )
+
+    def write(self, path: Path | str) -> Path:
+        """Write the Parquet file beside ``path`` and rename it into place.
+
+        Raises:
+            DetectionError: it cannot be written; nothing half-written is left.
+        """
+        from spikeyolo.detections.writer import DetectionWriter
+
+        width = None if self.embedding is None else self.embedding.shape[1]
+        with DetectionWriter(path, classes=self.classes, embedding=width, metadata=self.metadata) as writer:
+            writer.append(self)
+        return Path(path)
+
+    @classmethod
+    def read(cls, path: Path | str, *, classes: Sequence[str] | None = None) -> DetectionTable:
+        """Read a table, of ours or with the same columns from another program.
+
+        Args:
+            path: of the Parquet file.
+            classes: names by id; None takes the file's own list, or its class names in alphabetical order.
+
+        Raises:
+            DetectionError: it is no Parquet file, a column is missing, or a value is none (NaN, negative size, a class
+                that the list has not).
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            rows = pq.read_table(path)
+        except (pa.ArrowException, OSError) as error:
+            reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+            raise DetectionError(f"{path}: cannot be read as a table of detections ({reason})") from error
+        missing = [name for name in NEEDED if name not in rows.column_names]
+        if "class_id" not in rows.column_names and "class" not in rows.column_names:
+            missing.append("class")
+        if missing:
+            raise DetectionError(
+                f"{path}: has no column {', '.join(missing)}; found {', '.join(rows.column_names) or 'none'}"
+            )
+        metadata = _metadata(rows, path)
+        names, recording = _codes(rows.column("recording"))
+        known, class_id = _classes(rows, classes or metadata.get("classes"), path)
+        table = cls(
+            names,
+            known,
+            recording,
+            _whole(rows, "t_us"),
+            _whole(rows, "step"),
+            class_id,
+            _real(rows, "score"),
+            np.stack([_real(rows, name) for name in "xywh"], axis=1) if len(rows) else np.empty((0, 4), np.float32),
+            _whole(rows, "track_id"),
+            _embedding(rows),
+            metadata,
+        )
+        table.check(str(path))
+        return table
+
+    def check(self, source: str) -> None:
+        """Raise one sentence if a value is none.
+
+        Raises:
+            DetectionError: a box or score is not finite, a size is negative, a score lies outside 0..1, or a class id
+                is not in the list.
+        """
+        for wrong, what in (
+            (~np.isfinite(self.xywh).all(1), "a box that is not finite"),
+            ((self.xywh[:, 2:] < 0).any(1), "a box of negative size"),
+            (~((self.score >= 0) & (self.score <= 1)), "a score outside 0..1"),
+            (
+                (self.class_id < 0) | (self.class_id >= len(self.classes)),
+                f"a class id outside 0..{len(self.classes) - 1}",
+            ),
+        ):
+            rows = np.flatnonzero(wrong)
+            if len(rows):
+                row = int(rows[0])
+                where = f"row {row} ({self.recordings[self.recording[row]]}, {self.t_us[row]} µs)"
+                more = f", and {len(rows) - 1} more" if len(rows) > 1 else ""
+                raise DetectionError(f"{source}: {where} holds {what}{more}; expected none")
+
+
+def empty(classes: Sequence[str] = (), metadata: Mapping[str, Any] | None = None) -> DetectionTable:
+    """A table without a row."""
+    none, box = np.empty(0, np.int64), np.empty((0, 4), np.float32)
+    score = np.empty(0, np.float32)
+    return DetectionTable((), tuple(classes), none, none, none, none, score, box, none, None, metadata or {})
+
+
+def _metadata(rows: pa.Table, path: Path | str) -> dict[str, Any]:
+    text = (rows.schema.metadata or {}).get(METADATA_KEY)
+    if text is None:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise DetectionError(f"{path}: its metadata 'spikeyolo' is not JSON ({error})") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """Names in the order in which they first occur, and the index of each row's."""
+    import pyarrow as pa
+
+    one = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    if not pa.types.is_dictionary(one.type):
+        one = one.dictionary_encode()
+    codes = np.asarray(one.indices.to_numpy(zero_copy_only=False), np.int64)
+    used, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")
+    place = np.empty(len(used), np.int64)
+    place[order] = np.arange(len(used))
+    names = one.dictionary.to_pylist()
+    return tuple(str(names[used[i]]) for i in order), place[inverse.reshape(-1)]
+
+
+def _classes(
+    rows: pa.Table, known: Sequence[str] | None, path: Path | str
+) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """The class list and each row's id in it; names go before ids, where the file has both."""
+    if "class" in rows.column_names:
+        names, codes = _codes(rows.column("class"))
+        known = tuple(known) if known is not None else tuple(sorted(names))
+        foreign = sorted(set(names) - set(known))
+        if foreign:
+            raise DetectionError(f"{path}: holds the classes {', '.join(foreign)}; expected only {', '.join(known)}")
+        ids = np.array([known.index(name) for name in names] or [0], np.int64)
+        return known, ids[codes]
+    class_id = _whole(rows, "class_id")
+    most = int(class_id.max(initial=-1)) + 1
+    return tuple(known) if known is not None else tuple(f"class {k}" for k in range(most)), class_id
+
+
+def _whole(rows: pa.Table, name: str) -> npt.NDArray[np.int64]:
+    """A column of whole numbers; -1 where it is null or absent."""
+    import pyarrow.compute as pc
+
+    if name not in rows.column_names:
+        return np.full(len(rows), -1, np.int64)
+    column = pc.fill_null(rows.column(name).cast("int64"), -1)
+    return np.asarray(column.to_numpy(), np.int64)
+
+
+def _real(rows: pa.Table, name: str) -> npt.NDArray[np.float32]:
+    return np.asarray(rows.column(name).cast("float32").to_numpy(), np.float32)
+
+
+def _embedding(rows: pa.Table) -> npt.NDArray[np.float32] | None:
+    if "embedding" not in rows.column_names:
+        return None
+    column = rows.column("embedding").combine_chunks()
+    values = np.asarray(column.flatten().to_numpy(zero_copy_only=False), np.float32)
+    return values.reshape(len(rows), -1) if len(rows) else np.empty((0, column.type.list_size), np.float32)
