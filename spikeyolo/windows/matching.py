@@ -272,19 +272,20 @@ def _pair(begin: Any, middle: Any, end: Any, xyxy: Any, class_id: Any, track_id:
                 break
     if not untracked:
         return
-    overlap = np.zeros((middle - begin, end - middle))
+    pairs = np.empty(((middle - begin) * (end - middle), 2), np.int64)
+    overlap = np.empty(len(pairs))
+    count = 0
     for a in range(begin, middle):
         for b in range(middle, end):
             if track_id[a] < 0 and track_id[b] < 0 and class_id[a] == class_id[b]:
-                overlap[a - begin, b - middle] = _iou(xyxy[a], xyxy[b])
-    while overlap.size:
-        best = overlap.argmax()
-        a, b = best // overlap.shape[1], best % overlap.shape[1]
-        if overlap[a, b] < SAME_OBJECT_IOU:
-            break
-        partner[a] = b + middle
-        overlap[a, :] = 0.0
-        overlap[:, b] = 0.0
+                pairs[count] = (a, b)
+                overlap[count] = _iou(xyxy[a], xyxy[b])
+                count += overlap[count] >= SAME_OBJECT_IOU
+    for best in np.argsort(-overlap[:count], kind="mergesort"):
+        a, b = pairs[best]
+        if partner[a - begin] < 0 and not taken[b - middle]:
+            partner[a - begin] = b
+            taken[b - middle] = True
 
 
 @numba.njit(nogil=True, cache=True)

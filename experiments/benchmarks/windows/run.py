@@ -16,6 +16,7 @@ import numpy as np
 import peers
 from made import HEIGHT, WIDTH, events, labels
 
+from spikeyolo.events import Boxes
 from spikeyolo.events.packing import pack
 from spikeyolo.events.store import Recording
 from spikeyolo.windows.augment import Augmentation
@@ -28,6 +29,7 @@ from spikeyolo.windows.encoders import (
     TimeSurfaceEncoder,
     VoxelEncoder,
 )
+from spikeyolo.windows.matching import BoxMatcher
 from spikeyolo.windows.placement import Placement
 
 LABEL_STEP_US = 50_000
@@ -134,6 +136,28 @@ def other_encoders(slice_us: int, rate_mev_s: float) -> None:
         )
 
 
+def truth(objects: int, tracked: bool) -> None:
+    """What the boxes of a window cost: 8 slices of 10 ms, looks every 50 ms; user CPU, one thread."""
+    generator = np.random.default_rng(0)
+    corner = np.tile(generator.uniform(0, 600, (objects, 2)), (100, 1))
+    track = np.tile(np.arange(objects), 100) if tracked else np.full(objects * 100, -1)
+    boxes = Boxes(
+        np.repeat(np.arange(1, 101) * LABEL_STEP_US, objects),
+        np.concatenate([corner, corner + 40], axis=1).astype(np.float32),
+        np.zeros(objects * 100, np.int64),
+        track,
+        np.ones(objects * 100, np.float32),
+    )
+    matcher = BoxMatcher([boxes], temporal_buffer=0.2)
+    starts = [LABEL_STEP_US * k for k in range(2, 90)] * 10
+    matcher.match(0, starts[0], 10_000, 8)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+    for start in starts:
+        matcher.match(0, start, 10_000, 8)
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_utime - before
+    print(f"| {objects} | {'yes' if tracked else 'no'} | {1e6 * used / len(starts):.0f} µs |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--looks", type=int, default=200, help="label times of each recording")
@@ -151,6 +175,11 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for slice_us, rate in scenes[::2]:
         other_encoders(slice_us, rate)
+    print("\n| objects | tracks | truth of a window |")
+    print("|---|---|---|")
+    for tracked in (True, False):
+        for objects in (2, 15, 40, 100):
+            truth(objects, tracked)
 
 
 if __name__ == "__main__":
