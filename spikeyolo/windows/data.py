@@ -172,6 +172,7 @@ class EventData:
                     item.end_us,
                     item.name,
                     _labels_from(item, _stored_skip(item)),
+                    np.array((item.attributes.get("notes") or {}).get("left_out_us", ()), np.int64),
                 )
                 for item in self._cached(role, opened)
             ]
@@ -184,7 +185,8 @@ class EventData:
             if item.source.end_us is not None:
                 end = recording.start_us + item.source.end_us
             known_from = _labels_from(recording, item.source.rules.skip_first_us)
-            parts.append(Part(recording, item.boxes, start, min(end, recording.end_us), item.source.name, known_from))
+            end = min(end, recording.end_us)
+            parts.append(Part(recording, item.boxes, start, end, item.source.name, known_from, item.left_out_us))
         return self._apart(role, parts)
 
     def _cached(self, role: Role, recordings: Sequence[Recording]) -> list[Recording]:

@@ -152,3 +152,15 @@ def test_a_batch_keeps_each_windows_boxes_under_its_index(recording: Recording) 
         assert np.array_equal(batch.targets.time_step[rows].numpy(), sample.boxes.step)
         assert np.array_equal(batch.frames[:, index].numpy(), sample.frames)
     assert batch.targets.supervised.shape == (4, len(found))
+
+
+def test_each_target_names_the_recording_its_window_is_from(recording: Recording) -> None:
+    data = WindowDataset(
+        [part(recording, boxes_at(LABELS, track=7)) for _ in range(3)],
+        rules=WindowRules(slice_duration_us=1000, time_steps=4, negative_share=0.0, max_samples_per_file=2),
+        encoder=HistogramEncoder(),
+    )
+    batch = collate([data[0, index] for index in range(len(data))])
+    windows = [batch.windows[index] for index in batch.targets.batch_index.tolist()]
+    assert batch.targets.recording.tolist() == [window.recording for window in windows]
+    assert set(batch.targets.recording.tolist()) == {0, 1, 2}

@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from spikeyolo.errors import RecordingError
 from spikeyolo.events.cleaning import EventCounts
 from spikeyolo.events.conversion.convert import Conversion, labels_of
@@ -40,6 +43,7 @@ class PreparedRecording:
         classes: names, in the order of class ids.
         counts: boxes in the file, kept, clipped, and dropped by each rule.
         warnings: what is suspicious about its label file, by kind.
+        left_out_us: label times of which rules left out every box, ``[N]`` int64, µs.
     """
 
     path: Path
@@ -48,6 +52,7 @@ class PreparedRecording:
     classes: tuple[str, ...]
     counts: dict[str, int] = field(default_factory=dict)
     warnings: dict[str, str] = field(default_factory=dict)
+    left_out_us: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def open(self) -> Recording:
         """The stored events under this run's labels."""
@@ -111,7 +116,11 @@ def prepare(
             continue
         totals.update(labels.counts)
         boxes = without_common_ids(labels.boxes, shared)
-        prepared.append(PreparedRecording(path, source, boxes, tuple(classes), labels.counts, labels.warnings))
+        prepared.append(
+            PreparedRecording(
+                path, source, boxes, tuple(classes), labels.counts, labels.warnings, left_out_us=labels.left_out_us
+            )
+        )
     touched = {rule: count for rule, count in totals.items() if count and rule not in ("in_file", "kept")}
     if cleaned:
         found = sum(cleaned, EventCounts()).words()
