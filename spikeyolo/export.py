@@ -44,8 +44,7 @@ def run(config: DictConfig) -> Path:
     """
     options = checked_options(config)  # before torch is imported, which takes seconds
     from spikeyolo.engine.restore import restore_detector
-    from spikeyolo.model.exchange.nir_graph import export_nir
-    from spikeyolo.model.exchange.programs import export_onnx, export_torch
+    from spikeyolo.model.exchange import export_nir, export_onnx, export_torch
 
     folder = Path(options["checkpoint"])
     detector, state = restore_detector(folder)

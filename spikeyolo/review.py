@@ -22,7 +22,8 @@ from spikeyolo.metrics.confusion import ConfusionMatrix
 from spikeyolo.metrics.detection import DetectionMetrics
 from spikeyolo.metrics.energy import EnergyMeter, EnergyReport
 from spikeyolo.metrics.speed import window_latency_ms
-from spikeyolo.model.inference.fold import fold
+from spikeyolo.model import InferenceDetector, fold
+from spikeyolo.model.inference import Backend
 from spikeyolo.report.energy import draw_energy
 from spikeyolo.report.figures import draw_confusion, draw_precision_recall
 from spikeyolo.report.history import draw_history
@@ -185,7 +186,7 @@ def _energy_figures(report: EnergyReport, steps: int) -> dict[str, float]:
 
 
 def measure_latency(
-    *, detector: nn.Module, loader: WindowLoader, device: torch.device, windows: int = 20
+    *, detector: nn.Module, loader: WindowLoader, device: torch.device, windows: int = 20, backend: Backend = "torch"
 ) -> dict[str, float]:
     """``speed/window_ms``: how long the folded detector takes for a validation window, beside what else runs."""
 
@@ -194,4 +195,6 @@ def measure_latency(
             for index in range(batch.frames.shape[1]):
                 yield batch.frames[:, index : index + 1].contiguous().to(device)
 
-    return {"speed/window_ms": window_latency_ms(fold(detector), islice(single(), windows))}
+    return {
+        "speed/window_ms": window_latency_ms(InferenceDetector(detector, backend=backend), islice(single(), windows))
+    }

@@ -21,6 +21,7 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import SchemaError
 
 from spikeyolo.errors import ConfigError, SpikeyoloError
+from spikeyolo.moved import moved
 from spikeyolo.suggest import elsewhere
 
 _RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
@@ -43,7 +44,7 @@ def check(config: DictConfig, *, groups: Sequence[str] = ()) -> None:
         ConfigError: one sentence that names the key, what was found, and what was expected.
     """
     try:
-        tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        tree = moved(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
         missing = re.search(r"Missing mandatory value: (\S+)", str(error))  # maybe behind a reference
         if missing:
@@ -81,7 +82,7 @@ def build(node: DictConfig, **arguments: Any) -> Any:
         SpikeyoloError: what its class has to say, without Hydra's words around it.
         ConfigError: it cannot be built.
     """
-    tree = OmegaConf.to_container(node, resolve=True)
+    tree = moved(OmegaConf.to_container(node, resolve=True))
     assert isinstance(tree, dict)
     parameters = _parameters(pkgutil.resolve_name(tree["_target_"]))
     if parameters is not None:

@@ -14,10 +14,6 @@ from spikeyolo.engine import checkpoint
 from spikeyolo.errors import CheckpointError
 from spikeyolo.model.detector import Detector
 
-# Classes that lie elsewhere since a checkpoint may have been written: old path → where it is now. A path that ends in a
-# dot stands for everything below it.
-MOVED: Mapping[str, str] = {}
-
 
 def restore_detector(folder: Path) -> tuple[Detector, dict[str, Any]]:
     """The detector of a checkpoint in eval mode, and the checkpoint's readable part.
@@ -27,7 +23,7 @@ def restore_detector(folder: Path) -> tuple[Detector, dict[str, Any]]:
     """
     state = checkpoint.read_state(folder)
     try:
-        model = {**moved(state["model"]), "pretrained": None}
+        model = {**state["model"], "pretrained": None}
         classes, channels = state["classes"], state["in_channels"]
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / 'state.json'}: does not describe its model ({error} is missing)") from error
@@ -36,22 +32,6 @@ def restore_detector(folder: Path) -> tuple[Detector, dict[str, Any]]:
     detector: Detector = schema.build(node.model, num_classes=len(classes), in_channels=channels)
     checkpoint.load_weights(folder, detector)
     return detector.eval(), state
-
-
-def moved(node: Any) -> Any:
-    """A configuration as a checkpoint holds it, with each ``_target_`` where it lies now."""
-    if isinstance(node, dict):
-        return {key: _now(value) if key == "_target_" else moved(value) for key, value in node.items()}
-    return [moved(item) for item in node] if isinstance(node, list) else node
-
-
-def _now(target: str) -> str:
-    if target in MOVED:
-        return MOVED[target]
-    for old, new in MOVED.items():
-        if old.endswith(".") and target.startswith(old):
-            return new + target.removeprefix(old)
-    return target
 
 
 def read_training(

@@ -99,6 +99,8 @@ class SpikingConv(nn.Module):
             over them (less memory, fewer cache misses); a hook that keeps such maps must clone them.
     """
 
+    needs_single_synapse = False  # whether the folded form must be one convolution
+
     def __init__(self, neuron: Neuron | None, synapse: nn.Module, norm: Norm | None, *, alone: bool = False) -> None:
         super().__init__()
         self.neuron = neuron

@@ -13,9 +13,7 @@ from torch.nn import functional as F
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.model.backbone import Backbone
 from spikeyolo.model.blocks import NeuronFactory
-from spikeyolo.model.exchange.published import load_published
-from spikeyolo.model.head import BINS, DetectHead, LevelOutput, cell_centres
-from spikeyolo.model.inference.binary import spike_driven
+from spikeyolo.model.head import BINS, DetectHead, LevelOutput, anchor_points
 from spikeyolo.model.layout import as_batch, as_steps
 from spikeyolo.model.neck import Neck
 from spikeyolo.model.predictions import Predictions
@@ -76,10 +74,15 @@ class Detector(nn.Module):
         self.head = DetectHead(
             channels=self.neck.channels, strides=STRIDES, num_classes=num_classes, embedding=embedding, neuron=neuron
         )
+        # Both folders take detectors themselves: imported where they are needed, once this one exists.
         if form == "binary":
+            from spikeyolo.model.inference.binary import spike_driven
+
             spike_driven(self)
         self.to(memory_format=torch.channels_last)  # measured fastest, for training and inference
         if pretrained is not None:
+            from spikeyolo.model.exchange.published import load_published
+
             log.info("%s: %s", pretrained, load_published(self, pretrained, strict=strict))
 
     def forward(self, frames: Tensor) -> Predictions:
@@ -113,7 +116,12 @@ class Detector(nn.Module):
         maps = self._prepare(frames)
         return self.head(self.neck(self.backbone(maps, memory), memory), memory)  # type: ignore[no-any-return]
 
-    def _prepare(self, frames: Tensor) -> Tensor:
+    def check(self, frames: Tensor) -> None:
+        """Refuse frames that the network cannot take.
+
+        Raises:
+            ConfigError, RecordingError: as :meth:`forward` says.
+        """
         if frames.dim() != 5 or frames.shape[0] == 0 or frames.shape[1] == 0:
             raise ConfigError(f"frames are {list(frames.shape)}, expected [T, B, C, H, W] with T and B at least 1")
         height, width = frames.shape[-2:]
@@ -126,6 +134,10 @@ class Detector(nn.Module):
             )
         if frames.is_floating_point() and not torch.compiler.is_compiling() and not torch.isfinite(frames).all():
             raise RecordingError("frames hold values that are not finite (NaN or infinity), expected event counts")
+
+    def _prepare(self, frames: Tensor) -> Tensor:
+        self.check(frames)
+        height, width = frames.shape[-2:]
         first = self.backbone.down1.synapse.weight
         maps = frames.to(first.dtype)  # type: ignore[arg-type]
         bottom, right = -height % STRIDES[-1], -width % STRIDES[-1]
@@ -147,15 +159,12 @@ class Detector(nn.Module):
             return joined.mean(dim=0, keepdim=True).expand_as(joined) if self.temporal == "mean" else joined
 
         box = flat([level.box for level in levels])
-        device = box.device
-        sizes = [level.box.shape[-2:] for level in levels]
-        points = [cell_centres(h, w, stride, device) for (h, w), stride in zip(sizes, STRIDES, strict=True)]
-        strides = [torch.full((len(p),), float(s), device=device) for p, s in zip(points, STRIDES, strict=True)]
+        points, strides = anchor_points([level.box.shape[-2:] for level in levels], STRIDES, box.device)
         embeddings = [level.embedding for level in levels if level.embedding is not None]
         return Predictions(
             box_logits=box.reshape(*box.shape[:-1], 4, BINS),
             class_logits=flat([level.classes for level in levels]),
-            points=torch.cat(points),
-            strides=torch.cat(strides),
+            points=points,
+            strides=strides,
             embedding=F.normalize(flat(embeddings), dim=-1) if embeddings else None,
         )

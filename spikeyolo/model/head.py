@@ -1,8 +1,9 @@
-"""The detect head: distances to the box sides as distributions, class logits and, if wanted, embeddings."""
+"""The detect head: distances to the box sides as distributions, class logits and, optionally, embeddings."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -74,11 +75,25 @@ def _last_bias(branch: nn.Module) -> Tensor:
     return bias
 
 
-def cell_centres(height: int, width: int, stride: int, device: torch.device) -> Tensor:
-    """Centres x, y of a level's cells in px, row by row: ``[H · W, 2]`` float32."""
-    y, x = torch.meshgrid(
-        torch.arange(height, dtype=torch.float32, device=device),
-        torch.arange(width, dtype=torch.float32, device=device),
-        indexing="ij",
-    )
-    return (torch.stack((x, y), dim=-1).view(-1, 2) + 0.5) * stride
+def anchor_points(
+    sizes: Sequence[Sequence[int]], strides: Sequence[int], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Anchor points of all levels, row by row: the centres x, y of the cells in px.
+
+    Args:
+        sizes: height and width of each level's maps.
+        strides: of the levels, px.
+
+    Returns:
+        points ``[A, 2]`` and strides ``[A]``, float32.
+    """
+    points, lengths = [], []
+    for (height, width), stride in zip(sizes, strides, strict=True):
+        y, x = torch.meshgrid(
+            torch.arange(height, dtype=torch.float32, device=device),
+            torch.arange(width, dtype=torch.float32, device=device),
+            indexing="ij",
+        )
+        points.append((torch.stack((x, y), dim=-1).view(-1, 2) + 0.5) * stride)
+        lengths.append(torch.full((height * width,), float(stride), device=device))
+    return torch.cat(points), torch.cat(lengths)

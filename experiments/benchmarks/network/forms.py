@@ -3,7 +3,7 @@
     python experiments/benchmarks/network/forms.py RUN [--checkpoint best] [--threads 2]
 
 RUN is a folder that `python -m spikeyolo.train` wrote, started from where that was started. Prints mAP50, mAP and
-milliseconds a window (one at a time, as a camera gives them) of the network as trained and of its folded forms.
+milliseconds a window (one at a time, as a camera gives them) of the network as trained and of its forms and backends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from spikeyolo import schema
 from spikeyolo.engine.restore import restore_detector
 from spikeyolo.metrics.speed import window_latency_ms
-from spikeyolo.model.inference.fold import fold
+from spikeyolo.model import InferenceDetector, fold
 
 
 def main() -> None:
@@ -42,14 +42,17 @@ def main() -> None:
         for batch in loader.epoch(0):
             yield from (batch.frames[:, index : index + 1].contiguous() for index in range(batch.frames.shape[1]))
 
-    forms: dict[str, nn.Module] = {
+    networks: dict[str, nn.Module] = {
         "as trained": detector,
-        "fold(detector)": fold(detector),
-        "fold(detector, dtype=torch.bfloat16)": fold(detector, dtype=torch.bfloat16),
+        "torch (folded)": InferenceDetector(detector),
+        "torch, bfloat16": InferenceDetector(detector, precision="bfloat16"),
         'fold(detector, synapses="single")': fold(detector, synapses="single"),
+        "openvino": InferenceDetector(detector, backend="openvino"),
+        "openvino, bfloat16": InferenceDetector(detector, backend="openvino", precision="bfloat16"),
+        "onnxruntime": InferenceDetector(detector, backend="onnxruntime"),
     }
     print("| form | mAP50 | mAP | ms a window |\n|---|---|---|---|")
-    for name, network in forms.items():
+    for name, network in networks.items():
         figures = evaluator.evaluate(network, loader.epoch(0), device=torch.device("cpu"))
         latency = window_latency_ms(network, islice(windows(), 60))
         print(f"| {name} | {figures['map50']:.4f} | {figures['map']:.4f} | {latency:.1f} |", flush=True)

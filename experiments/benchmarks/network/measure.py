@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/network/measure.py steps      # SGD steps of size t, and variants
     python experiments/benchmarks/network/measure.py scaling    # cost against T, B and pixels
-    python experiments/benchmarks/network/measure.py folded     # inference of size n, unfolded and folded
+    python experiments/benchmarks/network/measure.py folded     # inference of size n in every form and backend
     python experiments/benchmarks/network/measure.py macs       # where the published 101.2 GMAC are
 
 Every case of ``steps`` and ``scaling`` runs in a process of its own, so that its peak of resident memory is its own (it
@@ -85,30 +85,107 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
     return result
 
 
-def compare_forms(threads: int, turns: int) -> None:
-    """Inference of size n in every form, in turns in one process, so that other load strikes all alike."""
+def calibrate(detector: Any, frames: Any) -> None:
+    """Norms take the statistics of these frames, so that a fresh network spikes as a trained one does."""
     import torch
 
-    from spikeyolo.model.detector import Detector
-    from spikeyolo.model.inference.fold import fold, macs
+    from spikeyolo.model.norm import Norm
+
+    norms = [module for module in detector.modules() if isinstance(module, Norm)]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        detector.train()(frames)
+    for norm in norms:
+        norm.momentum = 0.03
+    detector.eval()
+
+
+def firing(detector: Any, frames: Any) -> tuple[int, int, float]:
+    """Neurons that give a spike, all neurons, and the mean spike count of an element."""
+    import torch
+
+    from spikeyolo.model.neuron import Neuron
+
+    rates: list[float] = []
+    neurons = [module for module in detector.modules() if isinstance(module, Neuron)]
+    hooks = [n.register_forward_hook(lambda _, __, out: rates.append(float(out[0].float().mean()))) for n in neurons]
+    with torch.no_grad():
+        detector(frames)
+    for hook in hooks:
+        hook.remove()
+    return sum(rate > 0 for rate in rates), len(rates), sum(rates) / len(rates)
+
+
+def distance(network: Any, detector: Any, autocast: bool = False) -> float:
+    """Root mean square of the logits' difference over that of the logits: median of five windows of 64×64 px.
+
+    On so small a window rounding in float32 seldom moves a membrane over a tie. At full size it always does somewhere,
+    and a network that was never trained makes much of one spike more or less.
+    """
+    import torch
+
+    distances = []
+    for seed in range(5):
+        draw = torch.Generator().manual_seed(seed)
+        frames = torch.poisson(torch.full((1, 1, detector.in_channels, 64, 64), 0.1), generator=draw).to(torch.uint8)
+        with torch.no_grad():
+            expected = detector(frames)
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                found = network(frames)
+        pairs = [(found.box_logits, expected.box_logits), (found.class_logits, expected.class_logits)]
+        distances.append(
+            max(float((a.float() - b).square().mean().sqrt() / b.square().mean().sqrt()) for a, b in pairs)
+        )
+    return sorted(distances)[2]
+
+
+def compare_forms(threads: int, turns: int, checkpoint: str | None, compiled: bool) -> None:
+    """Inference in every form and backend, in turns in one process, so that other load strikes all alike."""
+    from pathlib import Path
+
+    import torch
+
+    from spikeyolo.engine.restore import restore_detector
+    from spikeyolo.model import Detector, InferenceDetector
+    from spikeyolo.model.inference import fold, macs
     from spikeyolo.model.neuron import Ilif
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    detector = Detector(num_classes=3, depth=0.33, width=SIZES["n"], neuron=Ilif)
-    frames = torch.poisson(torch.full((1, 1, 2, 256, 320), 0.1)).to(torch.uint8)
-    detector(frames)  # statistics of norms that are not those of a fresh network
-    detector.eval()
+    if checkpoint is None:
+        detector = Detector(num_classes=3, depth=0.33, width=SIZES["n"], neuron=Ilif)
+        source = "size n, calibrated"
+    else:
+        detector, _ = restore_detector(Path(checkpoint))
+        source = checkpoint
+    frames = torch.poisson(torch.full((1, 1, detector.in_channels, 256, 320), 0.1)).to(torch.uint8)
+    if checkpoint is None:
+        calibrate(detector, frames)
+    spiking, neurons, rate = firing(detector, frames)
+    if spiking < 0.9 * neurons:
+        raise SystemExit(f"only {spiking} of {neurons} neurons give a spike: no figure of this network means anything")
     unfolded, autocast = "unfolded", "unfolded, bfloat16 autocast"
-    networks = {
+    networks: dict[str, Any] = {
         unfolded: detector,
         autocast: detector,
-        "fold(detector)": fold(detector),
-        "fold(detector, dtype=torch.bfloat16)": fold(detector, dtype=torch.bfloat16),
+        "torch (folded)": InferenceDetector(detector),
+        "torch, bfloat16": InferenceDetector(detector, precision="bfloat16"),
         'fold(detector, synapses="single")': fold(detector, synapses="single"),
+        "openvino": InferenceDetector(detector, backend="openvino"),
+        "openvino, bfloat16": InferenceDetector(detector, backend="openvino", precision="bfloat16"),
+        "onnxruntime": InferenceDetector(detector, backend="onnxruntime"),
     }
+    if compiled:
+        networks["compile"] = InferenceDetector(detector, backend="compile")
+        networks["compile, bfloat16"] = InferenceDetector(detector, backend="compile", precision="bfloat16")
     times: dict[str, list[float]] = {name: [] for name in networks}
+    distances: dict[str, float] = {}
     with torch.no_grad():
+        for name, network in networks.items():  # right first, then fast
+            distances[name] = distance(network, detector, name == autocast)
+            if distances[name] > (0.5 if "bfloat16" in name else 1e-3):
+                raise SystemExit(f"{name}: the logits are {distances[name]:.2g} away from the unfolded network's")
         for _ in range(turns):
             for name, network in networks.items():
                 with torch.autocast("cpu", torch.bfloat16, enabled=name == autocast):
@@ -117,16 +194,17 @@ def compare_forms(threads: int, turns: int) -> None:
                         network(frames)
                         if repeat:  # memory and caches are this form's again
                             times[name].append(time.perf_counter() - start)
-    peak = peak_gflops()
-    print(f"n, T 1, B 1, 256×320, {threads} threads, peak {peak:.0f} GFLOP/s\n")
-    print("| form | best ms | median ms | times as fast | GFLOP/s | of matmul peak |\n|---|---|---|---|---|---|")
-    for name, network in networks.items():
+    peak, flops = peak_gflops(), 2 * macs(detector, frames)
+    print(f"{source}: {spiking} of {neurons} neurons spike, {rate:.2f} spikes an element and step on average")
+    print(f"T 1, B 1, 256×320, {threads} threads, peak {peak:.0f} GFLOP/s\n")
+    print("| form | best ms | median ms | times as fast | of matmul peak | distance of the logits |")
+    print("|---|---|---|---|---|---|")
+    for name in networks:
         taken = sorted(times[name])
-        plain = network if "single" in name else detector
-        gflops = 2 * macs(plain, frames) / taken[0] / 1e9
+        done = 2 * macs(networks[name], frames) if "single" in name else flops
         print(
             f"| {name} | {taken[0] * 1e3:.0f} | {taken[len(taken) // 2] * 1e3:.0f} | "
-            f"{min(times[unfolded]) / taken[0]:.2f} | {gflops:.0f} | {gflops / peak:.0%} |"
+            f"{min(times[unfolded]) / taken[0]:.2f} | {done / taken[0] / 1e9 / peak:.0%} | {distances[name]:.1e} |"
         )
 
 
@@ -187,12 +265,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--case")
+    parser.add_argument("--checkpoint", help="folded: a trained network in place of a calibrated one")
+    parser.add_argument("--compiled", action="store_true", help="folded: torch.compile too (minutes)")
     options = parser.parse_args()
     if options.what == "case":
         print(json.dumps(measure(json.loads(options.case))))
         return
     if options.what == "folded":
-        compare_forms(options.threads, 10 * options.repeats)
+        compare_forms(options.threads, 10 * options.repeats, options.checkpoint, options.compiled)
         return
     if options.what == "macs":
         count_macs()

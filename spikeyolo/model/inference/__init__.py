@@ -1,1 +1,16 @@
-"""Forms of the trained network for inference: folded and binary (spike-driven)."""
+"""The trained network for inference: folded, binary (spike-driven), and in the runtimes that can run it."""
+
+from spikeyolo.model.inference.backend import Backend, InferenceDetector, Precision
+from spikeyolo.model.inference.binary import spike_driven
+from spikeyolo.model.inference.fold import FoldReport, compare, fold, macs
+
+__all__ = [
+    "Backend",
+    "FoldReport",
+    "InferenceDetector",
+    "Precision",
+    "compare",
+    "fold",
+    "macs",
+    "spike_driven",
+]

@@ -62,6 +62,8 @@ def binary_spikes(neuron: Neuron, currents: Tensor, state: object) -> tuple[Tens
 class SpikeDrivenConv(SpikingConv):
     """A unit whose inference sends sub-steps through one folded convolution and counts its bias once."""
 
+    needs_single_synapse = True
+
     def forward(self, maps: Tensor, memory: Memory | None = None) -> Tensor:
         if self.training or self.neuron is None:
             return super().forward(maps, memory)

@@ -136,13 +136,15 @@ def fold(detector: nn.Module, *, synapses: Synapses = "separable", dtype: torch.
     Args:
         detector: in any mode; it is left as it is.
         synapses: ``single`` makes each synapse one convolution, so that only spikes enter convolutions (as hardware
-            wants it); ``separable`` leaves 1×1 and depthwise parts apart, which multiplies less and is faster here.
+            wants it); ``separable`` leaves 1×1 and depthwise parts apart, which multiplies less and is faster here, but
+            for units in binary form, whose sub-steps take one convolution.
         dtype: of weights and maps, as they are by default. Spike counts are exact in bfloat16 up to D = 256, so only
             weights and currents are rounded; membranes integrate in float32 and logits come out in ``dtype``.
     """
     folded = copy.deepcopy(detector).eval().requires_grad_(False)
     for unit in [module for module in folded.modules() if isinstance(module, SpikingConv)]:
-        unit.synapse = folded_kernel(unit) if synapses == "single" else separable_kernels(unit)
+        single = synapses == "single" or unit.needs_single_synapse
+        unit.synapse = folded_kernel(unit) if single else separable_kernels(unit)
         unit.norm = None
         if unit.alone and isinstance(unit.neuron, Ilif):
             unit.neuron.overwrites = "always"

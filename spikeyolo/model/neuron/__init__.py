@@ -1,6 +1,6 @@
 """Neurons, and the pass of a whole sequence on a CPU and on CUDA."""
 
 from spikeyolo.model.neuron.ilif import Ilif, IlifParameters, IlifState, Neuron, Relu
-from spikeyolo.model.neuron.norse_neurons import Lif, LifBox, ParametricLif
+from spikeyolo.model.neuron.norse import Lif, LifBox, ParametricLif
 
 __all__ = ["Ilif", "IlifParameters", "IlifState", "Lif", "LifBox", "Neuron", "ParametricLif", "Relu"]

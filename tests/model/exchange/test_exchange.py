@@ -18,10 +18,11 @@ from torch import Tensor
 from spikeyolo import export, schema
 from spikeyolo.errors import CheckpointError, ConfigError
 from spikeyolo.model.detector import Detector
-from spikeyolo.model.exchange import programs as exchange
-from spikeyolo.model.exchange.nir_graph import export_nir, run_nir, to_nir
-from spikeyolo.model.exchange.programs import PlainIlif, export_onnx, export_torch
+from spikeyolo.model.exchange import export_nir, export_onnx, export_torch
+from spikeyolo.model.exchange.nir import run_nir, to_nir
+from spikeyolo.model.inference.window import PlainIlif
 from spikeyolo.model.neuron import Ilif, Relu
+from spikeyolo.optional import optional
 
 MODEL = {
     "_target_": "spikeyolo.model.detector.Detector",
@@ -92,7 +93,7 @@ def test_what_nir_cannot_take_is_one_clear_error(changes: dict[str, Any], size: 
 def test_a_missing_optional_package_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ConfigError, match=r"pip install 'spikeyolo\[export\]'"):
-        exchange.optional("onnxruntime")
+        optional("onnxruntime")
 
 
 def _checkpoint(folder: Path, **changes: Any) -> Path:

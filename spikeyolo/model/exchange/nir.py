@@ -24,10 +24,10 @@ from torch.nn import functional as F
 from spikeyolo.errors import ConfigError
 from spikeyolo.model.blocks import Block, SpikingConv
 from spikeyolo.model.detector import Detector
-from spikeyolo.model.exchange.programs import optional
 from spikeyolo.model.inference.binary import sub_steps
 from spikeyolo.model.inference.fold import fold
 from spikeyolo.model.neuron import Ilif, IlifParameters, IlifState
+from spikeyolo.optional import optional
 
 DT = 1e-3  # seconds of one time step, as norse counts them
 
