@@ -1,16 +1,18 @@
-"""Prophesee RAW files: a text header, then the sensor's own words in EVT 2.0, EVT 2.1 or EVT 3.0."""
+"""Prophesee RAW files: a text header, then the sensor's own words in EVT 2.0, EVT 2.1, EVT 3.0 or EVT 4.0."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.formats import evt2, evt3
+from spikeyolo.events.formats import evt2, evt3, evt4
 from spikeyolo.events.formats.header import TextHeader
 from spikeyolo.events.formats.words import State, WordReader
+from spikeyolo.events.types import Events
 
 ENDIANNESS = ("", "little", "legacy", "big")
 
@@ -21,10 +23,15 @@ def open_raw(path: Path, header: TextHeader, *, strict: bool, size: tuple[int, i
     Raises:
         RecordingError: the format or byte order is not one of those read here.
     """
-    readers: dict[str, type[_RawReader]] = {"EVT2": Evt2Reader, "EVT21": Evt21Reader, "EVT3": Evt3Reader}
+    readers: dict[str, type[_RawReader]] = {
+        "EVT2": Evt2Reader,
+        "EVT21": Evt21Reader,
+        "EVT3": Evt3Reader,
+        "EVT4": Evt4Reader,
+    }
     name = header.format_name
     if name not in readers:
-        raise RecordingError(f"{path}: is a RAW file of format {name!r}; expected EVT2, EVT21 or EVT3")
+        raise RecordingError(f"{path}: is a RAW file of format {name!r}; expected EVT2, EVT21, EVT3 or EVT4")
     order = header.options.get("endianness", "")
     if order not in ENDIANNESS:
         raise RecordingError(f"{path}: is a RAW file of byte order {order!r}; expected little, legacy or big")
@@ -82,6 +89,25 @@ class Evt3Reader(_RawReader):
     def _kernel(self, words: Any, columns: Any, limit: int, state: State) -> tuple[int, int]:
         t, x, y, p = columns
         return evt3.decode_evt3(words, t, x, y, p, limit, self.width, self.height, state)
+
+
+class Evt4Reader(_RawReader):
+    """EVT 4.0, 32-bit words, of which two make a vector."""
+
+    name, unit_bytes, unit_events, word_type, jumps_at = "evt4", 4, 32, np.uint32, -1
+
+    def _state(self) -> State:
+        self._last_state = evt4.initial_state(self.origin_us)
+        return self._last_state
+
+    def _kernel(self, words: Any, columns: Any, limit: int, state: State) -> tuple[int, int]:
+        t, x, y, p = columns
+        return evt4.decode_evt4(words, t, x, y, p, limit, self.width, self.height, state)
+
+    def _decode(self, max_events: int) -> Iterator[Events]:
+        yield from super()._decode(max_events)
+        if self._last_state[evt4.OPEN_VECTOR]:
+            self.damaged(f"{self.path}: truncated within a vector; expected its mask of columns")
 
 
 def _upper_half(path: Path, offset: int) -> int:

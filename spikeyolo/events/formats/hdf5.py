@@ -7,7 +7,8 @@ HDF5 refuses a file that is cut off, so such a one is an error, strict or not; a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,22 @@ import numpy.typing as npt
 
 from spikeyolo.errors import RecordingError
 from spikeyolo.events.formats.ecf import ECF_FILTER, MAX_EVENTS, decode_chunk
-from spikeyolo.events.formats.reader import CheckedReader, blank_columns, columns
+from spikeyolo.events.formats.hdf5_search import SAMPLE_ROWS, FoundEvents, find_events
+from spikeyolo.events.formats.reader import CheckedReader, blank_columns, checked_columns
+from spikeyolo.events.formats.time_unit import TimeUnit, guess_unit, to_us, whole_numbers
 from spikeyolo.events.types import Events
+
+logger = logging.getLogger(__name__)
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 DSEC_SIZE = (640, 480)
 CHUNK_LIMIT = 1 << 28
-OUTSIDE = 65535  # the coordinate of what 16 bits cannot hold: outside any sensor
 # What h5py raises where the file's own structure is damaged.
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
 
-def open_hdf5(path: Path, *, strict: bool, size: tuple[int, int] | None) -> CheckedReader:
-    """Open by the layout found inside.
+def open_hdf5(path: Path, *, strict: bool, size: tuple[int, int] | None, time_unit: TimeUnit | None) -> CheckedReader:
+    """Open by the layout found inside: one of the known ones, or columns of other names.
 
     Raises:
         RecordingError: HDF5 refuses the file (damaged or truncated), or no known layout is in it.
@@ -40,15 +44,19 @@ def open_hdf5(path: Path, *, strict: bool, size: tuple[int, int] | None) -> Chec
             if isinstance(file.get("CD/events"), h5py.Dataset):
                 return RecordReader(path, file, strict=strict, size=size)
             group = file.get("events")
-            if isinstance(group, h5py.Group) and all(isinstance(group.get(name), h5py.Dataset) for name in "xypt"):
+            if isinstance(group, h5py.Group) and time_unit in (None, "us") and _are_columns(group):
                 return ColumnReader(path, file, strict=strict, size=size)
+            events = find_events(file)
+            if events:
+                return FoundReader(path, file, events, strict=strict, size=size, time_unit=time_unit)
             found = ", ".join(sorted(file)) or "nothing"
     except DAMAGE as error:
         raise RecordingError(
             f"{path}: HDF5 cannot read it ({_first_line(error)}); expected a whole HDF5 recording"
         ) from error
     raise RecordingError(
-        f"{path}: an HDF5 file that holds {found}; expected events/x,y,p,t (eTraM, Gen1, DSEC) or CD/events (Prophesee)"
+        f"{path}: an HDF5 file that holds {found}; expected events/x,y,p,t (eTraM, Gen1, DSEC), CD/events (Prophesee), "
+        "or columns named as those of events are (t ts timestamps, x xs, y ys, p ps polarity)"
     )
 
 
@@ -65,9 +73,7 @@ class ColumnReader(CheckedReader):
         lengths = {name: dataset.shape for name, dataset in datasets.items()}
         if len(set(lengths.values())) > 1 or len(lengths["t"]) != 1:
             raise RecordingError(f"{path}: columns differ in shape ({lengths}); expected one row an event")
-        for name, dataset in datasets.items():
-            if dataset.dtype.kind not in "iub":
-                raise RecordingError(f"{path}: events/{name} has type {dataset.dtype}; expected integers")
+        for dataset in datasets.values():
             _require_stored(path, dataset)
             _require_filters(path, dataset)
 
@@ -75,7 +81,7 @@ class ColumnReader(CheckedReader):
         with _reopened(self.path) as file:
             datasets = [file["events"][name] for name in "txyp"]
             for parts in _slices(self, datasets, len(datasets[0]), max_events):
-                yield _checked_columns(self, *parts)
+                yield checked_columns(self, *parts)
 
 
 class RecordReader(CheckedReader):
@@ -102,7 +108,7 @@ class RecordReader(CheckedReader):
                 yield from self._decode_ecf(dataset, max_events)
                 return
             for (records,) in _slices(self, [dataset], len(dataset), max_events):
-                yield _checked_columns(self, *(records[name] for name in "txyp"))
+                yield checked_columns(self, *(records[name] for name in "txyp"))
 
     def _decode_ecf(self, dataset: Any, max_events: int) -> Iterator[Events]:
         """Chunks are decoded here, as the codec is not among the filters h5py brings."""
@@ -132,6 +138,59 @@ class RecordReader(CheckedReader):
                 return
 
 
+class FoundReader(CheckedReader):
+    """Columns or a table of other names; of several, the first. What was taken is said."""
+
+    def __init__(
+        self,
+        path: Path,
+        file: Any,
+        events: list[FoundEvents],
+        *,
+        strict: bool,
+        size: tuple[int, int] | None,
+        time_unit: TimeUnit | None,
+    ) -> None:
+        super().__init__(path, "hdf5-by-name", 0, 0, strict=strict)
+        self._events = events[0]
+        for name in self._events.datasets:
+            _require_stored(path, file[name])
+            _require_filters(path, file[name])
+        group = self._events.datasets[0].rpartition("/")[0]
+        self.width, self.height = _find_size(file, ("", group, *self._events.datasets[:1])) or size or (0, 0)
+        times = self._columns([np.asarray(file[name][:SAMPLE_ROWS]) for name in self._events.datasets])[0]
+        self._unit: TimeUnit = time_unit or guess_unit(times)
+        left = f" and left out {'; '.join(map(str, events[1:]))}" if events[1:] else ""
+        sentence = f"{path}: took {self._events} as events t, x, y, p, times in {self._unit}{left}"
+        self.opening_warnings.append(sentence)
+        logger.warning("%s", sentence)
+
+    def _columns(self, parts: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """t, x, y and p of a stretch of the data sets."""
+        if not self._events.fields:
+            return list(parts)
+        (table,) = parts
+        return [table[field] if isinstance(field, str) else table[:, field] for field in self._events.fields]
+
+    def _decode(self, max_events: int) -> Iterator[Events]:
+        with _reopened(self.path) as file:
+            datasets = [file[name] for name in self._events.datasets]
+            for parts in _slices(self, datasets, len(datasets[0]), max_events):
+                t, *others = self._columns(parts)
+                try:
+                    time = to_us(t, self._unit)
+                    x, y, p = (whole_numbers(column, name) for column, name in zip(others, "xyp"))
+                except ValueError as error:
+                    raise RecordingError(f"{self.path}: found {error}; expected events in {self._events}") from error
+                yield checked_columns(self, time, x, y, p)
+
+
+def _are_columns(group: Any) -> bool:
+    """Whether ``x``, ``y``, ``p`` and ``t`` are in the group, all of integers."""
+    columns = [group.get(name) for name in "xypt"]
+    return all(isinstance(column, h5py.Dataset) and column.dtype.kind in "iub" for column in columns)
+
+
 def _reopened(path: Path) -> Any:
     try:
         return h5py.File(path, "r", locking=False)
@@ -157,25 +216,6 @@ def _slices(
         first = last
         reader.share_read = first / length
         yield parts
-
-
-def _checked_columns(reader: CheckedReader, t: Any, x: Any, y: Any, p: Any) -> Events:
-    """Cast without wrapping: pixels that do not fit their column stay outside any sensor, polarities -1 become 0."""
-    x, y = (_pixels(column) for column in (x, y))
-    if t.dtype == np.uint64 and int(t.max()) > np.iinfo(np.int64).max:
-        raise RecordingError(f"{reader.path}: an event has t={int(t.max())}; expected microseconds")
-    polarity = np.where(p == -1, 0, p) if p.dtype.kind == "i" else p
-    if p.dtype not in (np.bool_, np.uint8) and (int(polarity.max()) > 1 or int(polarity.min()) < 0):
-        raise RecordingError(f"{reader.path}: polarities {p.min()} to {p.max()}; expected 0 and 1, or -1 and 1")
-    if reader.origin_us:
-        t = t.astype(np.int64) - reader.origin_us
-    return columns(t, x, y, polarity, reader.width, reader.height)
-
-
-def _pixels(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    if column.dtype.kind != "b" and column.dtype != np.uint16 and (column.min() < 0 or column.max() > OUTSIDE):
-        return np.where((column < 0) | (column > OUTSIDE), OUTSIDE, column)
-    return column
 
 
 def _require_stored(path: Path, dataset: Any) -> None:

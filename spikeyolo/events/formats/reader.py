@@ -20,6 +20,7 @@ DEFAULT_BATCH = 1 << 20
 MAX_SIDE = 4096
 # DAVIS240, ATIS, DAVIS346, VGA (DVXplorer, Gen3), Gen4 and IMX636: by size, for files that name no sensor.
 KNOWN_SIZES = ((240, 180), (304, 240), (346, 260), (640, 480), (1280, 720))
+OUTSIDE = 65535  # the coordinate of what 16 bits cannot hold: outside any sensor
 _FEW = 1 << 10  # events of a look at a file's start
 
 
@@ -243,3 +244,22 @@ def columns(t: Any, x: Any, y: Any, p: Any, width: int, height: int) -> Events:
         width,
         height,
     )
+
+
+def checked_columns(reader: CheckedReader, t: Any, x: Any, y: Any, p: Any) -> Events:
+    """Cast without wrapping: pixels that do not fit their column stay outside any sensor, polarities -1 become 0."""
+    x, y = (_pixels(column) for column in (x, y))
+    if t.dtype == np.uint64 and int(t.max()) > np.iinfo(np.int64).max:
+        raise RecordingError(f"{reader.path}: an event has t={int(t.max())}; expected microseconds")
+    polarity = np.where(p == -1, 0, p) if p.dtype.kind == "i" else p
+    if p.dtype not in (np.bool_, np.uint8) and (int(polarity.max()) > 1 or int(polarity.min()) < 0):
+        raise RecordingError(f"{reader.path}: polarities {p.min()} to {p.max()}; expected 0 and 1, or -1 and 1")
+    if reader.origin_us:
+        t = t.astype(np.int64) - reader.origin_us
+    return columns(t, x, y, polarity, reader.width, reader.height)
+
+
+def _pixels(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if column.dtype.kind != "b" and column.dtype != np.uint16 and (column.min() < 0 or column.max() > OUTSIDE):
+        return np.where((column < 0) | (column > OUTSIDE), OUTSIDE, column)
+    return column

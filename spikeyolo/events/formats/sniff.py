@@ -7,16 +7,37 @@ from pathlib import Path
 
 from spikeyolo.errors import RecordingError
 from spikeyolo.events.cleaning import EventRules
-from spikeyolo.events.formats import aedat4, dat, evt, hdf5, saccade
+from spikeyolo.events.formats import aedat2, aedat3, aedat4, dat, event_stream, evt, hdf5, rosbag, saccade, text_table
 from spikeyolo.events.formats.header import TextHeader
 from spikeyolo.events.formats.reader import MAX_SIDE, CheckedReader, EventReader
+from spikeyolo.events.formats.time_unit import TimeUnit
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = {".dat": "dat", ".raw": "evt", ".h5": "hdf5", ".hdf5": "hdf5", ".aedat4": "aedat4", ".bin": "saccade"}
+SUFFIXES = {
+    ".dat": "dat",
+    ".raw": "evt",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    ".aedat4": "aedat4",
+    ".bin": "saccade",
+    ".es": "event stream",
+    ".bag": "rosbag",
+    ".csv": "text",
+    ".txt": "text",
+}
+SIGNATURES = {
+    hdf5.SIGNATURE: "hdf5",
+    aedat2.SIGNATURE: "aedat2",
+    aedat3.SIGNATURE: "aedat3",
+    aedat4.SIGNATURE: "aedat4",
+    event_stream.SIGNATURE: "event stream",
+    rosbag.SIGNATURE: "rosbag",
+}
 DAT_KEYWORDS = {"data", "date", "version", "width", "height"}
 EXPECTED = (
-    "expected Prophesee DAT or RAW (EVT 2.0, 2.1, 3.0), HDF5 (eTraM, Gen1, DSEC, Prophesee), AEDAT4 or N-MNIST .bin"
+    "expected Prophesee DAT or RAW (EVT 2.0, 2.1, 3.0, 4.0), HDF5 (eTraM, Gen1, DSEC, Prophesee or other columns), "
+    "AEDAT 2.0, 3.1 or 4, Event Stream, a ROS 1 bag, text (t x y p) or N-MNIST .bin"
 )
 
 
@@ -26,6 +47,7 @@ def open_recording(
     strict: bool = False,
     size: tuple[int, int] | None = None,
     rules: EventRules | None = None,
+    time_unit: TimeUnit | None = None,
 ) -> EventReader:
     """Open an events file of any known format, told by its content and not by its name.
 
@@ -34,6 +56,7 @@ def open_recording(
         strict: raise where a damaged file, or a name of another format, would otherwise only be warned about.
         size: sensor width and height, px, for files that name none.
         rules: how dirty events are cleaned; by default ``EventRules(strict=strict)``.
+        time_unit: of times in text, and in HDF5 columns; None takes seconds where they have fractions, µs otherwise.
 
     Raises:
         RecordingError: the file is absent, empty, unreadable, or of no known format.
@@ -42,6 +65,9 @@ def open_recording(
     head = _head(path)
     header = TextHeader.read(path) if head.startswith(b"%") else None
     family = _family(head, header)
+    layout = text_table.find_layout(head) if family is None else None
+    if layout is not None:
+        family = "text"
     if family is None and path.suffix.lower() == ".bin":
         family = "saccade"  # no mark in the content: the name is all there is
     if family is None:
@@ -53,7 +79,10 @@ def open_recording(
         if strict:
             raise RecordingError(warning)
         logger.warning("%s", warning)
-    reader = _open(path, family, header, strict, size)
+    if layout is not None:
+        reader: CheckedReader = text_table.TextReader(path, layout, strict=strict, size=size, time_unit=time_unit)
+    else:
+        reader = _open(path, family, header, strict, size, time_unit)
     reader.rules = rules or EventRules(strict=strict)
     reader.settle_size(size)
     _check_size(reader)
@@ -63,16 +92,29 @@ def open_recording(
 
 
 def _open(
-    path: Path, family: str, header: TextHeader | None, strict: bool, size: tuple[int, int] | None
+    path: Path,
+    family: str,
+    header: TextHeader | None,
+    strict: bool,
+    size: tuple[int, int] | None,
+    time_unit: TimeUnit | None,
 ) -> CheckedReader:
     if header is not None and family == "evt":
         return evt.open_raw(path, header, strict=strict, size=size)
     if header is not None:
         return dat.DatReader(path, header, strict=strict, size=size)
     if family == "hdf5":
-        return hdf5.open_hdf5(path, strict=strict, size=size)
+        return hdf5.open_hdf5(path, strict=strict, size=size, time_unit=time_unit)
     if family == "saccade":
         return saccade.SaccadeReader(path, strict=strict, size=size)
+    if family == "aedat2":
+        return aedat2.Aedat2Reader(path, strict=strict, size=size)
+    if family == "aedat3":
+        return aedat3.Aedat3Reader(path, strict=strict, size=size)
+    if family == "event stream":
+        return event_stream.EventStreamReader(path, strict=strict)
+    if family == "rosbag":
+        return rosbag.RosbagReader(path, strict=strict)
     return aedat4.Aedat4Reader(path, strict=strict)
 
 
@@ -86,7 +128,7 @@ def _check_size(reader: CheckedReader) -> None:
 def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            head = file.read(64)
+            head = file.read(text_table.HEAD_BYTES)
     except FileNotFoundError as error:
         raise RecordingError(f"{path}: no such file; expected a recording") from error
     except OSError as error:
@@ -101,8 +143,4 @@ def _family(head: bytes, header: TextHeader | None) -> str | None:
         return "evt"
     if header is not None and DAT_KEYWORDS & header.values.keys():
         return "dat"
-    if head.startswith(hdf5.SIGNATURE):
-        return "hdf5"
-    if head.startswith(aedat4.SIGNATURE):
-        return "aedat4"
-    return None
+    return next((family for signature, family in SIGNATURES.items() if head.startswith(signature)), None)
