@@ -106,7 +106,7 @@ class Evt4Reader(_RawReader):
 
     def _decode(self, max_events: int) -> Iterator[Events]:
         yield from super()._decode(max_events)
-        if self._last_state[evt4.OPEN_VECTOR]:
+        if self._last_state[evt4.OPEN_VECTOR] and len(self.warnings) == len(self.opening_warnings):
             self.damaged(f"{self.path}: truncated within a vector; expected its mask of columns")
 
 

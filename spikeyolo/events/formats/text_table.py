@@ -56,9 +56,7 @@ class TextLayout:
 
 def find_layout(head: bytes) -> TextLayout | None:
     """The layout of a file that begins with ``head``; None where these are no lines of events."""
-    if b"\0" in head:
-        return None
-    lines = head.decode("latin-1").splitlines()
+    lines = head.decode("latin-1").split("\n")
     if len(head) >= HEAD_BYTES:
         lines = lines[:-1]  # it may be cut
     names: list[str] = []
@@ -149,7 +147,7 @@ class TextReader(CheckedReader):
                     if len(table):
                         yield self._events(table, line)
                     if good is not None:
-                        bad = whole.splitlines()[good][:60].decode("latin-1")
+                        bad = whole.split(b"\n")[good][:60].decode("latin-1")
                         self.damaged(
                             f"{self.path}: line {line + good + 1} is {bad!r}; expected {self._layout.count} numbers"
                         )
@@ -164,7 +162,7 @@ class TextReader(CheckedReader):
             return self._table(block), None
         except ValueError:
             pass
-        lines = block.splitlines()
+        lines = block.split(b"\n")
         good = next((i for i, text in enumerate(lines) if not self._is_event(text)), None)
         if good is None:
             raise RecordingError(f"{self.path}: holds numbers that are too large; expected t x y p")
@@ -184,7 +182,6 @@ class TextReader(CheckedReader):
             sep=self._layout.separator or r"\s+",
             header=None,
             engine="c",
-            float_precision="round_trip",
             skipinitialspace=True,
             encoding="latin-1",
             na_filter=False,

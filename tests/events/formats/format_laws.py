@@ -35,7 +35,7 @@ def assert_gives(path: Path, events: Events, format_name: str, max_events: int =
     assert (reader.format, reader.width, reader.height) == (format_name, events.width, events.height)
     assert reader.time_offset_us == start
     assert [getattr(found, name).dtype for name in "txyp"] == [np.int64, np.uint16, np.uint16, np.uint8]
-    assert [rows(batch) for batch in reader.batches()] == [rows(found)]
+    assert rows(Events.concatenate(list(reader.batches()))) == rows(found)
     return reader
 
 
@@ -44,13 +44,10 @@ def assert_a_cut_leaves_the_events_before(path: Path, whole: bytes, cut: int, he
     path.write_bytes(whole)
     expected = rows(read(path, **options)[1])
     path.write_bytes(whole[:cut])
-    try:
-        reader, found = read(path, **options)
-    except RecordingError as error:
-        assert cut < header_bytes
-        assert str(path) in str(error)
-        assert "\n" not in str(error)
+    if cut < header_bytes:
+        assert_events_or_one_line(path, **options)
         return
+    reader, found = read(path, **options)
     assert rows(found) == expected[: len(found)]
     damage = [warning for warning in reader.warnings if warning not in reader.opening_warnings]
     assert len(damage) <= 1

@@ -72,7 +72,9 @@ def write_evt4(events: Events) -> bytes:
     return raw_header("EVT4", events) + struct.pack(f"<{len(words)}I", *words)
 
 
-def write_aedat2(events: Events, chip: str = "eu.seebetter.ini.chips.davis.DAVIS346blue", frames: bool = False) -> bytes:
+def write_aedat2(
+    events: Events, chip: str = "eu.seebetter.ini.chips.davis.DAVIS346blue", frames: bool = False
+) -> bytes:
     """``frames``: a frame's pixel and an external signal follow each event."""
     lines = ["#!AER-DAT2.0", "# This is a raw AE data file - do not edit", "# Timestamps tick is 1 us"]
     lines += [f"# AEChip: {chip}"] if chip else []
@@ -155,8 +157,9 @@ def write_rosbag(
     event_type, stamp_type = store.types[f"{package}/msg/Event"], store.types["builtin_interfaces/msg/Time"]
     header_type, array_type = store.types["std_msgs/msg/Header"], store.types[kind]
     path.unlink(missing_ok=True)
-    with Writer(path) as bag:
-        bag.set_compression(Writer.CompressionFormat.LZ4)
+    writer = Writer(path)
+    writer.set_compression(Writer.CompressionFormat.LZ4)
+    with writer as bag:
         links = [bag.add_connection(topic, kind, typestore=store) for topic in topics]
         note = store.types["std_msgs/msg/String"]
         text = bag.add_connection("/notes", note.__msgtype__, typestore=store)

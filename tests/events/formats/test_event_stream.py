@@ -73,7 +73,11 @@ def test_an_event_that_lies_across_two_buffers_is_whole(tmp_path, monkeypatch, k
 
 @pytest.mark.parametrize(
     ("place", "value", "line"),
-    [(12, 1, r"Event Stream 1\.0\.0; expected version 2"), (15, 4, "holds color events"), (15, 9, "holds kind 9 events")],
+    [
+        (12, 1, r"Event Stream 1\.0\.0; expected version 2"),
+        (15, 4, "holds color events"),
+        (15, 9, "holds kind 9 events"),
+    ],
 )
 def test_another_version_or_kind_is_named(tmp_path, place, value, line):
     (path := tmp_path / "a.es").write_bytes(changed(write_event_stream(next_events()), [place], [value]))

@@ -5,7 +5,14 @@ from __future__ import annotations
 import struct
 
 import pytest
-from format_laws import assert_a_cut_leaves_the_events_before, assert_events_or_one_line, assert_gives, changed, few, read
+from format_laws import (
+    assert_a_cut_leaves_the_events_before,
+    assert_events_or_one_line,
+    assert_gives,
+    changed,
+    few,
+    read,
+)
 from format_writers import recordings, rows
 from hypothesis import given
 from hypothesis import strategies as st
