@@ -9,6 +9,7 @@ import argparse
 import logging
 import os
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,8 +23,18 @@ import numpy as np
 from spikeyolo.events import Events
 from spikeyolo.events.formats import open_recording
 
+sys.path.append(str(Path(__file__).resolve().parents[3] / "tests" / "events" / "formats"))
+from lab_format_writers import (
+    write_aedat2,
+    write_aedat3,
+    write_event_stream,
+    write_evt4,
+    write_rosbag,
+    write_text,
+)
+
 REAL = Path(__file__).resolve().parents[4] / "shared" / "data" / "real"
-PEERS = ("faery", "evt3", "expelliarmus", "evlib", "aedat", "tonic", "h5py")
+PEERS = ("faery", "evt3", "expelliarmus", "evlib", "aedat", "tonic", "h5py", "pandas", "rosbags")
 
 
 def ours_streamed(path: Path) -> int:
@@ -81,6 +92,32 @@ def h5py_streamed(path: Path) -> int:
     return count
 
 
+def tonic_aedat2_whole(path: Path) -> int:
+    import tonic
+
+    return len(tonic.io.read_davis_346(str(path))[2])
+
+
+def faery_csv_streamed(path: Path) -> int:
+    import faery
+
+    return sum(len(packet) for packet in faery.events_stream_from_file(path))
+
+
+def pandas_whole(path: Path) -> int:
+    import pandas
+
+    return len(pandas.read_csv(path))
+
+
+def rosbags_streamed(path: Path) -> int:
+    from rosbags.highlevel import AnyReader
+
+    with AnyReader([path]) as bag:
+        links = [link for link in bag.connections if link.msgtype.endswith("EventArray")]
+        return sum(len(bag.deserialize(data, link.msgtype).events) for link, _, data in bag.messages(links))
+
+
 DECODERS: dict[str, list[Callable[[Path], int]]] = {
     "dat": [ours_streamed, ours_whole, faery_streamed, expelliarmus_whole, evlib_whole],
     "evt2": [ours_streamed, ours_whole, faery_streamed, expelliarmus_whole, evlib_whole],
@@ -89,6 +126,12 @@ DECODERS: dict[str, list[Callable[[Path], int]]] = {
     "ecf": [ours_streamed, ours_whole, evlib_whole],
     "columns": [ours_streamed, ours_whole, h5py_streamed, evlib_whole],
     "bin": [ours_streamed, ours_whole, tonic_whole],
+    "es": [ours_streamed, ours_whole, faery_streamed],
+    "aedat2": [ours_streamed, ours_whole, tonic_aedat2_whole],
+    "aedat3": [ours_streamed, ours_whole],
+    "evt4": [ours_streamed, ours_whole],
+    "csv": [ours_streamed, ours_whole, faery_csv_streamed, pandas_whole],
+    "bag": [ours_streamed, ours_whole, rosbags_streamed],
 }
 
 
@@ -128,7 +171,21 @@ def make_files(folder: Path) -> dict[str, Path]:
     time_us = np.sort(rng.integers(0, 2**23, 300_000)) | rng.integers(0, 2, 300_000) << 23
     bits[:, 2:] = time_us.astype(">u4").view(np.uint8).reshape(-1, 4)[:, 1:]
     (folder / "nmnist.bin").write_bytes(bits.tobytes())
+    small = Events.concatenate(list(open_recording(REAL / "davis346_cars.aedat4").batches()))
+    (folder / "cars.es").write_bytes(write_event_stream(small))
+    (folder / "cars2.aedat").write_bytes(write_aedat2(small))
+    (folder / "cars3.aedat").write_bytes(write_aedat3(small, per_packet=2000))
+    (folder / "cars_evt4.raw").write_bytes(write_evt4(small))
+    header = f"t,x@{small.width},y@{small.height},on"
+    (folder / "cars.csv").write_bytes(write_text(small, separator=",", header=header))
+    write_rosbag(folder / "cars.bag", small, per_message=2000)
     return {
+        "es": folder / "cars.es",
+        "aedat2": folder / "cars2.aedat",
+        "aedat3": folder / "cars3.aedat",
+        "evt4": folder / "cars_evt4.raw",
+        "csv": folder / "cars.csv",
+        "bag": folder / "cars.bag",
         "dat": folder / "scene.dat",
         "evt2": folder / "vga_evt2.raw",
         "evt3": folder / "driving_evt3.raw",
