@@ -34,6 +34,7 @@ OPTIONS: Mapping[str, Any] = {
     "splits": Annotated[list[Literal["train", "val"]], MinLen(1)],
     "workers": Annotated[int, Ge(1)] | None,
     "strict": bool | None,
+    "time_unit": Literal["s", "ms", "us", "ns"] | None,
     "size": Annotated[list[Annotated[int, Interval(ge=1, le=4096)]], Len(2, 2)] | None,
     "replace": bool,
     "previews": Annotated[int, Ge(0)],
@@ -55,13 +56,11 @@ def run(config: DictConfig) -> None:
         SpikeyoloError: a key is wrong, there is nothing to convert, or a recording could not be converted.
     """
     from spikeyolo.errors import ConfigError, RecordingError
-    from spikeyolo.events.datasets import sensor_size
 
     options = checked_options(config)
     check_nodes(config)
     if options["info"]:
-        rules, size = event_rules(config, options), sensor_size(options["size"])
-        look_at(named_places(options["source"]), options["out"], rules, size)
+        look_at(named_places(options["source"]), options["out"], how_to_read(config, options))
         return
     if options["out"] is None:
         raise ConfigError("out must be given: add out=FOLDER (or out=s3://bucket/folder) to the command line")
@@ -116,9 +115,7 @@ def convert_into(config: DictConfig, options: Mapping[str, Any]) -> list[Outcome
     return outcomes
 
 
-def look_at(
-    found: Sequence[tuple[str, Recording | Path]], out: str | None, rules: EventRules, size: tuple[int, int] | None
-) -> None:
+def look_at(found: Sequence[tuple[str, Recording | Path]], out: str | None, reading: Mapping[str, Any]) -> None:
     """Print what is in stored recordings or event files, and draw stored ones into the folder ``out``."""
     from spikeyolo.events.conversion.manifest import entry_of
     from spikeyolo.report.recordings import print_table
@@ -126,7 +123,7 @@ def look_at(
     rows = []
     for name, item in found:
         if isinstance(item, Path):
-            rows.append((name, "a file", contents_of(item, rules, size)))
+            rows.append((name, "a file", contents_of(item, reading)))
             continue
         rows.append((name, "stored", entry_of(item.attributes)))
         if out is not None:
@@ -134,42 +131,51 @@ def look_at(
     print_table(rows)
 
 
-def contents_of(file: Path, rules: EventRules, size: tuple[int, int] | None) -> dict[str, Any]:
+def contents_of(file: Path, reading: Mapping[str, Any]) -> dict[str, Any]:
     """What the manifest would say of an events file, found by decoding it.
 
     Raises:
         RecordingError: it is of no known format, damaged, or holds no events.
     """
     from spikeyolo.errors import RecordingError
-    from spikeyolo.events.formats import open_recording
+    from spikeyolo.events.conversion.identity import open_source, reading_notes
+    from spikeyolo.events.datasets import Source
 
-    reader = open_recording(file, size=size, rules=rules)
-    end = 0
+    reader = open_source(Source(file, None, file.stem, "", **reading), strict=False)
+    start, end, count = 0, 0, 0
     for events in reader.batches():
-        end = int(events.t[-1]) + 1
-    if not reader.counts.kept:
+        start = start if count else int(events.t[0])
+        end, count = int(events.t[-1]) + 1, count + len(events)
+    if not count:
         raise RecordingError(f"{file}: holds no events")
+    notes = reading_notes(reader)
     return {
         "width": reader.width,
         "height": reader.height,
         "source_format": reader.format,
-        "events": reader.counts.kept,
-        "start_us": 0,
+        "events": count,
+        "start_us": start,
         "end_us": end,
         "time_offset_us": reader.time_offset_us,
         "clock": reader.clock,
-        "event_counts": reader.counts.as_dict(),
+        "event_counts": notes["event_counts"],
+        "filter_counts": notes.get("filter_counts", {}),
         "labelled": False,
         "boxes": {},
     }
 
 
-def event_rules(config: DictConfig, options: Mapping[str, Any]) -> EventRules:
-    """How the events of ``source`` are cleaned."""
-    from hydra.utils import instantiate
+def how_to_read(config: DictConfig, options: Mapping[str, Any]) -> dict[str, Any]:
+    """How the events of ``source`` are read, cleaned and filtered: attributes of a :class:`Source`."""
+    from spikeyolo import schema
+    from spikeyolo.events.datasets import sensor_size
 
-    rules: EventRules = instantiate(config.event_rules)
-    return under(rules, options["strict"])
+    return {
+        "event_rules": under(schema.build(config.event_rules), options["strict"]),
+        "size": sensor_size(options["size"]),
+        "filters": schema.build(config.filters),
+        "time_unit": options["time_unit"],
+    }
 
 
 def under(rules: EventRules, strict: bool | None) -> EventRules:
@@ -198,7 +204,6 @@ def chosen_sources(config: DictConfig, options: Mapping[str, Any]) -> tuple[list
     """
     from spikeyolo import schema
     from spikeyolo.errors import ConfigError
-    from spikeyolo.events.datasets import sensor_size
     from spikeyolo.events.labels import ClassSelection
 
     if (options["source"] is None) == (config.get("data") is None):
@@ -207,8 +212,7 @@ def chosen_sources(config: DictConfig, options: Mapping[str, Any]) -> tuple[list
         rules = schema.build(config.labels)
         classes = tuple(options["classes"] or ClassSelection((), rules).known)
         sources = sources_at(options["source"], classes, rules, options["split"])
-        events, size = event_rules(config, options), sensor_size(options["size"])
-        return [replace(source, event_rules=events, size=size) for source in sources], classes
+        return [replace(source, **how_to_read(config, options)) for source in sources], classes
     if options["split"] is not None:
         raise ConfigError(
             f"split: found {options['split']} beside data=…, which knows its splits; expected source=PATH"
@@ -351,7 +355,7 @@ def check_nodes(config: DictConfig) -> None:
 
     tree: dict[str, Any] = {}
     try:
-        for key in ("labels", "event_rules"):
+        for key in ("labels", "event_rules", "filters"):
             tree[key] = OmegaConf.to_container(config[key], resolve=True, throw_on_missing=True)
         if config.get("data") is not None:
             dataset = OmegaConf.to_container(config.data.dataset, resolve=True, throw_on_missing=True)

@@ -12,6 +12,9 @@ from annotated_types import Ge, Interval, Len
 
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.events.cleaning import EventRules
+from spikeyolo.events.filters import EventFilters
+from spikeyolo.events.formats.text_table import is_event_text
+from spikeyolo.events.formats.time_unit import TimeUnit
 from spikeyolo.events.labels import ClassSelection, LabelRules
 from spikeyolo.events.splits import check_share, drawn
 
@@ -20,7 +23,8 @@ log = logging.getLogger(__name__)
 Role = Literal["train", "val"]
 Side = Annotated[int, Interval(ge=1, le=4096)]
 SensorSize = Annotated[Sequence[Side], Len(2, 2)]
-SUFFIXES = (".aedat4", ".bin", ".dat", ".h5", ".hdf5", ".raw")
+SUFFIXES = (".aedat", ".aedat4", ".bag", ".bin", ".csv", ".dat", ".es", ".h5", ".hdf5", ".raw", ".txt")
+TEXT_SUFFIXES = (".csv", ".txt")  # also those of labels and notes: their content decides
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Source:
         versions: ETag and size of each file behind a URL, where the store tells them.
         event_rules: how its events are cleaned.
         size: sensor width and height, px, where the file names none.
+        filters: which of its events are left out.
+        time_unit: of its times, where the file is text or names its columns otherwise; None guesses.
     """
 
     events: Path
@@ -52,6 +58,8 @@ class Source:
     versions: dict[str, str] | None = None
     event_rules: EventRules = field(default_factory=EventRules)
     size: tuple[int, int] | None = None
+    filters: EventFilters = field(default_factory=EventFilters)
+    time_unit: TimeUnit | None = None
 
     def address(self, file: Path) -> str:
         """Where one of its files lies, in words."""
@@ -68,6 +76,8 @@ class SplitFolders:
         train_labels, val_labels: label rules of each.
         event_rules: how events are cleaned; None takes the defaults.
         size: sensor width and height, px, of files that name none.
+        filters: which events are left out; None leaves out none.
+        time_unit: of times in text and HDF5 columns of other names; None takes s for fractions, else µs.
 
     Raises:
         ConfigError: a class of the class list is none of the data set's.
@@ -87,6 +97,8 @@ class SplitFolders:
         val_labels: LabelRules | None = None,
         event_rules: EventRules | None = None,
         size: SensorSize | None = None,
+        filters: EventFilters | None = None,
+        time_unit: TimeUnit | None = None,
     ) -> None:
         self.root = Path(root)
         self.classes = tuple(classes)
@@ -97,6 +109,8 @@ class SplitFolders:
         }
         self.event_rules = event_rules or EventRules()
         self.size = sensor_size(size)
+        self.filters = filters or EventFilters()
+        self.time_unit = time_unit
         for rules in self.rules.values():
             ClassSelection(self.classes, rules)
 
@@ -126,7 +140,13 @@ class SplitFolders:
 
     def _reading(self, role: Role) -> dict[str, Any]:
         """How the recordings and labels of a role are read."""
-        return {"rules": self.rules[role], "event_rules": self.event_rules, "size": self.size}
+        return {
+            "rules": self.rules[role],
+            "event_rules": self.event_rules,
+            "size": self.size,
+            "filters": self.filters,
+            "time_unit": self.time_unit,
+        }
 
     def _patterns(self, split: str) -> list[str]:
         return [pattern.format(split=split) for pattern in self.folders]
@@ -255,6 +275,8 @@ class DsecDetection(SplitFolders):
         val_labels: LabelRules | None = None,
         event_rules: EventRules | None = None,
         size: SensorSize | None = None,
+        filters: EventFilters | None = None,
+        time_unit: TimeUnit | None = None,
     ) -> None:
         super().__init__(
             root=root,
@@ -265,6 +287,8 @@ class DsecDetection(SplitFolders):
             val_labels=val_labels,
             event_rules=event_rules,
             size=size,
+            filters=filters,
+            time_unit=time_unit,
         )
         self.val_sequences = tuple(val_sequences)
 
@@ -308,6 +332,8 @@ class SingleRecording:
         train_labels, val_labels: label rules of each part.
         event_rules: how events are cleaned; None takes the defaults.
         size: sensor width and height, px, of files that name none.
+        filters: which events are left out; None leaves out none.
+        time_unit: of times in text and HDF5 columns of other names; None takes s for fractions, else µs.
 
     Raises:
         ConfigError: a label file is named for a folder, or a class of the class list is none of the files'.
@@ -324,6 +350,8 @@ class SingleRecording:
         val_labels: LabelRules | None = None,
         event_rules: EventRules | None = None,
         size: SensorSize | None = None,
+        filters: EventFilters | None = None,
+        time_unit: TimeUnit | None = None,
     ) -> None:
         self.events = Path(events)
         self.classes = tuple(classes)
@@ -332,6 +360,8 @@ class SingleRecording:
         self.rules: dict[Role, LabelRules] = {"train": train_labels or LabelRules(), "val": val_labels or LabelRules()}
         self.event_rules = event_rules or EventRules()
         self.size = sensor_size(size)
+        self.filters = filters or EventFilters()
+        self.time_unit = time_unit
         for rules in self.rules.values():
             ClassSelection(self.classes, rules)
         if self.labels is not None and self.events.is_dir():
@@ -365,6 +395,8 @@ class SingleRecording:
                     rules=self.rules[role],
                     event_rules=self.event_rules,
                     size=self.size,
+                    filters=self.filters,
+                    time_unit=self.time_unit,
                 )
                 for file in files
             ]
@@ -377,9 +409,10 @@ def sensor_size(size: Sequence[int] | None) -> tuple[int, int] | None:
 
 
 def find_recordings(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """Files with one of these suffixes in the folder and those below it, in order."""
+    """Files with one of these suffixes in the folder and those below it, in order; texts where they hold events."""
     wanted = tuple(suffixes)
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in wanted and path.is_file())
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in wanted and path.is_file())
+    return [path for path in found if path.suffix.lower() not in TEXT_SUFFIXES or is_event_text(path)]
 
 
 def labels_beside(events: Path) -> Path | None:

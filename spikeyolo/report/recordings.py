@@ -129,9 +129,9 @@ def print_table(rows: Sequence[tuple[str, str, Mapping[str, Any]]], *, stream: T
     table = Table(title=None, header_style="bold")
     for heading in ("recording", "status", "from", "sensor"):
         table.add_column(heading)
-    for heading in ("events", "cleaned", "from s", "span s", "boxes", "dropped"):
+    for heading in ("events", "cleaned", "filtered", "from s", "span s", "boxes", "dropped"):
         table.add_column(heading, justify="right")
-    events = cleaned = kept = dropped = 0
+    events = cleaned = filtered = kept = dropped = 0
     for name, status, entry in rows:
         if not entry:
             table.add_row(name, status)
@@ -139,6 +139,7 @@ def print_table(rows: Sequence[tuple[str, str, Mapping[str, Any]]], *, stream: T
         left_out = dropped_boxes(entry["boxes"])
         events += entry["events"]
         cleaned += sum(cleaned_events(entry.get("event_counts", {})).values())
+        filtered += sum(filtered_events(entry.get("filter_counts", {})).values())
         kept += entry["boxes"].get("kept", 0)
         dropped += sum(left_out.values())
         table.add_row(
@@ -148,6 +149,7 @@ def print_table(rows: Sequence[tuple[str, str, Mapping[str, Any]]], *, stream: T
             f"{entry['width']}x{entry['height']}",
             f"{entry['events']:,}",
             ", ".join(f"{rule} {count:,}" for rule, count in cleaned_events(entry.get("event_counts", {})).items()),
+            ", ".join(f"{name} {count:,}" for name, count in filtered_events(entry.get("filter_counts", {})).items()),
             f"{(entry.get('time_offset_us', 0) + entry['start_us']) / 1e6:.6f}",
             f"{(entry['end_us'] - entry['start_us']) / 1e6:.2f}",
             str(entry["boxes"].get("kept", 0)) if entry["labelled"] else "-",
@@ -155,9 +157,8 @@ def print_table(rows: Sequence[tuple[str, str, Mapping[str, Any]]], *, stream: T
         )
     if len(rows) > 1:
         table.add_section()
-        table.add_row(
-            f"{len(rows)} recordings", "", "", "", f"{events:,}", str(cleaned or ""), "", "", str(kept), str(dropped)
-        )
+        totals = (str(cleaned or ""), str(filtered or ""))
+        table.add_row(f"{len(rows)} recordings", "", "", "", f"{events:,}", *totals, "", "", str(kept), str(dropped))
     console = RichConsole(file=sys.stdout if stream is None else stream, highlight=False)
     if not console.is_terminal:
         console.width = 200  # a file has no edge to fold lines at
@@ -167,6 +168,12 @@ def print_table(rows: Sequence[tuple[str, str, Mapping[str, Any]]], *, stream: T
 def cleaned_events(counts: Mapping[str, int]) -> dict[str, int]:
     """How many events each rule left out or lifted."""
     return {name: counts[name] for name in ("outside_sensor", "stepped_back") if counts.get(name)}
+
+
+def filtered_events(counts: Mapping[str, int]) -> dict[str, int]:
+    """How many events each filter left out."""
+    names = ("outside_time_range", "outside_region", "on_hot_pixels", "background_activity")
+    return {name: counts[name] for name in names if counts.get(name)}
 
 
 def dropped_boxes(counts: Mapping[str, int]) -> dict[str, int]:

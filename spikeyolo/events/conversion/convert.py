@@ -14,6 +14,7 @@ from spikeyolo.errors import RecordingError
 from spikeyolo.events.conversion.identity import (
     accepted,
     differences,
+    filter_counts_of,
     known_origin,
     open_source,
     origin_of,
@@ -23,6 +24,7 @@ from spikeyolo.events.conversion.manifest import Published, entry_of, publish, r
 from spikeyolo.events.conversion.places import exclusive
 from spikeyolo.events.conversion.remote_files import fetched
 from spikeyolo.events.datasets import Source
+from spikeyolo.events.filters import restricted
 from spikeyolo.events.formats import EventReader
 from spikeyolo.events.labels import Labels, read_boxes
 from spikeyolo.events.store import Recording, RecordingWriter
@@ -182,7 +184,9 @@ def labels_of(
         LabelError: the label file does not fit the recording or the class list.
     """
     assert source.labels is not None
-    return read_boxes(
+    if source.filters.active and span_us is not None:
+        span_us = (0, max(span_us[1], filter_counts_of(sensor).end_us))  # of all events, filtered or not
+    labels = read_boxes(
         source.labels,
         classes=classes,
         width=sensor.width,
@@ -192,6 +196,7 @@ def labels_of(
         recording_clock=sensor.clock,
         rules=source.rules,
     )
+    return restricted(labels, source.filters, min_side_px=source.rules.min_side_px)
 
 
 def _find(conversion: Conversion) -> _Found:

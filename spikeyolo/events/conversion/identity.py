@@ -10,6 +10,7 @@ from typing import Any
 from spikeyolo.errors import RecordingError
 from spikeyolo.events.cleaning import EventCounts, EventRules
 from spikeyolo.events.datasets import Source
+from spikeyolo.events.filters import FilterCounts, FilteredReader, filtered
 from spikeyolo.events.formats import EventReader, open_recording
 from spikeyolo.events.store import Recording
 from spikeyolo.events.store.location import reason
@@ -23,7 +24,12 @@ def reading_of(source: Source) -> dict[str, Any]:
     It is part of a stored recording's identity, and of the name under which training keeps it. Event rules and the
     given sensor size stand in the identity alone, since they often change nothing: see :func:`read_otherwise`.
     """
-    return {}
+    reading: dict[str, Any] = {}
+    if source.filters.active:
+        reading["filters"] = source.filters.as_dict()
+    if source.time_unit is not None:
+        reading["time_unit"] = source.time_unit
+    return reading
 
 
 def open_source(files: Source, *, strict: bool) -> EventReader:
@@ -32,12 +38,17 @@ def open_source(files: Source, *, strict: bool) -> EventReader:
     Raises:
         RecordingError: the file is not what it should be.
     """
-    return open_recording(files.events, strict=strict, size=files.size, rules=files.event_rules)
+    reader = open_recording(
+        files.events, strict=strict, size=files.size, rules=files.event_rules, time_unit=files.time_unit
+    )
+    return filtered(reader, files.filters)
 
 
 def reading_notes(reader: EventReader) -> dict[str, Any]:
     """What a stored recording's notes say of how its events were read, once they have been."""
+    left_out = {"filter_counts": reader.filter_counts.as_dict()} if isinstance(reader, FilteredReader) else {}
     return {
+        **left_out,
         "format": reader.format,
         "clock": reader.clock,
         "size_from": reader.size_from,
@@ -45,6 +56,14 @@ def reading_notes(reader: EventReader) -> dict[str, Any]:
         "dropped_events": reader.dropped_events,
         "warnings": list(reader.warnings),
     }
+
+
+def filter_counts_of(sensor: EventReader | Recording) -> FilterCounts:
+    """What filters left out of a recording, that is read or stored."""
+    if isinstance(sensor, FilteredReader):
+        return sensor.filter_counts
+    notes = (sensor.attributes.get("notes") or {}) if isinstance(sensor, Recording) else {}
+    return FilterCounts.from_dict(notes.get("filter_counts") or {})
 
 
 def read_otherwise(recording: Recording, event_rules: Mapping[str, Any], size: Sequence[int] | None) -> bool:

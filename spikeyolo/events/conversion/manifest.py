@@ -205,6 +205,7 @@ def entry_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
         "clock": notes.get("clock", "camera"),
         "event_rules": notes.get("event_rules"),
         "event_counts": notes.get("event_counts", {}),
+        "filter_counts": notes.get("filter_counts", {}),
         "digest": attributes["digest"],
         "format_version": attributes["format_version"],
         "tools": notes.get("tools", {}),

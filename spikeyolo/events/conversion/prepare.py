@@ -19,10 +19,11 @@ import numpy.typing as npt
 from spikeyolo.errors import RecordingError
 from spikeyolo.events.cleaning import EventCounts
 from spikeyolo.events.conversion.convert import Conversion, labels_of
-from spikeyolo.events.conversion.identity import open_source
+from spikeyolo.events.conversion.identity import filter_counts_of, open_source
 from spikeyolo.events.conversion.places import stored_path
 from spikeyolo.events.conversion.pool import Outcome, Running, convert_all
 from spikeyolo.events.datasets import Source
+from spikeyolo.events.filters import FilterCounts
 from spikeyolo.events.labels import without_common_ids
 from spikeyolo.events.store import Recording
 from spikeyolo.events.types import Boxes
@@ -100,12 +101,13 @@ def prepare(
     ]
     missing = [Conversion(source, path, ()) for source, path in zip(whole, paths) if not path.exists()]
     _convert(missing, progress)
-    read, cleaned = [], []
+    read, cleaned, filtered = [], [], FilterCounts()
     for source, path in zip(sources, paths):
         recording = Recording.open(path)
         events = EventCounts.from_dict((recording.attributes.get("notes") or {}).get("event_counts") or {})
         if not events.clean:
             cleaned.append(events)
+        filtered += filter_counts_of(recording)
         span_us = (recording.start_us, recording.end_us)
         read.append(None if source.labels is None else labels_of(source, tuple(classes), recording, span_us))
     totals, shared = Counter[str](), {id_ for labels in read if labels is not None for id_ in labels.shared_ids}
@@ -125,6 +127,8 @@ def prepare(
     if cleaned:
         found = sum(cleaned, EventCounts()).words()
         log.warning("%s: %d recordings are cleaned: %s", sources[0].split, len(cleaned), found)
+    if filtered.words():
+        log.info("%s: %s", sources[0].split, filtered.words())
     if touched:
         rules = ", ".join(f"{rule} {count}" for rule, count in sorted(touched.items()))
         log.info("%s: %d of %d boxes kept (%s)", sources[0].split, totals["kept"], totals["in_file"], rules)

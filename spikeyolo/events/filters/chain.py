@@ -40,8 +40,8 @@ class FilterChain:
             self._hot.count(self._within(events))
 
     def apply(self, events: Events) -> Events:
-        """The events that pass; may be none."""
-        counts = replace(self.counts, offered=self.counts.offered + len(events))
+        """The events that pass of some that are not none; may be none."""
+        counts = replace(self.counts, offered=self.counts.offered + len(events), end_us=int(events.t[-1]) + 1)
         if self._time is not None:
             events, before = self._time.apply(events), len(events)
             counts = replace(counts, outside_time_range=counts.outside_time_range + before - len(events))

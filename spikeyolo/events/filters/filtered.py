@@ -38,7 +38,7 @@ class FilteredReader:
         self._reader = reader
         self.filters = filters
         self.filter_counts = FilterCounts()
-        self.path, self.format, self.clock = reader.path, reader.format, reader.clock
+        self.path, self.format, self.clock, self.size_from = reader.path, reader.format, reader.clock, reader.size_from
         self.width, self.height = reader.width, reader.height
         self._follow()
 

@@ -69,6 +69,7 @@ class FilterCounts:
         offered: events before the filters.
         outside_time_range, outside_region, on_hot_pixels, background_activity: events that each filter left out.
         hot_pixels: so many pixels are hot.
+        end_us: time of the last event before the filters, plus 1, µs.
     """
 
     offered: int = 0
@@ -77,6 +78,7 @@ class FilterCounts:
     on_hot_pixels: int = 0
     background_activity: int = 0
     hot_pixels: int = 0
+    end_us: int = 0
 
     @property
     def kept(self) -> int:
@@ -94,6 +96,12 @@ class FilterCounts:
     def from_dict(cls, counts: Mapping[str, Any]) -> FilterCounts:
         """Of what :meth:`as_dict` gave; unknown names are passed over."""
         return cls(**{field.name: counts[field.name] for field in fields(cls) if field.name in counts})
+
+    def __add__(self, other: FilterCounts) -> FilterCounts:
+        """Of both recordings together."""
+        mine, others = asdict(self), asdict(other)
+        total = {name: count + others[name] for name, count in mine.items()}
+        return FilterCounts(**{**total, "end_us": max(self.end_us, other.end_us)})
 
     def words(self) -> str:
         """What was left out, for a person; empty where nothing was."""
