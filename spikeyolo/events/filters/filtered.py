@@ -38,8 +38,8 @@ class FilteredReader:
         self._reader = reader
         self.filters = filters
         self.filter_counts = FilterCounts()
-        self.path, self.format, self.clock, self.size_from = reader.path, reader.format, reader.clock, reader.size_from
-        self.width, self.height = reader.width, reader.height
+        self.path, self.format, self.clock, self.rules = reader.path, reader.format, reader.clock, reader.rules
+        self.width, self.height, self.size_from = reader.width, reader.height, reader.size_from
         self._follow()
 
     @property
