@@ -217,6 +217,8 @@ def chosen_sources(config: DictConfig, options: Mapping[str, Any]) -> tuple[list
         raise ConfigError(
             f"split: found {options['split']} beside data=…, which knows its splits; expected source=PATH"
         )
+    if schema.build(config.filters).active or options["time_unit"] is not None:
+        raise ConfigError("filters and time_unit are those of source=PATH; expected data.filters.… and data.time_unit")
     dataset = schema.build(config.data.dataset)
     if not hasattr(dataset, "sources"):
         raise ConfigError("data: this data set is in the store already; expected one of etram, gen1, mpx1, dsec")

@@ -215,3 +215,53 @@ def test_info_prints_what_files_and_stored_recordings_hold(tmp_path: Path, capsy
     configured(f"source={tmp_path}/out", f"out={tmp_path}/pictures", "info=true")
     assert "stored" in capsys.readouterr().out
     assert (tmp_path / "pictures" / "a.png").is_file()
+
+
+def test_filters_and_units_are_set_on_the_command_line_and_shown(tmp_path: Path) -> None:
+    lines = [f"{i / 1e6:.6f} {i % 64} {i % 48} {i % 2}" for i in range(0, 90_000, 30)]
+    (tmp_path / "a.txt").write_text("\n".join(lines) + "\n")
+    overrides = [f"source={tmp_path}/a.txt", "size=[64,48]", "time_unit=s", "filters.region=[0,0,32,48]"]
+    shown = command(tmp_path, [*overrides, "info=true"])
+    assert shown.returncode == 0, shown.stderr
+    assert "outside_region 1,500" in shown.stdout
+    configured(*overrides, f"out={tmp_path}/out", "workers=1", "previews=0", "filters.time_range_us=[0,45000]")
+    (entry,) = read_manifest(tmp_path / "out").values()
+    assert entry["filter_counts"]["kept"] == entry["events"] == 750
+    assert entry["reading"] == {
+        "filters": {"time_range_us": [0, 45_000], "region": [0, 0, 32, 48]},
+        "time_unit": "s",
+    }
+
+
+def test_filters_of_source_are_not_taken_for_those_of_a_data_set(tmp_path: Path) -> None:
+    write_recording(tmp_path / "set" / "train_h5_1", "a")
+    given = [
+        "data=etram",
+        f"data.root={tmp_path}/set",
+        f"out={tmp_path}/out",
+        "workers=1",
+        "previews=0",
+        "splits=[train]",
+    ]
+    with pytest.raises(ConfigError, match=r"expected data\.filters"):
+        configured(*given, "filters.background_us=900")
+    configured(*given, "data.filters.time_range_us=[0,50000]")
+    (entry,) = read_manifest(tmp_path / "out").values()
+    assert entry["reading"] == {"filters": {"time_range_us": [0, 50_000]}}
+    assert entry["boxes"]["dropped_outside_time_range"] == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("filters.region=[5,0,5,9]", r"filters\.region: found \[5, 0, 5, 9\]"),
+        ("filters.hot_pixel_factor=0.5", r"filters\.hot_pixel_factor"),
+        ("filters.background_us=soon", r"filters\.background_us"),
+        ("filters.time_range_us=[1]", r"filters\.time_range_us"),
+        ("time_unit=minutes", "time_unit"),
+    ],
+)
+def test_a_filter_that_cannot_be_is_named(tmp_path: Path, override: str, line: str) -> None:
+    write_recording(tmp_path, "a", labels=False)
+    with pytest.raises(ConfigError, match=line):
+        configured(f"source={tmp_path}/a.h5", f"out={tmp_path}/out", override)
