@@ -76,9 +76,10 @@ def by_definition(events, filters):
 def test_filters_keep_what_their_definitions_say_whatever_the_stretches(events, filters, size):
     kept, chain = passed(events, filters, size)
     assert kept == by_definition(events, filters)
-    counts = chain.counts.as_dict()
-    left_out = sum(count for name, count in counts.items() if name not in ("offered", "kept", "hot_pixels"))
-    assert (counts["offered"], counts["kept"], left_out) == (len(events), len(kept), len(events) - len(kept))
+    counts = chain.counts
+    left_out = counts.outside_time_range + counts.outside_region + counts.on_hot_pixels + counts.background_activity
+    assert (counts.offered, counts.kept, left_out) == (len(events), len(kept), len(events) - len(kept))
+    assert counts.end_us == events.t[-1] + 1
 
 
 def events_at(*table, width=9, height=7):
@@ -113,7 +114,13 @@ def test_hot_pixels_are_counted_and_give_nothing():
     table = [(i, 5, 5, 1) for i in range(40)] + [(40 + i, i, 2, 0) for i in range(9)]
     kept, chain = passed(events_at(*table), EventFilters(hot_pixel_factor=30))
     assert kept == table[40:]
-    assert chain.counts.as_dict() == {"offered": 49, "kept": 9, "on_hot_pixels": 40, "hot_pixels": 1}
+    assert chain.counts.as_dict() == {
+        "offered": 49,
+        "kept": 9,
+        "on_hot_pixels": 40,
+        "hot_pixels": 1,
+        "end_us": 49,
+    }
 
 
 def test_rates_are_those_within_the_time_range_and_the_region():
