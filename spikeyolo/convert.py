@@ -240,14 +240,16 @@ def sources_at(source: str, classes: tuple[str, ...], rules: LabelRules, split: 
     """
     from spikeyolo.errors import ConfigError
     from spikeyolo.events.conversion.remote_files import find_remote
-    from spikeyolo.events.datasets import SUFFIXES, Source, checked, labels_beside
+    from spikeyolo.events.datasets import SUFFIXES, TEXT_SUFFIXES, Source, checked, labels_beside
     from spikeyolo.events.labels import ClassSelection
     from spikeyolo.events.splits import splits_of
     from spikeyolo.events.store.location import is_remote
 
     ClassSelection(classes, rules)
     if is_remote(source):
-        sources = find_remote(source, SUFFIXES, rules)
+        # texts in a folder may be labels, and looking into each would fetch it: they are taken where they are named
+        named = source.lower().endswith(TEXT_SUFFIXES)
+        sources = find_remote(source, [s for s in SUFFIXES if named or s not in TEXT_SUFFIXES], rules)
     else:
         files = files_at(source)
         splits = splits_of([below for _, _, below in files])

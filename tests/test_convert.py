@@ -13,11 +13,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from spikeyolo import schema
-from spikeyolo.convert import run
+from spikeyolo.convert import run, sources_at
 from spikeyolo.entry import config_directory
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.events.conversion.converted import ConvertedSet
 from spikeyolo.events.conversion.manifest import read_manifest
+from spikeyolo.events.labels import LabelRules
 from spikeyolo.events.store import Recording
 from spikeyolo.windows.data import EventData
 
@@ -265,3 +266,15 @@ def test_a_filter_that_cannot_be_is_named(tmp_path: Path, override: str, line: s
     write_recording(tmp_path, "a", labels=False)
     with pytest.raises(ConfigError, match=line):
         configured(f"source={tmp_path}/a.h5", f"out={tmp_path}/out", override)
+
+
+def test_texts_behind_a_url_are_taken_where_they_are_named() -> None:
+    """In a folder they may be labels, and telling them apart would fetch them all."""
+    files = pytest.importorskip("fsspec").filesystem("memory")
+    for name in ("a.txt", "a_bbox.csv", "b.dat"):
+        files.pipe(f"/raw/{name}", b"1 2 3 1\n")
+    found = {
+        part: [item.name for item in sources_at(f"memory://raw{part}", (), LabelRules())]
+        for part in ("", "/a.txt", "/*.txt")
+    }
+    assert found == {"": ["b"], "/a.txt": ["a"], "/*.txt": ["a"]}

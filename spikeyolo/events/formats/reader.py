@@ -99,6 +99,7 @@ class CheckedReader:
         self.warnings: list[str] = []
         self._first_us: int | None = None
         self._silent = False
+        self._said: set[str] = set()
 
     @property
     def time_offset_us(self) -> int:
@@ -220,7 +221,9 @@ class CheckedReader:
 
     def _warn(self, sentence: str) -> None:
         self.warnings.append(sentence)
-        logger.warning("%s", sentence)
+        if sentence not in self._said:  # a file may be read more than once
+            logger.warning("%s", sentence)
+        self._said.add(sentence)
 
 
 def _rows(events: Events, part: slice) -> Events:

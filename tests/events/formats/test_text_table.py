@@ -101,7 +101,9 @@ def test_text_cut_at_any_byte_gives_the_lines_before(tmp_path, events, cut, name
         assert_a_cut_leaves_the_events_before(tmp_path / "a.csv", whole, line_end, 0, **SIZE)
 
 
-@pytest.mark.parametrize("bad", ["700 1 2", "700 1 2 1 9", "7o0 1 2 1", "700 1  \x00 1", '"700 1 2 1', "700 1 2 1 #"])
+@pytest.mark.parametrize(
+    "bad", ["700 1 2", "700 1 2 1 9", "7o0 1 2 1", "700 1  \x00 1", '"700 1 2 1', '"700" 1 2 1', "700 1 2 1 #"]
+)
 def test_a_line_that_is_no_event_is_shown_and_leaves_those_before(tmp_path, bad):
     events = some_events(20)
     lines = write_text(events).decode().splitlines(keepends=True)
@@ -112,6 +114,15 @@ def test_a_line_that_is_no_event_is_shown_and_leaves_those_before(tmp_path, bad)
     assert ["line 14 is " in warning for warning in reader.warnings] == [True]
     with pytest.raises(RecordingError, match=r"line 14 is .*expected 4 numbers"):
         read(path, strict=True, **SIZE)
+
+
+def test_a_bad_line_is_counted_from_the_files_start_in_every_block(tmp_path, monkeypatch):
+    monkeypatch.setattr("spikeyolo.events.formats.text_table.BLOCK_BYTES", 1000)
+    lines = write_text(some_events(500)).decode().splitlines(keepends=True)
+    (path := tmp_path / "a.txt").write_text("# events\n" + "".join(lines[:400]) + "nothing\n" + "".join(lines[400:]))
+    reader, found = read(path, **SIZE)
+    assert len(found) == 400
+    assert ["line 402 is 'nothing'" in warning for warning in reader.warnings] == [True]
 
 
 @few
@@ -149,6 +160,7 @@ def test_a_fraction_of_a_microsecond_names_the_unit(tmp_path):
         "0 0.5 0.5 0.1 0.2\n",
         "1,1,10,20,5,5,1,-1,-1,-1\n",
         "100 5 5 20\n",
+        "100 5 5 1 7\n",
         "What this folder holds\n",
         "12\n13\n14\n",
         "",
