@@ -81,6 +81,14 @@ def test_a_file_that_lacks_a_column_is_refused_with_what_it_holds(tmp_path, miss
         open_recording(path)
 
 
+def test_two_columns_that_could_be_the_time_are_not_chosen_from(tmp_path):
+    write_named(path := tmp_path / "a.h5", some_events(), "raw/ts xs ys ps")
+    with h5py.File(path, "a") as file:
+        file["raw/timestamps"] = file["raw/ts"][:] + 5
+    with pytest.raises(RecordingError, match="expected"):
+        open_recording(path)
+
+
 def test_columns_of_different_lengths_are_no_events(tmp_path):
     write_named(path := tmp_path / "a.h5", some_events(), "raw/ts xs ys ps")
     with h5py.File(path, "a") as file:
