@@ -277,7 +277,7 @@ def files_at(source: str) -> list[tuple[Path, str, str]]:
         RecordingError: there is none.
     """
     from spikeyolo.errors import RecordingError
-    from spikeyolo.events.datasets import SUFFIXES, find_recordings
+    from spikeyolo.events.datasets import SUFFIXES, find_recordings, recordings_among
 
     path = Path(source)
     if path.is_file():
@@ -287,8 +287,7 @@ def files_at(source: str) -> list[tuple[Path, str, str]]:
         if not found:
             raise RecordingError(f"{source}: a folder without recordings; expected files *{{{','.join(SUFFIXES)}}}")
         return [(file, name, name) for file, name in found]
-    matches = sorted(Path(match) for match in glob.glob(source, recursive=True))
-    files = [match for match in matches if match.is_file() and match.suffix.lower() in SUFFIXES]
+    files = recordings_among(map(Path, glob.glob(source, recursive=True)), SUFFIXES)
     if not files:
         raise RecordingError(f"{source}: no such recording; expected a file, a folder or a glob that matches files")
     fixed = list(takewhile(lambda part: not glob.has_magic(part), path.parts))

@@ -410,8 +410,13 @@ def sensor_size(size: Sequence[int] | None) -> tuple[int, int] | None:
 
 def find_recordings(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     """Files with one of these suffixes in the folder and those below it, in order; texts where they hold events."""
+    return recordings_among(folder.rglob("*"), suffixes)
+
+
+def recordings_among(paths: Iterable[Path], suffixes: Iterable[str]) -> list[Path]:
+    """The files with one of these suffixes, in order; texts where they hold events."""
     wanted = tuple(suffixes)
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in wanted and path.is_file())
+    found = sorted(path for path in paths if path.suffix.lower() in wanted and path.is_file())
     return [path for path in found if path.suffix.lower() not in TEXT_SUFFIXES or is_event_text(path)]
 
 

@@ -10,6 +10,7 @@ import pytest
 from format_writers import rows, write_evt3
 from lab_format_writers import write_text
 
+from spikeyolo.convert import files_at
 from spikeyolo.errors import RecordingError
 from spikeyolo.events import Events
 from spikeyolo.events.conversion.convert import Conversion, convert
@@ -117,4 +118,5 @@ def test_a_folder_of_texts_gives_those_that_hold_events(tmp_path: Path) -> None:
     (tmp_path / "README.txt").write_text("What these are\n")
     data = SingleRecording(events=str(tmp_path), classes=["car"], train_until_us=50_000, size=(64, 48))
     assert [source.name for source in data.sources("train")] == ["a", "b"]
-    assert [path.name for path in find_recordings(tmp_path, (".raw",))] == []
+    assert find_recordings(tmp_path, (".raw",)) == []
+    assert [name for _, name, _ in files_at(f"{tmp_path}/*")] == ["a", "b"]
