@@ -81,6 +81,13 @@ def test_a_file_that_lacks_a_column_is_refused_with_what_it_holds(tmp_path, miss
         open_recording(path)
 
 
+def test_a_table_that_fits_more_than_one_order_is_not_guessed(tmp_path):
+    with h5py.File(path := tmp_path / "a.h5", "w") as file:
+        file["events"] = np.zeros((9, 4))
+    with pytest.raises(RecordingError, match="expected"):
+        open_recording(path)
+
+
 def test_two_columns_that_could_be_the_time_are_not_chosen_from(tmp_path):
     write_named(path := tmp_path / "a.h5", some_events(), "raw/ts xs ys ps")
     with h5py.File(path, "a") as file:
