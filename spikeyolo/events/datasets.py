@@ -192,7 +192,7 @@ class RecordingFolders(SplitFolders):
         train_split, val_split: which folders train and which validate.
         val_share: share of the training recordings that validates instead, where there is no folder for it.
         split_seed: draws them.
-        train_labels, val_labels, event_rules, size: see :class:`SplitFolders`.
+        train_labels, val_labels, event_rules, size, filters, time_unit: see :class:`SplitFolders`.
     """
 
     folders = ("{split}", "{split}_*")
@@ -210,6 +210,8 @@ class RecordingFolders(SplitFolders):
         val_labels: LabelRules | None = None,
         event_rules: EventRules | None = None,
         size: SensorSize | None = None,
+        filters: EventFilters | None = None,
+        time_unit: TimeUnit | None = None,
     ) -> None:
         super().__init__(
             root=root,
@@ -220,6 +222,8 @@ class RecordingFolders(SplitFolders):
             val_labels=val_labels,
             event_rules=event_rules,
             size=size,
+            filters=filters,
+            time_unit=time_unit,
         )
         self.val_share = val_share
         self.split_seed = split_seed
