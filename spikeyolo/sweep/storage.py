@@ -12,9 +12,11 @@ import json
 import logging
 import os
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,8 +27,9 @@ from optuna.storages.journal._file import BaseJournalFileLock
 from sqlalchemy.exc import SQLAlchemyError
 
 from spikeyolo.errors import SweepError
+from spikeyolo.sweep.targets import build
 
-__all__ = ["StorageAwayError", "open_storage", "patiently", "storage_address", "study_lock"]
+__all__ = ["StorageAwayError", "is_journal", "open_storage", "patiently", "storage_address", "study_lock"]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -60,6 +63,30 @@ class FileLock(BaseJournalFileLock):
         return {"path": self.path, "_descriptor": None}
 
 
+class JournalFile(JournalFileBackend):
+    """A journal that keeps whole lines only: an append that fails (a full disk) is taken back, and what a killed writer
+    left half-written is cut before the next one, which would otherwise make one unreadable line of both."""
+
+    def __init__(self, path: Path, lock: FileLock) -> None:
+        super().__init__(str(path), lock_obj=lock)
+        self._path = path
+        self._file_lock = lock
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        data = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        with _held(self._file_lock), self._path.open("r+b", buffering=0) as file:
+            end = _cut_torn_line(self._path, file)
+            file.seek(end)
+            try:
+                left = memoryview(data)
+                while left:
+                    left = left[file.write(left) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
+
+
 def storage_address(spec: object, folder: Path) -> str | dict[str, Any]:
     """The storage asked for in a form that another process can open: a URL, a path, or a mapping with ``_target_``."""
     if spec is None:
@@ -67,7 +94,7 @@ def storage_address(spec: object, folder: Path) -> str | dict[str, Any]:
     if isinstance(spec, Mapping):
         return {str(key): value for key, value in spec.items()}
     text = str(spec)
-    if _is_journal(text):
+    if is_journal(text):
         return str(Path(_journal_path(text)).absolute())
     scheme, separator, rest = text.partition("://")
     if scheme in ("postgres", "postgresql"):
@@ -85,12 +112,12 @@ def open_storage(address: str | Mapping[str, Any], *, mend: bool = True) -> Base
     expected: tuple[type[Exception], ...] = (ImportError, ValueError, RuntimeError, *storage_errors())
     try:
         if isinstance(address, Mapping):
-            from hydra.utils import instantiate
-
-            storage: BaseStorage = instantiate(dict(address))
+            storage = build(address, "storage")
+            if not isinstance(storage, BaseStorage):
+                raise ValueError(f"it is a {type(storage).__name__}, expected a storage of Optuna")
             return storage
         scheme, _, rest = address.partition("://")
-        if _is_journal(address):
+        if is_journal(address):
             return _open_journal(Path(_journal_path(address)), mend)
         if scheme == "grpc":
             host, _, port = rest.rstrip("/").partition(":")
@@ -116,7 +143,9 @@ def _open_database(address: str) -> RDBStorage:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _is_journal(text: str) -> bool:
+def is_journal(spec: object) -> bool:
+    """Whether a storage is a journal file."""
+    text = spec if isinstance(spec, str) else "://"
     return text.startswith("journal:") or ("://" not in text and text.endswith((".journal", ".log")))
 
 
@@ -127,37 +156,58 @@ def _journal_path(text: str) -> str:
 def _open_journal(path: Path, mend: bool) -> JournalStorage:
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(f".{path.name}.write-lock"))
+    path.touch()
     if mend:
-        lock.acquire()
-        try:
-            _mend_tail(path)
+        with _held(lock), path.open("r+b", buffering=0) as file:
+            _cut_torn_line(path, file)
             _check_lines(path)
-        finally:
-            lock.release()
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    return JournalStorage(JournalFile(path, lock))
 
 
-def _mend_tail(path: Path) -> None:
-    """Cut a last line that a killed writer left half-written: the next append would make one wrong line of both."""
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    with path.open("r+b") as file:
-        content = file.read()
-        kept = content.rfind(b"\n") + 1
-        if kept < len(content):
-            logger.warning("%s: cut a torn last line of %d bytes", path, len(content) - kept)
-            file.truncate(kept)
+def _cut_torn_line(path: Path, file: FileIO) -> int:
+    """Cut a last line that a killed writer left half-written; returns where the next one begins, in bytes."""
+    size = kept = os.fstat(file.fileno()).st_size
+    block = 65536
+    while kept:
+        begin = max(0, kept - (1 if kept == size else block))  # mostly the last byte is a line's end
+        file.seek(begin)
+        newline = (file.read(kept - begin) or b"").rfind(b"\n")
+        kept = begin + newline + 1 if newline >= 0 else begin
+        if newline >= 0:
+            break
+    if kept < size:
+        logger.warning("%s: cut a torn last line of %d bytes", path, size - kept)
+        file.truncate(kept)
+    return kept
 
 
 def _check_lines(path: Path) -> None:
-    if not path.exists():
-        return
+    """
+    Raises:
+        SweepError: a line is no JSON record; says which, and how the file is mended.
+    """
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
                 json.loads(line)
             except ValueError as error:
-                raise SweepError(f"{path}: line {number} is damaged, expected one JSON record a line") from error
+                raise SweepError(
+                    f"{path}: line {number} is damaged, expected one JSON record a line; {_mending(path, number, line)}"
+                ) from error
+
+
+def _mending(path: Path, number: int, line: bytes) -> str:
+    """How to mend a damaged line: where a torn record and a whole one make one line, nobody has ever read the first."""
+    begin = line.rfind(b'{"op_code"')
+    try:
+        json.loads(line[max(0, begin) :])
+        script = 's/.*(\\{"op_code".*)/\\1/'
+        told = "a record that was cut off stands before a whole one"
+    except ValueError:
+        script = "d"
+        told = "it holds no whole record"
+    command = f"sed -E -i.bak '{number}{script}' {shlex.quote(str(path))}"
+    return f"{told}: {command} takes it out and keeps the file as it was beside it"
 
 
 def storage_errors() -> tuple[type[Exception], ...]:
@@ -180,8 +230,13 @@ def _brief(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def patiently(action: Callable[[], T], *, patience_s: float, what: str) -> T:
+def patiently(
+    action: Callable[[], T], *, patience_s: float, what: str, on_failure: Callable[[], None] = lambda: None
+) -> T:
     """Do something with the storage; while it is away, try again until ``patience_s`` seconds are over.
+
+    Args:
+        on_failure: called after every attempt that failed.
 
     Raises:
         StorageAwayError: the storage stayed away.
@@ -192,6 +247,7 @@ def patiently(action: Callable[[], T], *, patience_s: float, what: str) -> T:
         try:
             return action()
         except storage_errors() as error:
+            on_failure()
             if time.monotonic() + pause_s > deadline:
                 raise StorageAwayError(
                     f"the storage went away while {what} and stayed away for {patience_s:.0f} s: {_brief(error)}; "
@@ -225,9 +281,12 @@ def study_lock(storage: BaseStorage, study_name: str, folder: Path) -> AbstractC
     return _file_lock(folder / ".budget-lock")
 
 
+def _file_lock(path: Path) -> AbstractContextManager[None]:
+    return _held(FileLock(path))
+
+
 @contextmanager
-def _file_lock(path: Path) -> Iterator[None]:
-    lock = FileLock(path)
+def _held(lock: FileLock) -> Iterator[None]:
     lock.acquire()
     try:
         yield
