@@ -11,6 +11,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from hydra_plugins.spikeyolo_sweeper._arguments import ARGUMENTS
+
 PROVIDER = "spikeyolo_sweeper"
 
 
@@ -29,13 +31,13 @@ class OptunaSweeperConf:
     # Where the study lives: null for study.journal in the sweep's folder; a path to a journal; a URL of SQLite,
     # PostgreSQL, MySQL, Redis or gRPC; or a mapping with _target_.
     storage: Any = None
-    # Name of the study in its storage; null for the job's name.
+    # Name of the study in its storage; null for the job's name in a journal, a new study in a database.
     study_name: str | None = None
     # Trials in all, those of earlier runs of the same study included.
     n_trials: int = 20
     # Trials at a time where there are no CUDA devices, or through a launcher.
     n_jobs: int = 2
-    # The share of n_trials that may fail before the sweep stops.
+    # The share of n_trials that may fail, in all runs of the study, before the sweep stops.
     max_failure_rate: float = 0.0
     # The official plugin's older form of params, in typed mappings.
     search_space: Any = None
@@ -53,9 +55,16 @@ class OptunaSweeperConf:
     enqueue: Any = None
     # How often the parameters of a trial whose process died are run again.
     retries: int = 1
+    # Seconds that one trial may take before it is stopped and fails; through a launcher, waiting in its queue included.
+    trial_timeout: float | None = None
+    # Run the parameters of failed trials of earlier runs again.
+    retry_failed: bool = False
+    # Go on with a study although what its trials share (fixed overrides, configuration files) has changed.
+    resume_changed: bool = False
     # Workers of this machine; auto (or null) for one a CUDA device, or n_jobs on a CPU.
     workers: Any = "auto"
-    # auto (every CUDA device, else the CPU), cpu, a number, or a list of indices.
+    # auto (every CUDA device, else the CPU), cpu, a number, or a list of indices or identifiers, also of MIG slices;
+    # [[0, 1], [2, 3]] gives each trial two.
     devices: Any = "auto"
     # Threads of a worker; null for an equal share of the cores.
     threads: int | None = None
@@ -63,7 +72,8 @@ class OptunaSweeperConf:
     seed: int | None = None
     # Metric → bound ("<= 5"), of what the trials record.
     constraints: Any = None
-    # true, or a mapping for optuna.terminator.Terminator: stops when no improvement is in sight.
+    # Stop when no improvement is in sight: true (by expected regret; needs torch), or a mapping for
+    # optuna.terminator.Terminator.
     terminator: Any = None
     # remove or keep the checkpoints folder of a pruned trial.
     pruned_checkpoints: str = "remove"
@@ -79,46 +89,11 @@ class OptunaSweeperConf:
     storage_patience: float = 300.0
 
 
-SAMPLERS = {
-    "tpe": "TPESampler",
-    "motpe": "TPESampler",
-    "random": "RandomSampler",
-    "cmaes": "CmaEsSampler",
-    "nsgaii": "NSGAIISampler",
-    "nsgaiii": "NSGAIIISampler",
-    "gp": "GPSampler",
-    "qmc": "QMCSampler",
-    "grid": "GridSampler",
-    "bruteforce": "BruteForceSampler",
-    "partialfixed": "PartialFixedSampler",
-}
-PRUNERS = {
-    "none": None,
-    "median": "MedianPruner",
-    "percentile": "PercentilePruner",
-    "successive_halving": "SuccessiveHalvingPruner",
-    "hyperband": "HyperbandPruner",
-    "wilcoxon": "WilcoxonPruner",
-    "patient": "PatientPruner",
-    "threshold": "ThresholdPruner",
-}
-# What Optuna asks for and has no default of its own.
-REQUIRED: dict[str, dict[str, Any]] = {
-    "percentile": {"percentile": 25.0},
-    "patient": {"wrapped_pruner": None, "patience": 3},
-    "threshold": {"lower": None, "upper": None},
-    "partialfixed": {"fixed_params": None, "base_sampler": None},
-}
-
-
 def declare() -> None:
     """Tell Hydra."""
     store = ConfigStore.instance()
     store.store(group="hydra/sweeper", name="optuna", node=OptunaSweeperConf, provider=PROVIDER)
-    for group, names in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
-        for name, cls in names.items():
+    for group, options in ARGUMENTS.items():
+        for name, node in options.items():
             # Plain mappings take any argument; the sweeper checks them against Optuna's class.
-            node = {"_target_": f"optuna.{group}s.{cls}" if cls else None, **REQUIRED.get(name, {})}
-            if group == "sampler" and name not in ("grid", "partialfixed"):
-                node["seed"] = None
-            store.store(group=f"hydra/sweeper/{group}", name=name, node=node, provider=PROVIDER)
+            store.store(group=f"hydra/sweeper/{group}", name=name, node=dict(node), provider=PROVIDER)

@@ -1,15 +1,18 @@
-"""What changed between the space a study was begun with and the one it is resumed with."""
+"""What changed between the space and the configuration a study was begun with and those it is resumed with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from optuna.distributions import BaseDistribution, check_distribution_compatibility, json_to_distribution
 
 from spikeyolo.errors import SweepError
 from spikeyolo.sweep.space import describe
 
-__all__ = ["list_changes"]
+__all__ = ["flatten", "list_changes", "list_differences"]
+
+LISTED = 8  # differences, before the rest is only counted
 
 
 def list_changes(stored: Mapping[str, str], now: Mapping[str, BaseDistribution], study_name: str) -> list[str]:
@@ -42,3 +45,38 @@ def list_changes(stored: Mapping[str, str], now: Mapping[str, BaseDistribution],
             "so choose another study_name or folder"
         )
     return sorted(changes)
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
+    """A nested configuration as ``a.b.c → text``; a list is one value."""
+    if not isinstance(tree, Mapping) or not tree:
+        return {prefix: str(tree)}
+    flat: dict[str, str] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def list_differences(before: Mapping[str, str], now: Mapping[str, str], searched: Iterable[str]) -> list[str]:
+    """What all trials share and does not have the value it had, in words.
+
+    Args:
+        searched: keys (and options' keys) that each trial sets itself; they may differ.
+    """
+    own = tuple(searched)
+
+    def is_own(key: str) -> bool:
+        return any(key == name or key.startswith(f"{name}.") for name in own)
+
+    differences = []
+    for key in sorted(before.keys() | now.keys()):
+        if is_own(key) or before.get(key) == now.get(key):
+            continue
+        if key not in now:
+            differences.append(f"{key} was {before[key]}, is gone")
+        elif key not in before:
+            differences.append(f"{key} is new, {now[key]}")
+        else:
+            differences.append(f"{key} was {before[key]}, is now {now[key]}")
+    rest = len(differences) - LISTED
+    return differences if rest <= 0 else [*differences[:LISTED], f"and {rest} more"]

@@ -88,6 +88,10 @@ class SweepConsole:
             if outcome.details:
                 self.say("\n".join(f"    {line}" for line in outcome.details.splitlines()))
 
+    def dropped(self, number: int) -> None:
+        self._running.pop(number, None)
+        self.say(f"trial {number}: this controller stood still, another has taken it over", level=logging.WARNING)
+
     def _progress(self) -> str:
         text = f"{self._counts.finished} of {self._n_trials} done"
         if self._best is not None:

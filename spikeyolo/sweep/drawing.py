@@ -4,22 +4,25 @@ and the check, before the first trial, that the configuration knows every key.
 
 from __future__ import annotations
 
-import pkgutil
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import Trial
 
 from spikeyolo.errors import SweepError
+from spikeyolo.sweep.changes import flatten
 from spikeyolo.sweep.conditions import text_of
 from spikeyolo.sweep.space import Parameter, SearchSpace
 from spikeyolo.sweep.starts import config_text
+from spikeyolo.sweep.targets import locate
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
     from omegaconf import DictConfig
 
-__all__ = ["Drawing", "check_keys", "compose"]
+    from spikeyolo.sweep.settings import Settings
+
+__all__ = ["Drawing", "check_keys", "compose", "describe_shared"]
 
 
 class Drawing:
@@ -63,10 +66,7 @@ class Drawing:
 
 
 def _find(path: str) -> Any:
-    try:
-        found = pkgutil.resolve_name(path)
-    except (ImportError, ValueError, AttributeError) as error:
-        raise SweepError(f"custom_search_space: {path} is not there: {error}") from error
+    found = locate(path, "custom_search_space")
     if not callable(found):
         raise SweepError(f"custom_search_space: {path} is a {type(found).__name__}, expected a function")
     return found
@@ -108,6 +108,24 @@ def check_keys(space: SearchSpace, loader: ConfigLoader, config: DictConfig) -> 
         context = _context(parameter, known)
         if parameter.conditions and context is not None:
             _check_one(parameter, [*base, *context], loader, config)
+
+
+def describe_shared(space: SearchSpace, loader: ConfigLoader, config: DictConfig, settings: Settings) -> dict[str, str]:
+    """What all trials share, key → text: the configuration with what is fixed, and how trials are judged."""
+    from omegaconf import OmegaConf
+
+    overrides = list(space.fixed)
+    try:
+        job = compose(loader, config, overrides)
+    except SweepError:  # what is searched makes it whole
+        plain = [p.override(_first(p.distribution)) for p in space.parameters if not p.conditions]
+        job = compose(loader, config, [*overrides, *plain])
+    task = OmegaConf.to_container(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"]))
+    shared = flatten(task) if task else {}
+    shared |= {f"constraints.{metric}": str(bound) for metric, bound in settings.constraints.items()}
+    if settings.custom_search_space:
+        shared["custom_search_space"] = settings.custom_search_space
+    return shared
 
 
 def _check_conditions(space: SearchSpace, config: DictConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections import Counter
@@ -15,7 +16,7 @@ from optuna.trial import Trial
 
 from spikeyolo.errors import SweepError
 from spikeyolo.sweep.console import SweepConsole
-from spikeyolo.sweep.ledger import FOLDER, RUN_ID
+from spikeyolo.sweep.ledger import BEAT_S, ERROR, FOLDER, RUN_ID
 from spikeyolo.sweep.messages import (
     Completed,
     Ended,
@@ -32,7 +33,7 @@ from spikeyolo.sweep.messages import (
 )
 from spikeyolo.sweep.observer import Observer, TrialRecord
 from spikeyolo.sweep.storage import StorageAwayError
-from spikeyolo.sweep.study import SweepStudy
+from spikeyolo.sweep.study import OvertakenError, SweepStudy
 
 __all__ = ["Executor", "Limits", "SweepLoop"]
 
@@ -58,6 +59,8 @@ class Executor(Protocol):
     def poll(self, timeout_s: float) -> list[Event]: ...
 
     def answer(self, number: int, prune: bool) -> None: ...
+
+    def kill(self, number: int) -> None: ...
 
     def interrupt(self, grace_s: float) -> list[Event]: ...
 
@@ -106,9 +109,9 @@ class SweepLoop:
         self._folders: dict[int, str] = {}
         self._interruptions: Counter[int] = Counter()
         self._stopping = False
-        self._failed: list[tuple[int, str]] = []
         self._begun = time.monotonic()
         self._stop_reason = ""
+        self._own_until = 0.0  # when to look again whether the trials are still ours
         self._look_again = 0.0  # when to ask for a trial again after the budget seemed spent
         self._prunes = len(study.study.directions) == 1
 
@@ -120,9 +123,9 @@ class SweepLoop:
             KeyboardInterrupt: stopped from outside; running trials have been put back.
         """
         announced = False
+        self._check_failures()
         try:
             while True:
-                self.study.beat()
                 self._fill()
                 if not self.executor.running:
                     if self._stop_reason or not self._others_run():
@@ -134,12 +137,12 @@ class SweepLoop:
                     continue
                 for event in self.executor.poll(POLL_S):
                     self._handle(event)
-                self._check_failures()
+                self._check_owned()
         except BaseException as error:
             self._stop(put_back=not isinstance(error, StorageAwayError))
             raise
-        if self._stop_reason:
-            self._console.say(self._stop_reason)
+        if self._stop_reason or self.study.exhausted:
+            self._console.say(self._stop_reason or "the sampler has tried every combination")
 
     def _others_run(self) -> bool:
         self.study.recover()
@@ -156,7 +159,7 @@ class SweepLoop:
                 self._look_again = time.monotonic() + OTHERS_S
                 return
             self._trials[trial.number] = trial
-            overrides = self.study.draw(trial, self._draw)
+            overrides = self.study.overrides(trial, self._draw)
             order = Order(
                 number=trial.number,
                 overrides=tuple(overrides),
@@ -173,27 +176,46 @@ class SweepLoop:
         trial = self._trials.get(event.number)
         if trial is None:
             return
-        if isinstance(event, Started):
-            self._folders[event.number] = event.folder
-            self.study.note(trial, {FOLDER: event.folder})
-        elif isinstance(event, Report):
-            self._console.reported(event.number, event.value, event.step)
-            if self._prunes:
-                self.study.report(trial, event.value, event.step)
-        elif isinstance(event, PruneAsked):
-            self.executor.answer(event.number, self._prunes and self.study.should_prune(trial))
-        else:
-            self._end(trial, event)
-            self._look_again = 0.0
+        try:
+            if isinstance(event, Started):
+                self._folders[event.number] = event.folder
+                self.study.note(trial, {FOLDER: event.folder})
+            elif isinstance(event, Report):
+                self._console.reported(event.number, event.value, event.step)
+                if self._prunes:
+                    self.study.report(trial, event.value, event.step)
+            elif isinstance(event, PruneAsked):
+                self.executor.answer(event.number, self._prunes and self.study.should_prune(trial))
+            else:
+                self._look_again = 0.0
+                self._end(trial, event)
+        except OvertakenError:
+            self._give_up(trial.number)
+
+    def _check_owned(self) -> None:
+        """Two machines must not run one trial for long: whoever was overtaken stops."""
+        if time.monotonic() < self._own_until:
+            return
+        self._own_until = time.monotonic() + BEAT_S
+        for trial in list(self._trials.values()):
+            if not self.study.owns(trial):
+                self._give_up(trial.number)
+
+    def _give_up(self, number: int) -> None:
+        del self._trials[number]
+        self.executor.kill(number)
+        self._console.dropped(number)
 
     def _end(self, trial: Trial, event: Ended) -> None:
+        if not self.study.owns(trial):
+            raise OvertakenError
         outcome: Outcome = event.outcome
         if isinstance(outcome, Interrupted) and not self._stopping:
             self._interruptions[trial.number] += 1
             if self._interruptions[trial.number] > INTERRUPTIONS:
                 outcome = Failed(f"the trial was interrupted {INTERRUPTIONS + 1} times, and not by this sweep")
+        outcome = self.study.judge(trial, outcome, event.metrics)
         folder = self._folders.get(trial.number, "")
-        retried = isinstance(outcome, Failed) and outcome.crashed and self.study.retry(trial)
         run_id = event.run_id
         if self._observer is not None and (not event.logged or isinstance(outcome, Failed)):
             record = TrialRecord(
@@ -202,30 +224,34 @@ class SweepLoop:
             run_id = self._observer.complete_trial(record, logged=event.logged)
         if run_id is not None:
             self.study.note(trial, {RUN_ID: run_id})
-        outcome = self.study.finish(trial, outcome, event.metrics)
+        retried = self.study.finish(trial, outcome, event.metrics)
         del self._trials[trial.number]
-        if isinstance(outcome, Failed) and not retried:
-            self._failed.append((trial.number, outcome.message))
         if isinstance(outcome, Pruned) and folder and not self._keep_pruned:
             shutil.rmtree(Path(folder) / "checkpoints", ignore_errors=True)
         self._show()
         self._console.ended(trial.number, outcome, folder, retried)
-        if self.study.exhausted and not self._stop_reason:
-            self._stop_reason = "the sampler has tried every combination"
+        if isinstance(outcome, Failed) and not retried and not self._stopping:
+            self._check_failures()
         if (
             isinstance(outcome, Completed)
             and self._terminator is not None
             and not self._stop_reason
-            and self._terminator.should_terminate(self.study.study)
+            and self.study.terminates(self._terminator)
         ):
             self._stop_reason = "the terminator sees no room for improvement"
 
     def _check_failures(self) -> None:
-        if self._failed and len(self._failed) > self._limits.max_failure_rate * self.study.n_trials:
-            number, message = self._failed[-1]
+        """
+        Raises:
+            SweepError: more trials of the study have failed, in all its runs, than may.
+        """
+        failed = self.study.failed()
+        if failed and len(failed) > self._limits.max_failure_rate * self.study.n_trials:
+            last = failed[-1]
             raise SweepError(
-                f"{len(self._failed)} of {self.study.n_trials} trials failed, more than max_failure_rate="
-                f"{self._limits.max_failure_rate:g} allows; the last, trial {number}: {message}"
+                f"{len(failed)} of {self.study.n_trials} trials failed, more than max_failure_rate="
+                f"{self._limits.max_failure_rate:g} allows (once the cause is mended, hydra.sweeper.retry_failed=true "
+                f"runs them again); the last, trial {last.number}: {last.user_attrs.get(ERROR, 'unknown')}"
             )
 
     def _show(self) -> None:
@@ -242,5 +268,6 @@ class SweepLoop:
         if put_back:
             # Those that never got as far as a process.
             for trial in list(self._trials.values()):
-                self.study.finish(trial, Interrupted(), {})
+                with contextlib.suppress(OvertakenError):
+                    self.study.finish(trial, Interrupted(), {})
             self._trials.clear()

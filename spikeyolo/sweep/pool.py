@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -39,6 +40,9 @@ from spikeyolo.sweep.messages import (
 __all__ = ["LocalPool"]
 
 START_LIMIT_S = 300.0
+KILL_LIMIT_S = 10.0
+
+logger = logging.getLogger("spikeyolo.sweep")
 
 
 @dataclass
@@ -47,6 +51,8 @@ class Worker:
 
     slot: int
     connection: Connection | None
+    deadline_s: float | None = None  # when it is interrupted; afterwards when it is killed
+    late: bool = False
     pid: int | None = None
     folder: str = ""
     outcome: Outcome | None = None
@@ -64,6 +70,8 @@ class LocalPool:
         application: from :func:`spikeyolo.sweep.job.pack_application`.
         preload: modules the warm server imports.
         log: where the server and trials without a folder yet write.
+        trial_timeout_s: how long one trial may take; None for as long as it likes.
+        grace_s: how long one that takes longer may clean up.
     """
 
     def __init__(
@@ -73,11 +81,16 @@ class LocalPool:
         application: Mapping[str, Any],
         preload: Sequence[str],
         log: Path,
+        trial_timeout_s: float | None = None,
+        grace_s: float = 10.0,
     ) -> None:
         self.slots = [dict(slot) for slot in slots]
         self._application = dict(application)
         self._preload = list(preload)
         self._log = log
+        self._trial_timeout_s = trial_timeout_s
+        self._grace_s = grace_s
+        self._later: list[Event] = []  # events of other trials, seen while one was killed
         self._workers: dict[int, Worker] = {}
         self._server: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
@@ -132,10 +145,22 @@ class LocalPool:
         except (EOFError, OSError) as error:
             self.close()
             raise SweepError(f"the workers' server died while importing the application; see {self._log}") from error
+        if answer[0] == "unguarded":
+            self.close()
+            raise SweepError(
+                f"{answer[1]}: importing this script runs it, which every worker would do; its last lines must be "
+                "if __name__ == '__main__': main()"
+            )
         if answer[0] == "broken":
             self.close()
             last = answer[1].strip().splitlines()[-1]
             raise SweepError(f"the application cannot be imported by its workers: {last}; the trace is in {self._log}")
+        if answer[1]:
+            logger.warning(
+                "importing the application starts the threads %s, whose locks a fork would copy for ever: every trial "
+                "imports the application anew, which takes longer",
+                ", ".join(answer[1]),
+            )
         self._ready = True
 
     _ready = False
@@ -153,7 +178,8 @@ class LocalPool:
         used = {worker.slot for worker in self._workers.values()}
         slot = next(i for i in range(len(self.slots)) if i not in used)
         here, there = socket.socketpair()
-        worker = Worker(slot=slot, connection=Connection(here.detach()))
+        deadline_s = None if self._trial_timeout_s is None else time.monotonic() + self._trial_timeout_s
+        worker = Worker(slot=slot, connection=Connection(here.detach()), deadline_s=deadline_s)
         self._workers[order.number] = worker
         try:
             assert self._line is not None
@@ -164,8 +190,13 @@ class LocalPool:
 
     def poll(self, timeout_s: float) -> list[Event]:
         """What happened within ``timeout_s`` seconds; returns as soon as something did."""
+        later, self._later = self._later, []
+        return later + self._listen(0.0 if later else timeout_s)
+
+    def _listen(self, timeout_s: float) -> list[Event]:
         if self._line is None:
             return []
+        self._stop_late()
         connections = {w.connection: n for n, w in self._workers.items() if w.connection is not None}
         events: list[Event] = []
         ready = wait([*connections, self._line], timeout_s)
@@ -234,6 +265,8 @@ class LocalPool:
         if worker.connection is not None:
             worker.connection.close()
         outcome = worker.outcome
+        if worker.late and not isinstance(outcome, Completed | Pruned) and not self._stopping:
+            outcome = Failed(f"the trial took longer than trial_timeout={self._trial_timeout_s:g} s")
         if outcome is None:
             outcome = Interrupted() if self._stopping else Failed(_cause(status), self._tail(worker), crashed=True)
         if self._stopping and isinstance(outcome, Failed):
@@ -264,9 +297,25 @@ class LocalPool:
             with contextlib.suppress(OSError):
                 worker.connection.send(prune)
 
-    def pid_of(self, number: int) -> int | None:
-        worker = self._workers.get(number)
-        return None if worker is None else worker.pid
+    def _stop_late(self) -> None:
+        """Interrupt trials whose time is over; kill those that do not stop."""
+        now = time.monotonic()
+        for worker in self._workers.values():
+            if worker.deadline_s is None or now < worker.deadline_s or worker.pid is None:
+                continue
+            self._send_signal(worker, signal.SIGKILL if worker.late else signal.SIGINT)
+            worker.late, worker.deadline_s = True, now + self._grace_s
+
+    def kill(self, number: int) -> None:
+        """Kill one trial and wait until it is gone; nothing is told of it any more."""
+        deadline = time.monotonic() + KILL_LIMIT_S
+        killed = False
+        while number in self._workers and time.monotonic() < deadline:
+            worker = self._workers[number]
+            if worker.pid is not None and not killed:
+                self._send_signal(worker, signal.SIGKILL)
+                killed = True
+            self._later += [event for event in self._listen(0.1) if event.number != number]
 
     def interrupt(self, grace_s: float) -> list[Event]:
         """Interrupt all trials, give them ``grace_s`` seconds to stop cleanly, then kill; returns how they ended."""
@@ -277,7 +326,7 @@ class LocalPool:
         while self._workers and time.monotonic() < deadline:
             events += self._polled_while_stopping(deadline - time.monotonic())
         self._signal(signal.SIGKILL)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + KILL_LIMIT_S
         while self._workers and time.monotonic() < deadline:
             events += self._polled_while_stopping(1.0)
         self._stopping = False
@@ -292,11 +341,12 @@ class LocalPool:
 
     def _signal(self, number: signal.Signals) -> None:
         for worker in self._workers.values():
-            if worker.pid is not None and self._line is not None:
-                try:
-                    send(self._line, ("signal", worker.pid, number))
-                except OSError:
-                    return
+            self._send_signal(worker, number)
+
+    def _send_signal(self, worker: Worker, number: signal.Signals) -> None:
+        if worker.pid is not None and self._line is not None:
+            with contextlib.suppress(OSError):  # the server is gone, and its workers with it
+                send(self._line, ("signal", worker.pid, number))
 
     def close(self) -> None:
         """Kill what still runs and end the server."""

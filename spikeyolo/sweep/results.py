@@ -70,6 +70,17 @@ def _more(trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
     }
 
 
+def config_of(trial: FrozenTrial) -> DictConfig | None:
+    """The configuration a trial ran with, as Hydra kept it in its folder; None where that is not here."""
+    from omegaconf import DictConfig, OmegaConf
+
+    path = Path(trial.user_attrs.get(FOLDER, ""), ".hydra", "config.yaml")
+    if FOLDER not in trial.user_attrs or not path.is_file():
+        return None
+    job = OmegaConf.load(path)
+    return job if isinstance(job, DictConfig) else None
+
+
 def write_best_config(job: DictConfig, folder: Path) -> Path:
     """Write the composed configuration of the best trial, without Hydra's part, as ``best_config.yaml``."""
     from omegaconf import OmegaConf

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -10,10 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from omegaconf.errors import OmegaConfBaseException
 
 from spikeyolo.errors import SweepError
+from spikeyolo.sweep.ledger import retried_trials
+from spikeyolo.sweep.space import DESCRIPTION, KINDS
+from spikeyolo.sweep.storage import is_journal
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
 
     from spikeyolo.sweep.space import SearchSpace
 
@@ -41,6 +47,9 @@ class Settings:
     timeout: float | None
     enqueue: object
     retries: int
+    retry_failed: bool
+    resume_changed: bool
+    trial_timeout: float | None
     workers: int | None
     devices: Any
     threads: int | None
@@ -84,7 +93,7 @@ class Settings:
             pruner=given.get("pruner"),
             directions=_directions(given.get("direction", "minimize")),
             storage=given.get("storage"),
-            study_name=str(given.get("study_name") or config.hydra.job.name),
+            study_name=str(given.get("study_name") or _study_name(given.get("storage"), config)),
             n_trials=_number(given, "n_trials", 20, low=1, whole=True),
             n_jobs=_number(given, "n_jobs", 2, low=1, whole=True),
             max_failure_rate=_number(given, "max_failure_rate", 0.0, low=0, high=1),
@@ -94,6 +103,9 @@ class Settings:
             timeout=_number(given, "timeout", None, low=0),
             enqueue=given.get("enqueue"),
             retries=_number(given, "retries", 1, low=0, whole=True),
+            retry_failed=bool(given.get("retry_failed", False)),
+            resume_changed=bool(given.get("resume_changed", False)),
+            trial_timeout=_number(given, "trial_timeout", None, low=0),
             workers=None if given.get("workers") == "auto" else _number(given, "workers", None, low=1, whole=True),
             devices=given.get("devices", "auto"),
             threads=_number(given, "threads", None, low=1, whole=True),
@@ -108,19 +120,26 @@ class Settings:
             storage_patience=_number(given, "storage_patience", 300.0, low=0),
         )
 
-    def budget(self, space: SearchSpace, sampler: BaseSampler) -> int:
-        """``n_trials``, or the size of the grid where that is smaller."""
+    def budget(self, space: SearchSpace, sampler: BaseSampler, trials: Sequence[FrozenTrial]) -> int:
+        """``n_trials``, or the size of the grid where that is smaller; trials of another space count besides."""
         if type(sampler).__name__ != "GridSampler" or self.custom_search_space:
             return self.n_trials
-        size = 1
-        for values in space.grid().values():
-            size *= len(values)
-        if size < self.n_trials:
-            logger.info("the grid has %d points; n_trials is %d", size, size)
-        return min(self.n_trials, size)
+        grid = {name: list(values) for name, values in space.grid().items()}
+        size = math.prod(len(values) for values in grid.values())
+        retried = retried_trials(trials)
+        others = sum(t.number not in retried and t.system_attrs.get("search_space") != grid for t in trials)
+        if size + others < self.n_trials:
+            logger.info("the grid has %d points; n_trials is %d", size, size + others)
+        return int(min(self.n_trials, size + others))
 
 
 KEYS = (set(Settings.__dataclass_fields__) - {"directions", "tracking"}) | {"direction", "mlflow", "search_space"}
+
+
+def _study_name(storage: object, config: DictConfig) -> str:
+    """A journal is one sweep's own; a database may hold the studies of many, of which none is meant."""
+    job = str(config.hydra.job.name)
+    return job if storage is None or is_journal(storage) else f"{job}-{uuid.uuid4().hex[:8]}"
 
 
 def _tracking(values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -150,14 +169,20 @@ def _number(
     return value
 
 
+def _describes(value: Mapping[str, Any]) -> bool:
+    """Whether a mapping describes a parameter: other groups may have a ``type`` of their own."""
+    kind = str(getattr(value.get("type"), "name", value.get("type")))
+    return kind in KINDS or ("type" in value and value.keys() <= DESCRIPTION)
+
+
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted keys: ``optimizer: {lr: …}`` and ``optimizer.lr: …`` are the same parameter.
 
-    A mapping with ``type`` describes a parameter, and one in a list stands for itself.
+    A mapping of ``type``, ``low`` and so on describes a parameter, and one in a list stands for itself.
     """
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, Mapping) and "type" not in value and prefix.count(".") < 8:
+        if isinstance(value, Mapping) and not _describes(value) and prefix.count(".") < 8:
             flat.update(_flat(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = value

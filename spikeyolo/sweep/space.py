@@ -6,8 +6,10 @@ under ``hydra.sweeper.params`` are the same parameter; what is fixed on the comm
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from spikeyolo.errors import SweepError
@@ -15,11 +17,14 @@ from spikeyolo.sweep.conditions import Condition, in_order, parse_conditions, te
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
-    from hydra.core.override_parser.types import Override
+    from hydra.core.override_parser.types import Override, RangeSweep
     from optuna.distributions import BaseDistribution
     from optuna.trial import Trial
 
 __all__ = ["Parameter", "SearchSpace", "read_space"]
+
+DESCRIPTION = {"type", "low", "high", "step", "log", "choices"}  # the keys of a parameter as a mapping
+KINDS = ("float", "int", "categorical")
 
 Choice = str | int | float | bool | None
 
@@ -31,7 +36,6 @@ class Parameter:
     name: str  # as in the override, with a leading + where the key is added
     distribution: BaseDistribution
     texts: Mapping[str, str] = field(default_factory=dict)  # repr of a choice → its text in an override
-    grid: Sequence[Choice] | None = None  # the values of a grid; None where they cannot be counted
     conditions: tuple[Condition, ...] = ()
 
     @property
@@ -70,7 +74,7 @@ class SearchSpace:
         overrides: list[str] = []
 
         def text(key: str) -> str | None:
-            return chosen.get(key) or lookup(key)
+            return chosen[key] if key in chosen else lookup(key)
 
         for parameter in self.parameters:
             if not all(condition.holds(text) for condition in parameter.conditions):
@@ -92,13 +96,24 @@ class SearchSpace:
         Raises:
             SweepError: a parameter is continuous.
         """
-        for parameter in self.parameters:
-            if parameter.grid is None:
-                raise SweepError(
-                    f"{parameter.name}: this sampler tries every value, so it needs choice(…) or range(…), "
-                    f"found {describe(parameter.distribution)}"
-                )
-        return {parameter.name: list(parameter.grid or ()) for parameter in self.parameters}
+        return {parameter.name: _values(parameter) for parameter in self.parameters}
+
+
+def _values(parameter: Parameter) -> list[Choice]:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    distribution = parameter.distribution
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        return list(range(distribution.low, distribution.high + 1, distribution.step))
+    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
+        low, high, step = (Fraction(str(v)) for v in (distribution.low, distribution.high, distribution.step))
+        return [float(low + i * step) for i in range((high - low) // step + 1)]
+    raise SweepError(
+        f"{parameter.name}: this sampler tries every value, so it needs choice(…) or range(…), "
+        f"found {describe(distribution)}"
+    )
 
 
 def suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
@@ -133,20 +148,47 @@ def describe(distribution: BaseDistribution) -> str:
 
 
 def override_text(value: Any) -> str:
-    """Write a plain value so that Hydra's grammar reads the same value back."""
+    """Write a plain value, or a list or mapping of them, so that Hydra's grammar reads the same value back.
+
+    Raises:
+        SweepError: no override has that value.
+    """
+    if isinstance(value, Mapping):
+        items = (f"{override_text(key)}:{override_text(item)}" for key, item in value.items())
+        return _read_back(value, f"{{{','.join(items)}}}")
+    if isinstance(value, list | tuple):
+        return _read_back(list(value), f"[{','.join(map(override_text, value))}]")
+    if not isinstance(value, str):
+        return text_of(value) if value is None or isinstance(value, bool | int | float) else str(value)
+    return _override_of_text(value)
+
+
+def _override_of_text(value: str) -> str:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Quote, QuotedString
     from hydra.errors import HydraException
 
-    if not isinstance(value, str):
-        return text_of(value) if value is None or isinstance(value, bool | int | float) else str(value)
     try:
         parsed = OverridesParser.create().parse_override(f"k={value}")
-        if not parsed.is_sweep_override() and parsed.value() == value and value == value.strip():
+        # A comma or a bracket is one value here, and several in a list.
+        plain = not parsed.is_sweep_override() and not set(value) & set(",:[]{}()")
+        if plain and parsed.value() == value and value == value.strip():
             return value
     except HydraException:
         pass
     return QuotedString(text=value, quote=Quote.single).with_quotes()
+
+
+def _read_back(value: Any, text: str) -> str:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        if OverridesParser.create().parse_override(f"k={text}").value() == value:
+            return text
+    except HydraException:
+        pass
+    raise SweepError(f"found {value!r}, expected a value that an override can write")
 
 
 def read_space(
@@ -170,8 +212,10 @@ def read_space(
         if isinstance(value, Mapping):
             found[name.lstrip("+")] = _from_mapping(name, value)
             continue
-        text = f"choice({','.join(map(override_text, value))})" if isinstance(value, list | tuple) else text_of(value)
-        found[name.lstrip("+")] = _read_line(f"{name}={text}", parser)
+        if isinstance(value, list | tuple):
+            found[name.lstrip("+")] = _from_values(name, value)
+        else:
+            found[name.lstrip("+")] = _read_line(f"{name}={_text_in_yaml(value)}", parser)
     for line in arguments:
         try:
             override = parser.parse_override(line)
@@ -211,15 +255,18 @@ def _read_line(line: str, parser: Any) -> Parameter | str:
     return _from_override(override) if override.is_sweep_override() else line
 
 
+def _text_in_yaml(value: object) -> str:
+    """A scalar of YAML is written as on the command line; an empty text has to be quoted there."""
+    return "''" if value == "" else text_of(value)
+
+
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
 def _from_override(override: Override) -> Parameter:
-    """A swept override as a parameter. As in the official plugin, a range includes its end where values are drawn
-    from it, and leaves it out (as Hydra does) where it is counted by a grid."""
+    """A swept override as a parameter."""
     from hydra.core.override_parser.types import IntervalSweep, RangeSweep, Transformer
-    from optuna.distributions import CategoricalDistribution
 
     name, value = override.get_key_element(), override.value()
     tags = set(getattr(value, "tags", ()))
@@ -230,24 +277,58 @@ def _from_override(override: Override) -> Parameter:
             raise SweepError(f"{name}: an interval needs both ends")
         integer = "int" in tags or (isinstance(value.start, int) and isinstance(value.end, int))
         return _numeric(name, value.start, value.end, None, "log" in tags, integer)
-    if isinstance(value, RangeSweep) and not value.shuffle:
-        if value.start is None or value.stop is None:
-            raise SweepError(f"{name}: a range needs both ends")
-        integer = "int" in tags or all(isinstance(v, int) for v in (value.start, value.stop, value.step))
-        parameter = _numeric(name, value.start, value.stop, value.step, "log" in tags, integer)
-        return replace(parameter, grid=tuple(value.range()))
+    # Hydra 1.4 keeps casts (int(range(…))) apart from the range; what they make is listed below.
+    if isinstance(value, RangeSweep) and not value.shuffle and not getattr(value, "transformers", None):
+        return _from_range(name, value, tags)
     if "log" in tags:
         raise SweepError(f"{name}: tag(log, …) needs an interval or a range, found {override.get_value_string()}")
-    texts: dict[str, str] = {}
-    choices: list[Choice] = []
-    for item in _items(override):
-        choice = _as_choice(item)
-        if not any(type(other) is type(choice) and other == choice for other in choices):
-            choices.append(choice)
-        texts[repr(choice)] = str(Transformer.str(item))
-    if not choices:
-        raise SweepError(f"{name}: nothing to choose from in {override.get_value_string()}")
-    return Parameter(name, CategoricalDistribution(choices), texts, tuple(choices))
+    items = [(_as_choice(item), str(Transformer.str(item))) for item in _items(override)]
+    return _categorical(name, items, override.get_value_string())
+
+
+def _from_range(name: str, value: RangeSweep, tags: set[str]) -> Parameter:
+    """A range as Hydra counts it: without its end, downwards where the step is negative."""
+    if value.start is None or value.stop is None:
+        raise SweepError(f"{name}: a range needs both ends")
+    if not value.step:
+        raise SweepError(f"{name}: a range needs a step, found {value.step}")
+    start, stop, step = (Fraction(str(number)) for number in (value.start, value.stop, value.step))
+    last = start + (math.ceil((stop - start) / step) - 1) * step
+    if (last - start) * step < 0:
+        raise SweepError(f"{name}: the range from {value.start} to {value.stop} by {value.step} is empty")
+    integer = "int" in tags or all(isinstance(v, int) for v in (value.start, value.stop, value.step))
+    kind = int if integer else float
+    low, high = sorted((kind(start), kind(last)))
+    return _numeric(name, low, high, kind(abs(step)), "log" in tags, integer)
+
+
+def _categorical(name: str, items: Sequence[tuple[Choice, str]], written: str) -> Parameter:
+    """A choice between values, each with its text in an override.
+
+    Optuna holds for one what Python does (1, 1.0 and true); such values are kept apart by their texts.
+    """
+    from optuna.distributions import CategoricalDistribution
+
+    texts = list(dict.fromkeys(text for _, text in items))
+    values = [next(value for value, text in items if text == wanted) for wanted in texts]
+    if not values:
+        raise SweepError(f"{name}: nothing to choose from in {written}")
+    if len(set(values)) < len(values):
+        return Parameter(name, CategoricalDistribution(texts), {repr(text): text for text in texts})
+    return Parameter(name, CategoricalDistribution(values), dict(zip(map(repr, values), texts)))
+
+
+def _from_values(name: str, values: Sequence[object]) -> Parameter:
+    """A list in YAML: its values as they are, not as a text that could mean something else."""
+    items: list[tuple[Choice, str]] = []
+    for value in values:
+        try:
+            text = override_text(value)
+        except SweepError as error:
+            raise SweepError(f"hydra.sweeper.params: {name}: {error}") from error
+        plain = value is None or isinstance(value, str | bool | int | float)
+        items.append((value if plain else text, text))  # type: ignore[arg-type]
+    return _categorical(name, items, "[]")
 
 
 def _items(override: Override) -> list[Any]:
@@ -257,7 +338,8 @@ def _items(override: Override) -> list[Any]:
 
     value = override.value()
     if isinstance(value, RangeSweep):
-        return list(value.range())
+        in_order: Any = replace(value, shuffle=False)
+        return list(in_order if getattr(value, "transformers", None) else in_order.range())
     if isinstance(value, ChoiceSweep) and value.shuffle:
         return list(value.list)
     try:
@@ -279,17 +361,15 @@ def _as_choice(item: Any) -> Choice:
 
 def _from_mapping(name: str, spec: Mapping[str, object]) -> Parameter:
     """``{type: float|int|categorical, low, high, step, log, choices}``, as the official plugin writes a space."""
-    from optuna.distributions import CategoricalDistribution
-
-    known = {"type", "low", "high", "step", "log", "choices"}
-    if spec.keys() - known:
-        raise SweepError(f"{name}: unknown key {', '.join(map(str, spec.keys() - known))}; {sorted(known)} exist")
+    if spec.keys() - DESCRIPTION:
+        unknown = ", ".join(map(str, spec.keys() - DESCRIPTION))
+        raise SweepError(f"{name}: unknown key {unknown}; {sorted(DESCRIPTION)} exist")
     kind = str(getattr(spec.get("type"), "name", spec.get("type")))
     if kind == "categorical":
         choices = spec.get("choices")
         if not isinstance(choices, Sequence) or isinstance(choices, str) or not choices:
             raise SweepError(f"{name}: a categorical needs choices, found {choices!r}")
-        return Parameter(name, CategoricalDistribution(list(choices)), {}, tuple(choices))
+        return _from_values(name, list(choices))
     if kind not in ("int", "float"):
         raise SweepError(f"{name}: type is {kind!r}, expected float, int or categorical")
     bounds: dict[str, int | float] = {}
@@ -322,11 +402,10 @@ def _numeric(
             raise SweepError(f"{name}: whole numbers expected, found {low} to {high} step {step or 1}")
         whole = int(step or 1)
         top = int(low) + (int(high) - int(low)) // whole * whole
-        return Parameter(
-            name, IntDistribution(int(low), top, log=log, step=whole), {}, range(int(low), int(high) + 1, whole)
-        )
+        return Parameter(name, IntDistribution(int(low), top, log=log, step=whole))
     if step is None or log:
         return Parameter(name, FloatDistribution(float(low), float(high), log=log))
-    count = int((float(high) - float(low)) / float(step) + 1e-9)
-    values = tuple(float(low) + i * float(step) for i in range(count + 1))
-    return Parameter(name, FloatDistribution(float(low), values[-1], step=float(step)), {}, values)
+    # In decimals, as they are written: 3 steps of 0.3 end at 0.9.
+    begin, end, width = (Fraction(str(v)) for v in (low, high, step))
+    last = float(begin + (end - begin) // width * width)
+    return Parameter(name, FloatDistribution(float(low), last, step=float(step)))

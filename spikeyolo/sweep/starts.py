@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optuna.distributions import CategoricalDistribution
+
 from spikeyolo.errors import SweepError
-from spikeyolo.sweep.space import Parameter, SearchSpace
+from spikeyolo.sweep.conditions import text_of
+from spikeyolo.sweep.space import Parameter, SearchSpace, override_text
 from spikeyolo.sweep.storage import open_storage, storage_address
 
 if TYPE_CHECKING:
@@ -37,8 +40,7 @@ def starting_points(
     points: list[dict[str, Any]] = []
     for entry in entries:
         if entry == "defaults":
-            texts = {p.name: config_text(composed, p.key) for p in space.parameters}
-            points.append(_within(space, {k: v for k, v in texts.items() if v is not None}, "enqueue: defaults"))
+            points.append(_within(space, _defaults(space, composed), "enqueue: defaults"))
         elif isinstance(entry, Mapping) and "best_of" in entry:
             points += [_within(space, best, "enqueue: best_of") for best in _best_of(entry, folder, directions)]
         elif isinstance(entry, Mapping):
@@ -52,6 +54,13 @@ def starting_points(
     return [point for point in points if point]
 
 
+def _defaults(space: SearchSpace, composed: DictConfig) -> dict[str, Any]:
+    """The configuration's own values; null only where it is one of the choices."""
+    values = {p.name: config_text(composed, p.key) for p in space.parameters}
+    nullable = {p.name for p in space.parameters if isinstance(p.distribution, CategoricalDistribution)}
+    return {k: v for k, v in values.items() if v is not None or k in nullable}
+
+
 def config_text(composed: DictConfig, key: str) -> Any:
     """The value of a key in the composed configuration: of a group, the option chosen; None where there is none."""
     from omegaconf import OmegaConf
@@ -61,7 +70,8 @@ def config_text(composed: DictConfig, key: str) -> Any:
     if key in choices:
         return choices[key]
     try:
-        return OmegaConf.select(composed, key)
+        value = OmegaConf.select(composed, key)
+        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     except OmegaConfBaseException:  # an interpolation that only a job can resolve
         return None
 
@@ -105,12 +115,11 @@ def _within(space: SearchSpace, values: Mapping[str, Any], where: str) -> dict[s
 
 def _fit(parameter: Parameter, value: Any) -> tuple[Any] | None:
     """The value as the distribution holds it, or None where it does not."""
-    from optuna.distributions import CategoricalDistribution
-
     distribution = parameter.distribution
     if isinstance(distribution, CategoricalDistribution):
+        text = override_text(value)
         for choice in distribution.choices:
-            if choice == value or parameter.text(choice).strip("'\"") == str(value):
+            if parameter.text(choice) == text or parameter.text(choice).strip("'\"") == text_of(value):
                 return (choice,)
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -17,34 +17,43 @@ from optuna.distributions import distribution_to_json
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
+from optuna.terminator import BaseTerminator
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from spikeyolo.errors import SweepError
 from spikeyolo.sweep.algorithms import prepare_pruner
-from spikeyolo.sweep.changes import list_changes
+from spikeyolo.sweep.changes import list_changes, list_differences
 from spikeyolo.sweep.constraints import Constraint
 from spikeyolo.sweep.ledger import (
     ATTEMPT,
+    CONFIGURATION,
     CONTROLLER,
     ERROR,
     METRICS,
+    OVERRIDES,
     OWNER,
     PARENT_RUN,
     RETRY_OF,
+    SEED,
     SPACE,
     Counts,
+    Heartbeat,
     Ownership,
     count,
     retried_trials,
 )
 from spikeyolo.sweep.messages import Completed, Failed, Interrupted, Outcome, Pruned
 from spikeyolo.sweep.space import SearchSpace
-from spikeyolo.sweep.storage import patiently, study_lock
+from spikeyolo.sweep.storage import patiently, storage_errors, study_lock
 
-__all__ = ["SweepStudy"]
+__all__ = ["OvertakenError", "SweepStudy"]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+
+
+class OvertakenError(Exception):
+    """While this controller stood still, another put its trial back: the trial is no longer this one's to tell of."""
 
 
 class SweepStudy:
@@ -60,13 +69,14 @@ class SweepStudy:
         retries: int = 0,
         constraints: Sequence[Constraint] = (),
         patience_s: float = 300.0,
+        ownership: Ownership | None = None,
     ) -> None:
         self.study = study
         self.n_trials = n_trials
         self.retries = retries
         self.constraints = tuple(constraints)
         self.patience_s = patience_s
-        self.ownership = Ownership()
+        self.ownership = ownership or Ownership()
         self.exhausted = False
         self._storage = study._storage
         self._raw_storage = storage
@@ -118,6 +128,52 @@ class SweepStudy:
             self._persist(lambda: self.study.set_user_attr(SPACE, now), "writing the space")
         return changes
 
+    def check_configuration(self, now: Mapping[str, str], searched: Sequence[str], *, accept: bool) -> list[str]:
+        """Compare what all trials share with what the study was begun with; returns the differences, in words.
+
+        Args:
+            now: key → value as text, of the configuration without what is searched.
+            accept: go on in spite of differences.
+
+        Raises:
+            SweepError: there are trials, something differs, and it is not accepted.
+        """
+
+        def read() -> tuple[Mapping[str, str], Mapping[str, str]]:
+            attributes = self.study.user_attrs if self._all() else {}
+            return attributes.get(CONFIGURATION, {}), attributes.get(SPACE, {})
+
+        before, space = self._persist(read, "reading the configuration")
+        own = {name.lstrip("+").replace("/", ".") for name in (*searched, *space)}
+        differences = list_differences(before, now, own) if before else []
+        bounds = [line for line in differences if line.startswith("constraints.")]
+        if bounds:
+            raise SweepError(
+                f"study {self.study.study_name}: {'; '.join(bounds)}; Optuna keeps how each trial was judged, "
+                "so choose another study_name or folder (enqueue=[{best_of: STORAGE}] takes the best along)"
+            )
+        if differences and not accept:
+            raise SweepError(
+                f"study {self.study.study_name} was begun with another configuration: {'; '.join(differences)}; its "
+                "results would not compare with new ones, so choose another study_name or folder, or accept the "
+                "difference with hydra.sweeper.resume_changed=true"
+            )
+        if dict(now) != dict(before):
+            self._persist(lambda: self.study.set_user_attr(CONFIGURATION, dict(now)), "writing what all trials share")
+        return differences
+
+    def keep_seed(self, seed: int) -> int:
+        """The seed of a sampler that walks through one sequence (a grid): the one that the study was begun with."""
+
+        def locked() -> int:
+            with study_lock(self._raw_storage, self.study.study_name, self._folder):
+                known = self.study.user_attrs.get(SEED)
+                if known is None:
+                    self.study.set_user_attr(SEED, seed)
+                return seed if known is None else int(known)
+
+        return self._persist(locked, "keeping the seed")
+
     def join(self) -> int:
         """Sign this controller in; returns how many were before it, in earlier runs too."""
 
@@ -142,6 +198,18 @@ class SweepStudy:
         if points:
             self._persist(locked, "lining up starting points")
 
+    def retry_failed(self) -> int:
+        """Line up the parameters of every failed trial that no later one took over; returns how many."""
+
+        def locked() -> int:
+            with study_lock(self._raw_storage, self.study.study_name, self._folder):
+                failed = self.failed()
+                for trial in failed:
+                    self.study.add_trial(_again(trial, attempt=0))
+                return len(failed)
+
+        return self._persist(locked, "lining up failed trials")
+
     def share_run(self, begin: Callable[[str | None], str]) -> None:
         """Let ``begin`` make the observer's run of the sweep, or go on with the one another controller made."""
 
@@ -163,7 +231,9 @@ class SweepStudy:
                 if self._recover(trials):
                     trials = self._all()
                 counts = self.counts(trials)
-                if counts.running + counts.finished >= self.n_trials or self.exhausted:
+                if counts.running + counts.finished >= self.n_trials:
+                    return None
+                if self.exhausted and not counts.waiting:
                     return None
                 prepare_pruner(self.study)
                 trial = self.study.ask()
@@ -202,70 +272,124 @@ class SweepStudy:
         self._storage.set_trial_state_values(trial_id, state=TrialState.WAITING)
 
     def beat(self) -> None:
-        """Give a sign of life where one is due."""
-        due = self.ownership.next_beat()
-        if due:
-            self._persist(lambda: self.study.set_user_attr(*due), "giving a sign of life")
+        """Give a sign of life and look at those of the others."""
+        self.study.set_user_attr(*self.ownership.next_beat())
+        self.ownership.watch(self.study.user_attrs)
+
+    def alive(self) -> Heartbeat:
+        """Give signs of life as long as this context lasts."""
+        return Heartbeat(self.beat, failures=storage_errors(), on_failure=self.ownership.forget)
 
     def leave(self) -> None:
         """Say that this controller is done."""
         self._persist(lambda: self.study.set_user_attr(*self.ownership.farewell), "taking leave")
 
-    def draw(self, trial: Trial, values_of: Callable[[Trial], T]) -> T:
-        """Draw a trial's values; asked again, Optuna returns those that are stored already."""
-        return self._persist(lambda: values_of(trial), "drawing a trial's values")
+    def owns(self, trial: Trial) -> bool:
+        """Whether a trial that this controller claimed is still its own."""
+        return bool(self._stored(trial).user_attrs.get(OWNER) == self.ownership.owner)
+
+    def overrides(self, trial: Trial, draw: Callable[[Trial], list[str]]) -> list[str]:
+        """All overrides of a trial's job: those it has already run with, where it was put back, else drawn now."""
+        known = trial.user_attrs.get(OVERRIDES)
+        if known:
+            return [str(override) for override in known]
+        # Asked again, Optuna returns the values that are stored already.
+        drawn = self._persist(lambda: draw(trial), "drawing a trial's values")
+        self.note(trial, {OVERRIDES: drawn})
+        return drawn
 
     def note(self, trial: Trial, attributes: Mapping[str, Any]) -> None:
-        """Write attributes of a trial (its folder, its error)."""
+        """Write attributes of a trial (its folder, its error).
+
+        Raises:
+            OvertakenError: the trial is another controller's.
+        """
+        self._own(trial)
         for key, value in attributes.items():
-            self._persist(partial(trial.set_user_attr, key, value), "noting a trial")
+            self._write(partial(trial.set_user_attr, key, value), "noting a trial")
 
     def report(self, trial: Trial, value: float, step: int) -> None:
-        """Store an intermediate value; of a step that was reported before (a resumed trial), the first stays."""
-        if step not in self._stored(trial).intermediate_values:
-            self._persist(partial(trial.report, value, step), "reporting")
+        """Store an intermediate value; of a step that was reported before (a resumed trial), the first stays.
+
+        Raises:
+            OvertakenError: the trial is another controller's.
+        """
+        if step not in self._own(trial).intermediate_values:
+            self._write(partial(trial.report, value, step), "reporting")
 
     def should_prune(self, trial: Trial) -> bool:
         """Whether the pruner gives the trial up."""
         return self._persist(trial.should_prune, "asking the pruner")
 
-    def finish(self, trial: Trial, outcome: Outcome, metrics: Mapping[str, float]) -> Outcome:
-        """Tell the study how a trial ended; returns the outcome as it counts (a number that is none fails)."""
-        # A launched trial has written its metrics itself.
-        metrics = {**self._stored(trial).user_attrs.get(METRICS, {}), **metrics}
-        if metrics:
-            self.note(trial, {METRICS: metrics})
-        if isinstance(outcome, Completed):
-            outcome = self._checked(trial, outcome, metrics)
+    def terminates(self, terminator: BaseTerminator) -> bool:
+        """Whether a terminator sees no room for improvement."""
+        return self._persist(lambda: terminator.should_terminate(self.study), "asking the terminator")
+
+    def _own(self, trial: Trial) -> FrozenTrial:
+        frozen = self._stored(trial)
+        if frozen.user_attrs.get(OWNER) != self.ownership.owner:
+            raise OvertakenError(f"trial {trial.number}")
+        return frozen
+
+    def _write(self, action: Callable[[], None], what: str) -> None:
+        try:
+            self._persist(action, what)
+        except optuna.exceptions.UpdateFinishedTrialError as error:  # overtaken between looking and writing
+            raise OvertakenError(str(error)) from error
+
+    def finish(self, trial: Trial, outcome: Outcome, metrics: Mapping[str, float]) -> bool:
+        """Tell the study how a trial ended; returns whether its parameters are lined up again, after a crash.
+
+        Raises:
+            OvertakenError: the trial is another controller's.
+        """
+
+        def locked() -> bool:
+            with study_lock(self._raw_storage, self.study.study_name, self._folder):
+                frozen = self._storage.get_trial(trial._trial_id)
+                if frozen.user_attrs.get(OWNER) != self.ownership.owner:
+                    raise OvertakenError(f"trial {trial.number}")
+                if frozen.state.is_finished():  # told by an attempt whose answer was lost
+                    return trial.number in retried_trials(self._all())
+                return self._finish(trial, frozen, outcome, metrics)
+
+        return self._persist(locked, f"telling trial {trial.number}")
+
+    def _finish(self, trial: Trial, frozen: FrozenTrial, outcome: Outcome, metrics: Mapping[str, float]) -> bool:
+        retried = False
+        if metrics:  # a launched trial has written its own
+            trial.set_user_attr(METRICS, {**frozen.user_attrs.get(METRICS, {}), **metrics})
         if isinstance(outcome, Interrupted):
-            self._persist(lambda: self._wait(trial._trial_id), "putting back a trial")
-            return outcome
-        if isinstance(outcome, Failed):
-            self.note(trial, {ERROR: outcome.message})
+            self._wait(trial._trial_id)
+        elif isinstance(outcome, Failed):
+            trial.set_user_attr(ERROR, outcome.message)
+            retried = outcome.crashed and self._retry(frozen)
             self._tell(trial, TrialState.FAIL)
         elif isinstance(outcome, Pruned):
             self._tell(trial, TrialState.PRUNED)
         else:
+            known = {**frozen.user_attrs.get(METRICS, {}), **metrics}
+            for constraint in self.constraints:
+                trial.set_constraint(constraint.metric, constraint.violation(known[constraint.metric]))
             self._tell(trial, TrialState.COMPLETE, outcome.values)
-        return outcome
+        return retried
 
-    def retry(self, trial: Trial) -> bool:
-        """Line up the same parameters again after a crash, if retries are left; call before telling the failure."""
-        frozen = self._stored(trial)
+    def _retry(self, frozen: FrozenTrial) -> bool:
+        """Line up the same parameters again, if retries are left; before the failure is told, so that none is lost."""
         attempt = int(frozen.user_attrs.get(ATTEMPT, 0)) + 1
         if attempt > self.retries:
             return False
-        again = create_trial(
-            state=TrialState.WAITING,
-            params=frozen.params,
-            distributions=frozen.distributions,
-            user_attrs={RETRY_OF: trial.number, ATTEMPT: attempt},
-            system_attrs={k: v for k, v in frozen.system_attrs.items() if k in ("grid_id", "search_space")},
-        )
-        self._persist(lambda: self.study.add_trial(again), "lining up a retry")
+        if frozen.number not in retried_trials(self._all()):
+            self.study.add_trial(_again(frozen, attempt=attempt))
         return True
 
-    def _checked(self, trial: Trial, outcome: Completed, metrics: Mapping[str, float]) -> Outcome:
+    def judge(self, trial: Trial, outcome: Outcome, metrics: Mapping[str, float]) -> Outcome:
+        """The outcome as it counts: values that do not fit the study, or a missing metric of a constraint, fail."""
+        if not isinstance(outcome, Completed):
+            return outcome
+        return self._checked(outcome, {**self._stored(trial).user_attrs.get(METRICS, {}), **metrics})
+
+    def _checked(self, outcome: Completed, metrics: Mapping[str, float]) -> Outcome:
         expected = len(self.study.directions)
         if len(outcome.values) != expected:
             return Failed(f"the task returned {len(outcome.values)} values, expected {expected}, one per direction")
@@ -275,25 +399,19 @@ class SweepStudy:
             if constraint.metric not in metrics:
                 known = ", ".join(sorted(metrics)) or "none"
                 return Failed(f"constraints.{constraint.metric}: the trial recorded no such metric (it has {known})")
-        for constraint in self.constraints:
-            violation = constraint.violation(metrics[constraint.metric])
-            self._persist(partial(trial.set_constraint, constraint.metric, violation), "writing a constraint")
         return outcome
 
     def _tell(self, trial: Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
-        def tell() -> None:
-            try:
-                self.study.tell(trial, values, state=state, skip_if_finished=True)
-            except RuntimeError as error:
-                # A sampler that has tried everything stops the study, which Optuna allows in its own loop only.
-                if "Study.stop" not in str(error):
-                    raise
-                self.exhausted = True
-
-        self._persist(tell, f"telling trial {trial.number}")
+        try:
+            self.study.tell(trial, values, state=state, skip_if_finished=True)
+        except RuntimeError as error:
+            # A sampler that has tried everything stops the study, which Optuna allows in its own loop only.
+            if "Study.stop" not in str(error):
+                raise
+            self.exhausted = True
 
     def _persist(self, action: Callable[[], T], what: str) -> T:
-        return patiently(action, patience_s=self.patience_s, what=what)
+        return patiently(action, patience_s=self.patience_s, what=what, on_failure=self.ownership.forget)
 
     def _stored(self, trial: Trial) -> FrozenTrial:
         return self._persist(partial(self._storage.get_trial, trial._trial_id), "reading a trial")
@@ -308,6 +426,13 @@ class SweepStudy:
     def counts(self, trials: Sequence[FrozenTrial] | None = None) -> Counts:
         """How many trials are in which state."""
         return count(self.trials() if trials is None else trials)
+
+    def failed(self) -> list[FrozenTrial]:
+        """The trials that failed and that no later one took over, in the order in which they ended."""
+        trials = self.trials()
+        taken = retried_trials(trials)
+        failed = [t for t in trials if t.state == TrialState.FAIL and t.number not in taken]
+        return sorted(failed, key=lambda t: (t.datetime_complete is None, t.datetime_complete))
 
     def best(self) -> FrozenTrial | None:
         """The best trial that meets the constraints, or None; of several objectives, the first of the front."""
@@ -324,3 +449,14 @@ class SweepStudy:
                 return []
 
         return self._persist(front, "reading the best trials")
+
+
+def _again(trial: FrozenTrial, *, attempt: int) -> FrozenTrial:
+    """A waiting trial with the parameters of a failed one."""
+    return create_trial(
+        state=TrialState.WAITING,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs={RETRY_OF: trial.number, ATTEMPT: attempt},
+        system_attrs={k: v for k, v in trial.system_attrs.items() if k in ("grid_id", "search_space")},
+    )

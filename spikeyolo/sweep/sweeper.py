@@ -55,6 +55,9 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the sweep; a mistake of the user's ends the process with one line and exit code 2, Ctrl-C with 130."""
+        from spikeyolo.sweep.forkserver import refuse_if_imported
+
+        refuse_if_imported()
         try:
             return self.run(arguments)
         except SweepError as error:
@@ -122,6 +125,8 @@ class OptunaSweeper(Sweeper):
             application=pack_application(self.hydra_context, self.task_function, self.config, launching),
             preload=[*settings.preload, *(tracking.PRELOAD if settings.tracking else ())],
             log=folder / "workers.log",
+            trial_timeout_s=settings.trial_timeout,
+            grace_s=settings.grace,
         )
         pool.warm_up()
         return pool
@@ -129,10 +134,10 @@ class OptunaSweeper(Sweeper):
     def _run(self, arguments: Sequence[str], settings: Settings, folder: Path, pool: LocalPool) -> Any:
         import optuna
 
-        from spikeyolo.sweep.algorithms import build_pruner, build_sampler, build_terminator
+        from spikeyolo.sweep.algorithms import build_pruner, build_sampler, build_terminator, rehearse
         from spikeyolo.sweep.console import SweepConsole
         from spikeyolo.sweep.constraints import parse_constraints
-        from spikeyolo.sweep.drawing import Drawing, check_keys
+        from spikeyolo.sweep.drawing import Drawing, check_keys, describe_shared
         from spikeyolo.sweep.loop import Limits, SweepLoop
         from spikeyolo.sweep.results import best_line, import_drawing
         from spikeyolo.sweep.space import read_space
@@ -148,7 +153,9 @@ class OptunaSweeper(Sweeper):
         config, loader = self.config, self.hydra_context.config_loader
         space = read_space(settings.params, list(arguments), settings.when, loader)
         check_keys(space, loader, config)
-        terminator = build_terminator(settings.terminator)
+        terminator = build_terminator(settings.terminator, objectives=len(settings.directions))
+        if terminator is not None:
+            rehearse(terminator, space, settings.directions[0])
         constraints = parse_constraints(settings.constraints)
         pruner = build_pruner(settings.pruner, objectives=len(settings.directions))
         address = storage_address(settings.storage, folder)
@@ -174,6 +181,10 @@ class OptunaSweeper(Sweeper):
             constraints=constraints,
             patience_s=settings.storage_patience,
         )
+        shared = describe_shared(space, loader, config, settings)
+        changed = study.check_configuration(shared, list(space.names), accept=settings.resume_changed)
+        for change in changed:
+            logger.warning("study %s goes on with another configuration: %s", settings.study_name, change)
         # Neither a resumed sampler nor a second machine's may draw the same numbers again.
         opened.sampler = build_sampler(
             settings.sampler,
@@ -181,21 +192,28 @@ class OptunaSweeper(Sweeper):
             objectives=len(settings.directions),
             seed=settings.seed,
             drawn=drawn + CONTROLLER_STRIDE * study.join(),
+            keep_seed=study.keep_seed,
         )
-        study.n_trials = settings.budget(space, opened.sampler)
+        study.n_trials = settings.budget(space, opened.sampler, study.trials())
         for change in study.check_space(space):
             logger.warning("study %s goes on with another space: %s", settings.study_name, change)
+        if not self.settings.get("study_name") and settings.study_name != config.hydra.job.name:
+            logger.info("a new study: hydra.sweeper.study_name=%s resumes it", settings.study_name)
         study.recover()
+        if settings.retry_failed:
+            logger.info("%d failed trials run again", study.retry_failed())
         counts = study.counts()
         if counts.finished:
             logger.info(
                 "resuming study %s: %d of %d trials are done", settings.study_name, counts.finished, study.n_trials
             )
-        study.enqueue(
-            starting_points(
-                settings.enqueue, space=space, composed=config, folder=folder, directions=settings.directions
-            )
+        points = starting_points(
+            settings.enqueue, space=space, composed=config, folder=folder, directions=settings.directions
         )
+        if points and isinstance(opened.sampler, optuna.samplers.GridSampler):
+            logger.warning("enqueue is left out: the grid tries every point")
+        else:
+            study.enqueue(points)
         observer = self._observer(settings, study, space)
         console = SweepConsole(
             n_trials=study.n_trials, capacity=pool.capacity, line=lambda params: best_line(space, params)
@@ -217,7 +235,8 @@ class OptunaSweeper(Sweeper):
         status = "KILLED"
         console.open()
         try:
-            loop.run()
+            with study.alive():
+                loop.run()
             status = "FINISHED"
         except SweepError:
             status = "FAILED"
@@ -226,6 +245,9 @@ class OptunaSweeper(Sweeper):
             console.close()
             self._conclude(settings, study, space, folder, observer, status)
         best = study.best()
+        if best is None and not study.counts().complete and not study.counts().waiting:
+            counts = study.counts()
+            raise SweepError(f"no trial completed: {counts.failed} failed, {counts.pruned} were pruned")
         return None if best is None else list(best.values)
 
     def _observer(self, settings: Settings, study: SweepStudy, space: SearchSpace) -> Observer | None:
@@ -256,9 +278,9 @@ class OptunaSweeper(Sweeper):
     ) -> None:
         """Write what is known, also after a stop; a storage that is away must not hide why the sweep stopped."""
         from spikeyolo.sweep.drawing import compose
-        from spikeyolo.sweep.ledger import RUN_ID
+        from spikeyolo.sweep.ledger import OVERRIDES, RUN_ID
         from spikeyolo.sweep.observer import SweepRecord
-        from spikeyolo.sweep.results import best_line, write_best_config, write_figures, write_results
+        from spikeyolo.sweep.results import best_line, config_of, write_best_config, write_figures, write_results
         from spikeyolo.sweep.storage import storage_errors
 
         assert self.config is not None
@@ -271,8 +293,12 @@ class OptunaSweeper(Sweeper):
             front = study.front()
             if front:
                 best = front[0]
-                overrides = [*space.fixed, *space.overrides(best.params)]
-                write_best_config(compose(self.hydra_context.config_loader, self.config, overrides), folder)
+                job = config_of(best) or compose(
+                    self.hydra_context.config_loader,
+                    self.config,
+                    best.user_attrs.get(OVERRIDES) or [*space.fixed, *space.overrides(best.params)],
+                )
+                write_best_config(job, folder)
                 if len(settings.directions) == 1:
                     logger.info("best value: %g (trial %d)", best.value, best.number)
                     logger.info("best parameters: %s", best_line(space, best.params))

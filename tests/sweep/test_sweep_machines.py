@@ -49,6 +49,11 @@ def machines(tmp_path: Path) -> Iterator[list[Sweep]]:
             process.wait(10)
 
 
+def shared(url: str) -> tuple[str, str]:
+    """Without a name each command would begin a study of its own."""
+    return f"hydra.sweeper.storage='{url}'", "hydra.sweeper.study_name=parabola"
+
+
 def study(url: str) -> optuna.Study | None:
     storage = optuna.storages.RDBStorage(url.replace("postgresql://", "postgresql+psycopg2://"))
     names = [s.study_name for s in optuna.get_all_study_summaries(storage)]
@@ -58,7 +63,7 @@ def study(url: str) -> optuna.Study | None:
 def test_two_controllers_share_a_budget_to_the_trial(machines: list[Sweep], url: str) -> None:
     hold = machines[0].hold
     hold.touch()
-    command = (f"hydra.sweeper.storage='{url}'", "hydra.sweeper.n_trials=13", f"hold={hold}")
+    command = (*shared(url), "hydra.sweeper.n_trials=13", f"hold={hold}")
     for machine in machines:
         machine.start(*command)
     machines[0].wait_for(lambda: all(machine.held() for machine in machines))
@@ -76,7 +81,7 @@ def test_two_controllers_share_a_budget_to_the_trial(machines: list[Sweep], url:
 def test_the_trials_of_a_killed_controller_are_taken_over(machines: list[Sweep], url: str) -> None:
     first, second = machines
     first.hold.touch()
-    command = (f"hydra.sweeper.storage='{url}'", "hydra.sweeper.n_trials=8", f"hold={first.hold}")
+    command = (*shared(url), "hydra.sweeper.n_trials=8", f"hold={first.hold}")
     victim = first.start(*command)
     first.wait_for(lambda: first.held() == 2)
     second.start(*command)
@@ -101,7 +106,7 @@ def cut(server, url: str) -> str:
 def test_a_storage_that_goes_away_and_comes_back_loses_nothing(machines: list[Sweep], server, url: str) -> None:
     sweep = machines[0]
     sweep.hold.touch()
-    sweep.start(f"hydra.sweeper.storage='{url}'", "hydra.sweeper.n_trials=6", f"hold={sweep.hold}")
+    sweep.start(*shared(url), "hydra.sweeper.n_trials=6", f"hold={sweep.hold}")
     sweep.wait_for(lambda: sweep.held() == 2)
     name = cut(server, url)
     sweep.hold.unlink()  # the trials end while their study is away
@@ -115,11 +120,12 @@ def test_a_storage_that_stays_away_stops_the_sweep_with_one_line(machines: list[
     sweep = machines[0]
     sweep.hold.touch()
     limits = ("hydra.sweeper.storage_patience=1", "hydra.sweeper.grace=1")
-    sweep.start(f"hydra.sweeper.storage='{url}'", "hydra.sweeper.n_trials=6", f"hold={sweep.hold}", *limits)
+    command = (*shared(url), "hydra.sweeper.n_trials=6", f"hold={sweep.hold}")
+    sweep.start(*command, *limits)
     sweep.wait_for(lambda: sweep.held() == 2)
     name = cut(server, url)
     sweep.hold.unlink()
     assert "stayed away for 1 s" in sweep.end(code=2).strip().splitlines()[-1]
     server.psql(f"alter database {name} allow_connections true")
-    sweep.run(f"hydra.sweeper.storage='{url}'", "hydra.sweeper.n_trials=6")
+    sweep.run(*command)
     assert [t.state for t in study(url).get_trials()] == [TrialState.COMPLETE] * 6

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from spikeyolo.errors import SweepError
 from spikeyolo.sweep.space import override_text, read_space
+from spikeyolo.sweep.starts import starting_points
 
 
 def one(text: str) -> object:
@@ -38,9 +42,15 @@ def test_a_value_written_as_an_override_reads_back_as_itself(value: object) -> N
         ("optimizer=sgd,adamw", CategoricalDistribution(["sgd", "adamw"])),
         ("key=shuffle(choice(3,1,2))", CategoricalDistribution([3, 1, 2])),
         ("key=shuffle(range(1,3))", CategoricalDistribution([1, 2])),
-        ("key=range(1,3)", IntDistribution(1, 3)),
+        ("key=range(1,3)", IntDistribution(1, 2)),  # Hydra leaves the end out
         ("key=range(0,10,step=4)", IntDistribution(0, 8, step=4)),
-        ("key=range(0.5,5.5,step=1)", FloatDistribution(0.5, 5.5, step=1)),
+        ("key=range(0,8,step=4)", IntDistribution(0, 4, step=4)),
+        ("key=range(3,0,-1)", IntDistribution(1, 3)),
+        ("key=range(2,3,4)", IntDistribution(2, 2, step=4)),
+        ("key=range(0.5,5.5,step=1)", FloatDistribution(0.5, 4.5, step=1)),
+        ("key=range(0,1,0.1)", FloatDistribution(0, 0.9, step=0.1)),
+        ("key=range(0,1,0.3)", FloatDistribution(0, 0.9, step=0.3)),
+        ("key=range(1,0,-0.25)", FloatDistribution(0.25, 1.0, step=0.25)),
         ("key=interval(1,5)", FloatDistribution(1, 5)),
         ("key=int(interval(1,5))", IntDistribution(1, 5)),
         ("key=tag(log,interval(1,5))", FloatDistribution(1, 5, log=True)),
@@ -81,6 +91,9 @@ def test_a_typed_mapping_becomes_the_same_distribution(mapping: dict[str, object
         ({"lr": {"type": "double", "low": 0, "high": 1}}, "expected float, int or categorical"),
         ({"lr": {"type": "float", "lo": 0}}, "unknown key lo"),
         ({"lr": "tag(log,range(1,9,step=2))"}, "no logarithmic range with a step"),
+        ({"lr": "range(3,1)"}, "is empty"),
+        ({"lr": "range(1,1)"}, "is empty"),
+        ({"lr": "range(0,1,0)"}, "needs a step"),
     ],
 )
 def test_a_space_that_makes_no_sense_is_named_in_one_line(params: dict[str, object], message: str) -> None:
@@ -88,6 +101,58 @@ def test_a_space_that_makes_no_sense_is_named_in_one_line(params: dict[str, obje
         read_space(params, [])
     assert "lr" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [None, 1],
+        ["", "a"],
+        [{"a": 1}, {"a": 2}],
+        [{"a": [1, "x,y"], "b": None}, {}],
+        [[1, 2], []],
+        ["a,b", "choice(1,2)", "true", "1"],
+        [True, False],
+        [1, 1.0, True],
+        ["1", 1],
+        ["it's", 'say "x"'],
+        ["\n", " "],
+    ],
+)
+def test_a_list_in_yaml_is_a_choice_between_its_very_values(values: list[object]) -> None:
+    (parameter,) = read_space({"key": values}, []).parameters
+    assert isinstance(parameter.distribution, CategoricalDistribution)
+    choices = parameter.distribution.choices
+    assert len(choices) == len(values)
+    parser = OverridesParser.create()
+    for choice, value in zip(choices, values):
+        # Optuna gives back what it was given, also through a storage that keeps the index.
+        assert parameter.distribution.to_external_repr(parameter.distribution.to_internal_repr(choice)) is choice
+        read = parser.parse_override(parameter.override(choice)).value()
+        assert (read, type(read)) == (value, type(value))
+
+
+@pytest.mark.parametrize("text", ["key=1,1.0,true", "key=choice(0,false,0.0)", "key=choice(1,true)"])
+def test_choices_that_optuna_holds_for_one_are_kept_apart(text: str) -> None:
+    (parameter,) = read_space({}, [text]).parameters
+    assert isinstance(parameter.distribution, CategoricalDistribution)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    parser = OverridesParser.create()
+    drawn = {}
+    for _ in range(30):
+        trial = study.ask({"key": parameter.distribution})
+        value = parser.parse_override(parameter.override(trial.params["key"])).value()
+        drawn[repr(value)] = trial.params["key"]
+    assert len(drawn) == len(set(drawn.values())) == text.count(",") + 1
+
+
+def test_a_value_that_no_override_can_write_is_named() -> None:
+    with pytest.raises(SweepError, match=r"hydra.sweeper.params: key: found .*expected a value that an override can"):
+        read_space({"key": [{("a", "b"): 1}]}, [])
+
+
+def test_an_empty_text_in_yaml_stays_empty() -> None:
+    assert read_space({"key": ""}, []).fixed == ("key=''",)
 
 
 def test_the_command_line_wins_over_params() -> None:
@@ -141,5 +206,23 @@ def test_a_condition_on_no_parameter_is_refused() -> None:
 
 def test_a_grid_needs_values_that_can_be_counted() -> None:
     assert read_space({"a": "range(1,3)", "b": "choice(x,y)"}, []).grid() == {"a": [1, 2], "b": ["x", "y"]}
+    assert read_space({"a": "range(0,1,0.3)"}, []).grid() == {"a": [0.0, 0.3, 0.6, 0.9]}
     with pytest.raises(SweepError, match="tries every value"):
         read_space({"a": "interval(1,3)"}, []).grid()
+
+
+def test_a_range_too_long_to_list_is_drawn_from() -> None:
+    assert one("key=range(0,1000000000000)") == IntDistribution(0, 999999999999)
+    assert one("key=range(-1e15,1.0,1.0)") == FloatDistribution(-1e15, 0.0, step=1.0)
+
+
+def test_starting_points_take_a_choice_by_its_value_and_type() -> None:
+    space = read_space({"a": [None, 1], "b": [1, True], "c": [{"k": 1}, {"k": 2}], "d": ["", "x"]}, [])
+    config = OmegaConf.create({"a": None, "b": True, "c": {"k": 2}, "d": "", "hydra": {"runtime": {"choices": {}}}})
+    (point,) = starting_points(["defaults"], space=space, composed=config, folder=Path(), directions=["minimize"])
+    assert space.overrides(point) == ["a=null", "b=true", "c={k:2}", "d="]
+
+
+def test_a_condition_sees_an_empty_choice_and_not_the_configuration_behind_it() -> None:
+    space = read_space({"a": [""], "b": "interval(0,1)"}, [], when={"b": "a=sgd"})
+    assert len(space.suggest(optuna.create_study().ask(), lambda key: "sgd")) == 1

@@ -13,7 +13,6 @@ import pytest
 from optuna.trial import TrialState
 
 from spikeyolo.errors import SweepError
-from spikeyolo.sweep.ledger import SILENCE_S, Ownership
 from spikeyolo.sweep.messages import Completed, Failed, Interrupted, Pruned
 from spikeyolo.sweep.space import read_space
 from spikeyolo.sweep.starts import starting_points
@@ -67,13 +66,11 @@ def test_a_retried_crash_does_not_count(address: str, tmp_path: Path) -> None:
     first = study.claim()
     assert first is not None
     SPACE.suggest(first, lambda key: None)
-    assert study.retry(first)
-    study.finish(first, Failed("killed", crashed=True), {})
+    assert study.finish(first, Failed("killed", crashed=True), {})
     second = study.claim()
     assert second is not None
     assert second.params == first.params
-    assert not study.retry(second)  # its one retry is spent
-    study.finish(second, Failed("killed", crashed=True), {})
+    assert not study.finish(second, Failed("killed", crashed=True), {})  # its one retry is spent
     third = study.claim()
     assert third is not None
     study.finish(third, Pruned(), {})
@@ -98,28 +95,12 @@ def test_the_trials_of_a_dead_controller_are_put_back_and_those_of_a_living_one_
     assert states == {kept.number: TrialState.RUNNING, lost.number: TrialState.WAITING}
 
 
-def test_a_controller_elsewhere_is_dead_after_a_minute_of_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = Ownership()
-    theirs = "another/boot/1|17|1.0|abcd"
-    now = [1000.0]
-    monkeypatch.setattr("spikeyolo.sweep.ledger.time.monotonic", lambda: now[0])
-    beats = {f"sweep:controller:{theirs}": 1}
-    assert ours.is_alive(theirs, beats)
-    now[0] += SILENCE_S - 1
-    assert ours.is_alive(theirs, beats)
-    beats = {f"sweep:controller:{theirs}": 2}
-    assert ours.is_alive(theirs, beats)
-    now[0] += SILENCE_S + 1
-    assert not ours.is_alive(theirs, beats)
-    assert not ours.is_alive("another/boot/1|18|1.0|abcd", {"sweep:controller:another/boot/1|18|1.0|abcd": "ended"})
-
-
 def test_values_that_do_not_fit_fail(address: str, tmp_path: Path) -> None:
     study = opened(address, tmp_path)
     for values, word in (((1.0, 2.0), "2 values, expected 1"), ((float("nan"),), "NaN")):
         trial = study.claim()
         assert trial is not None
-        outcome = study.finish(trial, Completed(values), {})
+        outcome = study.judge(trial, Completed(values), {})
         assert isinstance(outcome, Failed)
         assert word in outcome.message
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def main(config: DictConfig) -> object:
     folder = Path(HydraConfig.get().runtime.output_dir)
     with (folder / "starts.txt").open("a") as file:
         file.write(f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '-')} {time.time()}\n")
-    value = (config.x - 2.0) ** 2 + config.optimizer.momentum
+    value = config.scale * (config.x - 2.0) ** 2 + config.optimizer.momentum
     if config.chosen and config.x < config.chosen_below:
         if config.chosen == "raise":
             raise ValueError("no luck with this x")
@@ -33,6 +34,9 @@ def main(config: DictConfig) -> object:
             sys.exit(5)
         if config.chosen == "stop":
             raise KeyboardInterrupt
+        if config.chosen == "hang":
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            threading.Event().wait()
         if config.chosen == "kill" and not (folder.parent / f"killed-{config.x}").exists():
             (folder.parent / f"killed-{config.x}").touch()
             os.kill(os.getpid(), signal.SIGKILL)
