@@ -7,7 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 
-@hydra.main(version_base="1.2", config_path="conf", config_name="app")
+@hydra.main(version_base="1.3", config_path="conf", config_name="app")
 def main(config: DictConfig) -> float:
     # One in five is five times longer.
     time.sleep(config.seconds * (5 if HydraConfig.get().job.num % 5 == config.long_one else 1))

@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/sweep/measure.py cost start uneven ask kills --peer PEER/bin/python
 
-PEER is an environment of its own with hydra-optuna-sweeper, optuna 2.10 and hydra-joblib-launcher (see README.md).
+PEER is an environment of its own with hydra-optuna-sweeper 1.4.0rc3 and hydra-joblib-launcher (see README.md).
 """
 
 from __future__ import annotations
