@@ -46,30 +46,31 @@ class LossTerms:
 class DetectionLoss:
     """Compares each time step's predictions with the boxes known at that step.
 
-    Cells are assigned by :class:`TaskAlignedAssigner`, which gives every positive cell a wanted score ``q``: the
-    overlap its box has reached at the box's best cell, less at the others. Then, with sums over supervised steps:
+    Anchor points are assigned by :class:`TaskAlignedAssigner`, which gives every positive a target score ``q``: the
+    overlap that its box has reached at the best of its anchor points, less at the others. Then, with sums over
+    supervised steps:
 
-    - box: ``Σ q (1 − CIoU) / Σ q``; dfl: ``Σ q · DFL / Σ q`` (arXiv 2006.04388), both over positive cells;
-    - track: where the network gives embeddings, :func:`track_contrast` of those at the boxes' best cells;
-    - class: ``Σ w · |y − p|^gamma · BCE(p, y) / N`` over all cells and classes, the quality focal loss of the same
-      paper with ``w = y + (1 − y)(1 − alpha) / alpha``; with ``classification="bce"`` both factors are 1.
+    - box: ``Σ q (1 − CIoU) / Σ q``; dfl: ``Σ q · DFL / Σ q`` (arXiv 2006.04388), both over positives;
+    - track: where the network gives embeddings, :func:`track_contrast` of those at the boxes' best anchor points;
+    - class: ``Σ w · |y − p|^gamma · BCE(p, y) / N`` over all anchor points and classes, the quality focal loss of
+      the same paper with ``w = y + (1 − y)(1 − alpha) / alpha``; with ``classification="bce"`` both factors are 1.
 
-    The wanted probability ``y`` of class k at a positive cell is ``q · ((1 − label_smoothing) · [k is the box's class]
+    The target score ``y`` of class k at a positive is ``q · ((1 − label_smoothing) · [k is the box's class]
     + label_smoothing / K)``, and 0 everywhere else: smoothing spreads an object's score over the classes, and never
     promises one to the background. With one class it changes nothing.
 
-    N is ``Σ q`` (``normalisation="scores"``) or the number of positive cells (``"positives"``), but at least the
-    number of supervised steps, so that a batch with few boxes or none costs no more a step than its cells do.
+    N is ``Σ q`` (``normalisation="scores"``) or the number of positives (``"positives"``), but at least the
+    number of supervised steps, so that a batch with few boxes or none costs no more a step than its anchor points do.
 
     Args:
         box_weight, class_weight, dfl_weight, track_weight: factors of the terms.
         classification: focal or plain binary cross-entropy.
-        focal_alpha: what is wanted weighs ``focal_alpha`` to the background's ``1 - focal_alpha``. Only the ratio
-            counts (what is wanted weighs 1), so that a small value does not also slow the class branch down.
-        focal_gamma: how strongly cells that are nearly right are played down; 0 does not.
+        focal_alpha: positives weigh ``focal_alpha`` to the background's ``1 - focal_alpha``. Only the ratio
+            counts (positives weigh 1), so that a small value does not also slow the class branch down.
+        focal_gamma: how strongly anchor points that are nearly right are weighted down; 0 does not.
         label_smoothing: share of a score that is spread over all classes.
         normalisation: what N counts.
-        assign_top: the most cells that answer for one box.
+        assign_top: the most positives of one box.
         assign_alpha, assign_beta: exponents of probability and overlap in the alignment.
         track_temperature: of the similarities that the track term compares.
     """
@@ -121,8 +122,8 @@ class DetectionLoss:
         image = targets.time_step * B + targets.batch_index  # [M]
         steps = supervised.sum().clamp_min(1)
         if len(targets) == 0:
-            wanted = torch.zeros_like(class_logits)
-            classification = self._class_term(class_logits, wanted, supervised) / steps
+            target_scores = torch.zeros_like(class_logits)
+            classification = self._class_term(class_logits, target_scores, supervised) / steps
             # a zero that depends on the box branch, so that its gradient is zero and not absent
             nothing = box_logits[:0].sum().float()
             track = None if predictions.embedding is None else predictions.embedding[:0].sum().float()
@@ -140,12 +141,12 @@ class DetectionLoss:
                 class_id=targets.class_id,
                 known=supervised[image],
             )
-            wanted = self._wanted(class_logits, image, targets.class_id, assignment)
+            target_scores = self._target_scores(class_logits, image, targets.class_id, assignment)
             total_score = assignment.score.sum().clamp_min(1e-6)
             num_positives = assignment.positive.sum()
             counted = assignment.score.sum() if self.normalisation == "scores" else num_positives
         box, dfl = self._box_terms(box_logits, predictions, image, targets.xyxy.float(), assignment)
-        classification = self._class_term(class_logits, wanted, supervised) / torch.maximum(counted, steps)
+        classification = self._class_term(class_logits, target_scores, supervised) / torch.maximum(counted, steps)
         floor = total_score.clamp_min(1)
         track = self._track_term(predictions, targets, image, assignment)
         return self._weighted(box / floor, classification, dfl / floor, track, num_positives)
@@ -171,41 +172,43 @@ class DetectionLoss:
         if predictions.embedding is None:
             return None
         score, best = assignment.score.max(dim=1)
-        cell = assignment.cell.gather(1, best.unsqueeze(1)).squeeze(1)
+        anchor = assignment.anchor.gather(1, best.unsqueeze(1)).squeeze(1)
         return track_contrast(
-            predictions.embedding.flatten(0, 1)[image, cell],
+            predictions.embedding.flatten(0, 1)[image, anchor],
             recording=targets.recording,
             track_id=targets.track_id,
-            answered=score > 0,
+            positive=score > 0,
             temperature=self.track_temperature,
         )
 
-    def _wanted(self, class_logits: Tensor, image: Tensor, class_id: Tensor, assignment: Assignment) -> Tensor:
-        """The wanted probability of each cell and class, ``[I, A, K]``."""
-        images, cells, classes = class_logits.shape
-        place = (image.unsqueeze(-1) * cells + assignment.cell).flatten()
-        # a place belongs to one box at most and the rest add zero, so the order of additions is of no account
-        score = class_logits.new_zeros(images * cells).index_add_(0, place, assignment.score.flatten())
-        wanted = (score.unsqueeze(-1) * (self.label_smoothing / classes)).repeat(1, classes)
-        column = class_id.repeat_interleave(assignment.cell.shape[1])
-        wanted.view(-1).index_add_(0, place * classes + column, assignment.score.flatten() * (1 - self.label_smoothing))
-        return wanted.view_as(class_logits)
+    def _target_scores(self, class_logits: Tensor, image: Tensor, class_id: Tensor, assignment: Assignment) -> Tensor:
+        """The target score of each anchor point and class, ``[I, A, K]``."""
+        images, anchors, classes = class_logits.shape
+        slot = (image.unsqueeze(-1) * anchors + assignment.anchor).flatten()
+        # an anchor point belongs to one box at most and the rest add zero, so the order of additions is of no account
+        score = class_logits.new_zeros(images * anchors).index_add_(0, slot, assignment.score.flatten())
+        target_scores = (score.unsqueeze(-1) * (self.label_smoothing / classes)).repeat(1, classes)
+        column = class_id.repeat_interleave(assignment.anchor.shape[1])
+        target_scores.view(-1).index_add_(
+            0, slot * classes + column, assignment.score.flatten() * (1 - self.label_smoothing)
+        )
+        return target_scores.view_as(class_logits)
 
-    def _class_term(self, class_logits: Tensor, wanted: Tensor, supervised: Tensor) -> Tensor:
-        loss = functional.binary_cross_entropy_with_logits(class_logits, wanted, reduction="none")
+    def _class_term(self, class_logits: Tensor, target_scores: Tensor, supervised: Tensor) -> Tensor:
+        loss = functional.binary_cross_entropy_with_logits(class_logits, target_scores, reduction="none")
         if self.classification == "focal":
-            # the floor keeps the gradient of a power below one finite where a cell is exactly right
-            miss = (class_logits.sigmoid() - wanted).abs().clamp_min(1e-6)
+            # the floor keeps the gradient of a power below one finite where an anchor point is exactly right
+            miss = (class_logits.sigmoid() - target_scores).abs().clamp_min(1e-6)
             background = (1 - self.focal_alpha) / self.focal_alpha
-            loss = (background + (1 - background) * wanted) * miss.pow(self.focal_gamma) * loss
+            loss = (background + (1 - background) * target_scores) * miss.pow(self.focal_gamma) * loss
         return (loss.sum((1, 2)) * supervised).sum()
 
     def _box_terms(
         self, box_logits: Tensor, predictions: Predictions, image: Tensor, xyxy: Tensor, assignment: Assignment
     ) -> tuple[Tensor, Tensor]:
-        """Sums over positive cells of ``q (1 − CIoU)`` and ``q · DFL``."""
-        logits = box_logits[image.unsqueeze(-1), assignment.cell].float()  # [M, P, 4, R]
-        points, strides = predictions.points[assignment.cell], predictions.strides[assignment.cell]
+        """Sums over positives of ``q (1 − CIoU)`` and ``q · DFL``."""
+        logits = box_logits[image.unsqueeze(-1), assignment.anchor].float()  # [M, P, 4, R]
+        points, strides = predictions.points[assignment.anchor], predictions.strides[assignment.anchor]
         goal = xyxy.unsqueeze(1)
         # multiplied, not selected: a box that is not a number must show in the sum
         box = (assignment.score * (1 - complete_iou(decode_boxes(logits, points, strides), goal))).sum()

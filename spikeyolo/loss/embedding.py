@@ -1,4 +1,4 @@
-"""The embedding loss: cells that answer for one object describe it alike, cells of different objects apart."""
+"""The embedding loss: positives of one object get similar embeddings, others distant ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _NEVER = -1e4  # a logit whose exponential is 0, and whose gradient is finite
 
 
 def track_contrast(
-    embedding: Tensor, *, recording: Tensor, track_id: Tensor, answered: Tensor, temperature: float
+    embedding: Tensor, *, recording: Tensor, track_id: Tensor, positive: Tensor, temperature: float
 ) -> Tensor:
     """Supervised contrastive loss (Khosla et al., NeurIPS 2020, arXiv 2004.11362, equation 2) over a batch's boxes.
 
@@ -18,17 +18,17 @@ def track_contrast(
     never waited for.
 
     Args:
-        embedding: ``[M, E]`` of unit length, that of each box's best cell.
+        embedding: ``[M, E]`` of unit length, that of each box's best anchor point.
         recording: ``[M]`` int64.
-        track_id: ``[M]`` int64; -1 where unknown, such a box takes no part.
-        answered: ``[M]`` bool; a box that no cell answers for takes no part.
+        track_id: ``[M]`` int64; -1 where unknown, such a box is left out.
+        positive: ``[M]`` bool; a box without a positive is left out.
         temperature: of the similarities; the smaller, the harder the hardest examples push.
 
     Returns:
         the mean over boxes that meet their object again, 0 where there are none; a scalar.
     """
     embedding = embedding.float()
-    known = answered & (track_id >= 0)
+    known = positive & (track_id >= 0)
     pair = known.unsqueeze(0) & known.unsqueeze(1)
     pair = pair & ~torch.eye(len(known), dtype=torch.bool, device=known.device)
     same = pair & (recording.unsqueeze(0) == recording.unsqueeze(1)) & (track_id.unsqueeze(0) == track_id.unsqueeze(1))

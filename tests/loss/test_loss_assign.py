@@ -68,7 +68,8 @@ def by_hand(p: Problem, top: int) -> dict[tuple[int, int], tuple[int, float]]:
 def as_dictionary(p: Problem, result: Assignment) -> dict[tuple[int, int], tuple[int, float]]:
     rows, columns = result.positive.nonzero(as_tuple=True)
     return {
-        (int(p["image"][m]), int(result.cell[m, c])): (int(m), float(result.score[m, c])) for m, c in zip(rows, columns)
+        (int(p["image"][m]), int(result.anchor[m, c])): (int(m), float(result.score[m, c]))
+        for m, c in zip(rows, columns)
     }
 
 
@@ -88,7 +89,7 @@ def test_assignment_equals_the_one_by_hand(seed: int, top: int) -> None:
 def test_a_cell_answers_for_one_box_at_most(seed: int) -> None:
     p = problem(seed, images=1, boxes=12, size=50)
     result = TaskAlignedAssigner()(**p)
-    chosen = result.cell[result.positive]
+    chosen = result.anchor[result.positive]
     assert len(chosen.unique()) == len(chosen)
     assert (result.score[~result.positive] == 0).all()
     assert (result.positive.sum(1) <= 10).all()
@@ -107,7 +108,7 @@ def test_where_predictions_do_not_overlap_the_box_its_cells_are_still_found() ->
     p["xyxy"] = torch.tensor([[10.0, 10.0, 40.0, 40.0]])
     p["predicted"] = torch.full_like(p["predicted"], -500.0)
     result = TaskAlignedAssigner()(**p)
-    centre = p["points"][result.cell[result.positive]]
+    centre = p["points"][result.anchor[result.positive]]
     assert len(centre) == 10
     assert ((centre > 10) & (centre < 40)).all()
 
@@ -135,5 +136,5 @@ def test_looking_at_boxes_in_small_portions_changes_nothing(monkeypatch: pytest.
     whole = TaskAlignedAssigner()(**p)
     monkeypatch.setattr(assign, "_CHUNK", 2 * len(p["points"]))
     parts = TaskAlignedAssigner()(**p)
-    assert torch.equal(whole.cell, parts.cell)
+    assert torch.equal(whole.anchor, parts.anchor)
     assert torch.equal(whole.score, parts.score)

@@ -26,13 +26,13 @@ def _drawn(seed: int, boxes: int = 12) -> dict[str, Tensor]:
         "embedding": functional.normalize(torch.randn(boxes, 8, generator=draw), dim=1),
         "recording": torch.randint(2, (boxes,), generator=draw),
         "track_id": torch.randint(-1, 3, (boxes,), generator=draw),
-        "answered": torch.rand(boxes, generator=draw) < 0.8,
+        "positive": torch.rand(boxes, generator=draw) < 0.8,
     }
 
 
-def _by_hand(embedding: Tensor, recording: Tensor, track_id: Tensor, answered: Tensor) -> float:
+def _by_hand(embedding: Tensor, recording: Tensor, track_id: Tensor, positive: Tensor) -> float:
     """Equation 2 of arXiv 2004.11362, a loop over anchors and their positives."""
-    taking = [i for i in range(len(embedding)) if bool(answered[i]) and int(track_id[i]) >= 0]
+    taking = [i for i in range(len(embedding)) if bool(positive[i]) and int(track_id[i]) >= 0]
     means = []
     for anchor in taking:
         others = [i for i in taking if i != anchor]
@@ -62,12 +62,12 @@ def test_the_order_of_boxes_and_the_names_of_tracks_are_of_no_account(seed: int)
 
 def test_equal_track_numbers_of_two_recordings_are_two_objects() -> None:
     embedding = torch.eye(8)[:4]
-    track_id, answered = torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.bool)
+    track_id, positive = torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.bool)
     one = track_contrast(
-        embedding, recording=torch.tensor([0, 0, 0, 0]), track_id=track_id, answered=answered, temperature=TEMPERATURE
+        embedding, recording=torch.tensor([0, 0, 0, 0]), track_id=track_id, positive=positive, temperature=TEMPERATURE
     )
     four = track_contrast(
-        embedding, recording=torch.tensor([0, 1, 2, 3]), track_id=track_id, answered=answered, temperature=TEMPERATURE
+        embedding, recording=torch.tensor([0, 1, 2, 3]), track_id=track_id, positive=positive, temperature=TEMPERATURE
     )
     assert float(one) == pytest.approx(math.log(3))  # three alike: each a third
     assert float(four) == 0
