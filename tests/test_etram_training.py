@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from command_line import Ended, run_folder, train
-from etram_set import CLASSES, DURATION_US, HEIGHT, LABEL, WIDTH, film, write_events, write_set
+from etram_set import CLASSES, DURATION_US, HEIGHT, LABEL, WIDTH, film, label_rows, write_events, write_set
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
@@ -159,6 +159,30 @@ def test_an_events_file_that_is_bad_ends_in_one_line_and_leaves_nothing(
     assert list((tmp_path / "store").glob("day_0*")) == []
 
 
+def test_a_recording_with_a_dirty_event_is_cleaned_said_once_and_trained_on(original: Path, tmp_path: Path) -> None:
+    """eTraM's own train_day_0024 holds one event at y = 33014."""
+    shutil.copytree(original, tmp_path / "etram")
+    events, boxes = film(0)
+    t, y = events.t.copy() + 20_000, events.y.copy()
+    y[9] = 33014
+    middle = len(t) // 2
+    t[middle] = t[middle - 1] - 1
+    write_events(tmp_path / "etram" / "train_h5_1" / "day_0.h5", events, t=t, y=y)
+    rows = label_rows(boxes)
+    rows["t"] += 20_000  # the labels share the file's clock, whose first event is late
+    np.save(tmp_path / "etram" / "train_h5_1" / "day_0_bbox.npy", rows)
+    ended = train(*TRAIN, "data.event_rules.max_dirty_share=0.01", cwd=tmp_path)
+    assert ended.code == 0, ended.errors
+    counted = f"of {len(events)} events: 1 outside the sensor left out, 1 stepped back in time by up to 1 µs"
+    assert ended.errors.count(f"train: 1 recordings are cleaned: {counted}") == 1
+    (stored,) = (tmp_path / "store").glob("day_0-*.zarr")
+    recording = Recording.open(stored)
+    assert recording.num_events == len(events) - 1
+    assert (recording.start_us, recording.time_offset_us) == (0, int(t[0]))
+    line = refused(tmp_path, "data.event_rules.strict=true")
+    assert "event 9 lies at " in line
+
+
 def lacking_a_field(file: Path) -> None:
     rows = np.load(file)
     np.save(file, rows[["t", "x", "y", "w", "class_id"]])
@@ -221,9 +245,9 @@ def test_labels_that_leave_no_window_are_said(original: Path, tmp_path: Path) ->
     assert "none of 2 recordings has a window of 2 × 50000 µs before a label" in line
 
 
-def refused(folder: Path) -> str:
+def refused(folder: Path, *overrides: str) -> str:
     """The one error line of a training that is refused; nothing half-written is left."""
-    ended = train(*TRAIN, cwd=folder)
+    ended = train(*TRAIN, *overrides, cwd=folder)
     assert ended.code == 2, ended.errors
     (line,) = ended.error_lines
     assert ended.errors.splitlines()[-1] == line

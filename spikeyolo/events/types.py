@@ -18,7 +18,7 @@ class Events:
     """A stretch of events, ordered by time.
 
     Attributes:
-        t: ``[N]`` int64, µs from the recording's start, non-decreasing.
+        t: ``[N]`` int64, µs from the recording's first event, non-decreasing.
         x: ``[N]`` uint16, column, 0 at the left, smaller than ``width``.
         y: ``[N]`` uint16, row, 0 at the top, smaller than ``height``.
         p: ``[N]`` uint8, 1 where brightness rose (ON), 0 where it fell (OFF).

@@ -57,7 +57,7 @@ class RecordingWriter:
         classes: names in the order of class ids.
         source: what it was made from.
         source_sha256: of that file.
-        time_offset_us: what was taken off the camera's clock, µs.
+        time_offset_us: what was taken off the times of the events file, µs.
         notes: whatever else should be kept in its attributes, as JSON.
         replace: write over a recording that is already there.
 
