@@ -16,9 +16,9 @@ JUMP_US = 60_000_000  # a time word this far ahead of the one before and of the 
 
 
 def initial_state(origin_us: int) -> State:
-    """Dropped events, suspicion, whether time is known, its high part with all wraps, last event's time, what is taken
-    off all times, high part before the last, and how often it jumped ahead and back."""
-    return np.array([0, 0, 0, 0, np.iinfo(np.int64).min >> 1, origin_us, 0, 0], np.int64)
+    """Dropped events, suspicion, whether time is known, its high part with all wraps less what is taken off all times,
+    last event's time, what is taken off, high part before the last, and how often it jumped ahead and back."""
+    return np.array([0, 0, 0, -origin_us, np.iinfo(np.int64).min >> 1, origin_us, 0, 0], np.int64)
 
 
 @njit(nogil=True, cache=True)
@@ -26,8 +26,7 @@ def decode_evt2(
     words: Any, t: Any, x: Any, y: Any, p: Any, limit: int, width: int, height: int, state: State
 ) -> tuple[int, int]:
     """``uint32`` words: type 4, time 6, column 11, row 11 bits. Returns the words taken and the rows made."""
-    dropped, suspect, known, high, last, origin, earlier, jumps = state
-    base = high - origin
+    dropped, suspect, known, high, last = state[0], state[1], state[2], state[3], state[4]
     right, bottom = np.int64(width) - 1, np.int64(height) - 1
     row, end = np.uint64(0), np.uint64(limit)  # unsigned: no test for negative indices
     at = 0
@@ -37,7 +36,7 @@ def decode_evt2(
         word = np.int64(words[at])
         kind = word >> 28
         if kind <= 1:  # CD_OFF, CD_ON
-            now = base + (word >> 22 & 63)
+            now = high + (word >> 22 & 63)
             column, line = word >> 11 & 2047, word & 2047
             t[row] = now
             x[row] = column
@@ -48,14 +47,11 @@ def decode_evt2(
             row += np.uint64(known)
             dropped += 1 - known
         elif kind == 8:  # EVT_TIME_HIGH
-            new = next_high(high, (word & 0xFFFFFFF) << 6, known)
-            jumps += known & np.int64(high - earlier > JUMP_US) & np.int64(high - new > JUMP_US)
-            earlier, high = high if known else new, new
-            base = high - origin
+            high = next_high(high, (word & 0xFFFFFFF) << 6, known, state)
             known = 1
     else:
         at = len(words)
-    state[:] = (dropped, np.int64(suspect < 0), known, high, last, origin, earlier, jumps)
+    state[:5] = (dropped, np.int64(suspect < 0), known, high, last)
     return at, int(row)
 
 
@@ -67,8 +63,7 @@ def decode_evt21(
 
     Upper half as an EVT 2.0 word; lower half a mask of the 32 columns from the word's on that have an event.
     """
-    dropped, suspect, known, high, last, origin, earlier, jumps = state
-    base = high - origin
+    dropped, suspect, known, high, last = state[0], state[1], state[2], state[3], state[4]
     right, bottom = np.int64(width) - 1, np.int64(height) - 1
     row, end = np.uint64(0), np.uint64(limit)
     pair = 0
@@ -79,7 +74,7 @@ def decode_evt21(
         mask = np.int64(words[2 * pair + 1 - upper])
         kind = word >> 28
         if kind <= 1:  # EVT_NEG, EVT_POS
-            now = base + (word >> 22 & 63)
+            now = high + (word >> 22 & 63)
             column, line = word >> 11 & 2047, word & 2047
             suspect |= (right - column - 31) | (bottom - line) | (now - last)
             last = now
@@ -93,22 +88,26 @@ def decode_evt21(
                 mask >>= 1
                 column += 1
         elif kind == 8:  # EVT_TIME_HIGH
-            new = next_high(high, (word & 0xFFFFFFF) << 6, known)
-            jumps += known & np.int64(high - earlier > JUMP_US) & np.int64(high - new > JUMP_US)
-            earlier, high = high if known else new, new
-            base = high - origin
+            high = next_high(high, (word & 0xFFFFFFF) << 6, known, state)
             known = 1
     else:
         pair = len(words) // 2
-    state[:] = (dropped, np.int64(suspect < 0), known, high, last, origin, earlier, jumps)
+    state[:5] = (dropped, np.int64(suspect < 0), known, high, last)
     return 2 * pair, int(row)
 
 
-@njit(nogil=True, cache=True, inline="always")
-def next_high(high: Any, new: Any, known: Any) -> Any:
-    """The new high part with the wraps so far: a step back of more than half of 34 bits is one more."""
+@njit(nogil=True, cache=True)
+def next_high(high: Any, new: Any, known: Any, state: State) -> Any:
+    """The new high part with the wraps so far: a step back of more than half of 34 bits is one more.
+
+    Jumps ahead and back are counted in the state, which holds what only this rare word needs.
+    """
+    origin, earlier = state[5], state[6]
     span = np.int64(1) << 34
-    wraps = high & ~(span - 1)
-    if known and high - wraps - new > span >> 1:
+    wraps = (high + origin) & ~(span - 1)
+    if known and high + origin - wraps - new > span >> 1:
         wraps += span
-    return wraps | new
+    new = (wraps | new) - origin
+    state[6] = high if known else new
+    state[7] += known and high - earlier > JUMP_US and high - new > JUMP_US
+    return new

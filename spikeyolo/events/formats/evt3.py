@@ -40,9 +40,11 @@ def decode_evt3(
 
     Returns the words taken and the rows made.
     """
-    dropped, suspect, now, high, added, line, base, polarity, earlier, jumps = state
+    dropped, suspect, now, high = state[0], state[1], state[2], state[3]
+    added, line, base, polarity = state[4], state[5], state[6], state[7]
     row, end = np.uint64(0), np.uint64(limit)  # unsigned: no test for negative indices
-    usable = np.int64(now > NEVER and line >= 0)
+    timed = np.int64(now > NEVER)
+    usable = timed & np.int64(line >= 0)
     suspect |= np.int64(line >= height)  # a row that an earlier batch has read holds on
     at = 0
     for at in range(len(words)):
@@ -55,7 +57,7 @@ def decode_evt3(
             pixel = word >> 13
             address = word & 2047
             line = line if pixel else address
-            usable = usable if pixel else np.int64(now > NEVER)
+            usable = usable if pixel else timed
             t[row] = now
             x[row] = address
             y[row] = line
@@ -90,6 +92,7 @@ def decode_evt3(
                 new = added + (high << 12 | word & 4095)
                 suspect |= np.int64(new < now)
                 now = new
+                timed = np.int64(1)
                 usable = np.int64(line >= 0)
         elif kind == 8:  # EVT_TIME_HIGH
             new = word & 4095
@@ -97,13 +100,14 @@ def decode_evt3(
                 # A step back of more than half the range is the 24-bit counter starting anew.
                 if high - new > 2048:
                     added += 1 << 24
-                    jumps += np.int64(earlier >= 0 and high - earlier > JUMP and new >= earlier)
-                earlier = high
+                    state[9] += np.int64(state[8] >= 0 and high - state[8] > JUMP and new >= state[8])
+                state[8] = high
                 if high >= 0:  # a new time begins at once; where the file begins, only TIME_LOW completes it
                     now = added + (new << 12)
+                    timed = np.int64(1)
                     usable = np.int64(line >= 0)
                 high = new
     else:
         at = len(words)
-    state[:] = (dropped, suspect, now, high, added, line, base, polarity, earlier, jumps)
+    state[:8] = (dropped, suspect, now, high, added, line, base, polarity)
     return at, int(row)

@@ -21,7 +21,8 @@ MAX_SIDE = 4096
 # DAVIS240, ATIS, DAVIS346, VGA (DVXplorer, Gen3), Gen4 and IMX636: by size, for files that name no sensor.
 KNOWN_SIZES = ((240, 180), (304, 240), (346, 260), (640, 480), (1280, 720))
 OUTSIDE = 65535  # the coordinate of what 16 bits cannot hold: outside any sensor
-_FEW = 1 << 10  # events of a look at a file's start
+# Events a batch in a look at a file's start: for its first event, for its first second.
+_FEW, _SOME = 1 << 8, 1 << 14
 
 
 @runtime_checkable
@@ -210,7 +211,7 @@ class CheckedReader:
         columns = lines = 0
         first_us = None
         self.width = self.height = MAX_SIDE  # for decoders that look at pixels as they go
-        for events in self._look(DEFAULT_BATCH):
+        for events in self._look(_SOME):
             first_us = int(events.t[0]) if first_us is None else first_us
             now = (events.t < first_us + 1_000_000) & (events.x < largest_width) & (events.y < largest_height)
             columns = max(columns, int(events.x.max(where=now, initial=0)))
@@ -258,7 +259,7 @@ def checked_columns(reader: CheckedReader, t: Any, x: Any, y: Any, p: Any) -> Ev
     if p.dtype not in (np.bool_, np.uint8) and (int(polarity.max()) > 1 or int(polarity.min()) < 0):
         raise RecordingError(f"{reader.path}: polarities {p.min()} to {p.max()}; expected 0 and 1, or -1 and 1")
     if reader.origin_us:
-        t = t.astype(np.int64) - reader.origin_us
+        t = np.subtract(t, reader.origin_us, dtype=np.int64)
     return columns(t, x, y, polarity, reader.width, reader.height)
 
 

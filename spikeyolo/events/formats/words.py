@@ -48,7 +48,8 @@ class WordReader(CheckedReader):
 
     def _decode(self, max_events: int) -> Iterator[Events]:
         state = self._state()
-        buffer = np.empty(BUFFER_BYTES - BUFFER_BYTES % self.unit_bytes, np.uint8)
+        size = min(BUFFER_BYTES, max(max_events, 64) * self.unit_bytes)
+        buffer = np.empty(size - size % self.unit_bytes, np.uint8)
         with self.path.open("rb", buffering=0) as file:
             file.seek(0, 2)
             left = size = max(file.tell() - self.data_offset, 0)
