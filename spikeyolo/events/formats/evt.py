@@ -94,7 +94,7 @@ class Evt3Reader(_RawReader):
 class Evt4Reader(_RawReader):
     """EVT 4.0, 32-bit words, of which two make a vector."""
 
-    name, unit_bytes, unit_events, word_type, jumps_at = "evt4", 4, 32, np.uint32, -1
+    name, unit_bytes, unit_events, word_type, jumps_at = "evt4", 4, 32, np.uint32, 7
 
     def _state(self) -> State:
         self._last_state = evt4.initial_state(self.origin_us)

@@ -11,18 +11,17 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from spikeyolo.events.formats.evt2 import JUMP_US, next_high
 from spikeyolo.events.formats.evt2 import initial_state as initial_evt2_state
+from spikeyolo.events.formats.evt2 import next_high
 from spikeyolo.events.formats.words import State
 
 CD_OFF, CD_ON, VECTOR_OFF, VECTOR_ON, TIME_HIGH = range(0xA, 0xF)
-OPEN_VECTOR = -2  # where the state keeps it
+OPEN_VECTOR = 8  # where the state keeps it
 
 
 def initial_state(origin_us: int) -> State:
-    """As of EVT 2.0, with the word of a vector that still lacks its mask (0: none) in the last place but one."""
-    state = initial_evt2_state(origin_us)
-    return np.concatenate([state[:-1], np.zeros(1, np.int64), state[-1:]])
+    """As of EVT 2.0, then the word of a vector that still lacks its mask (0: none)."""
+    return np.append(initial_evt2_state(origin_us), np.int64(0))
 
 
 @njit(nogil=True, cache=True)
@@ -33,8 +32,7 @@ def decode_evt4(
 
     Returns the words taken and the rows made.
     """
-    dropped, suspect, known, high, last, origin, earlier, vector, jumps = state
-    base = high - origin
+    dropped, suspect, known, high, last, vector = state[0], state[1], state[2], state[3], state[4], state[8]
     right, bottom = np.int64(width) - 1, np.int64(height) - 1
     row, end = np.uint64(0), np.uint64(limit)
     at = 0
@@ -46,7 +44,7 @@ def decode_evt4(
         if vector or CD_OFF <= kind <= CD_ON:
             mask = word if vector else np.int64(1)
             event = vector if vector else word
-            now = base + (event >> 22 & 63)
+            now = high + (event >> 22 & 63)
             column, line = event >> 11 & 2047, event & 2047
             reach = np.int64(31) if vector else np.int64(0)
             suspect |= (right - column - reach) | (bottom - line) | (now - last)  # negative where one is
@@ -64,12 +62,10 @@ def decode_evt4(
         elif VECTOR_OFF <= kind <= VECTOR_ON:
             vector = word
         elif kind == TIME_HIGH:
-            new = next_high(high, (word & 0xFFFFFFF) << 6, known)
-            jumps += known & np.int64(high - earlier > JUMP_US) & np.int64(high - new > JUMP_US)
-            earlier, high = high if known else new, new
-            base = high - origin
+            high = next_high(high, (word & 0xFFFFFFF) << 6, known, state)
             known = np.int64(1)
     else:
         at = len(words)
-    state[:] = (dropped, np.int64(suspect < 0), known, high, last, origin, earlier, vector, jumps)
+    state[:5] = (dropped, np.int64(suspect < 0), known, high, last)
+    state[8] = vector
     return at, int(row)
