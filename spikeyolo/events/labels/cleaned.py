@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,11 +39,6 @@ class Labels:
     shared_ids: tuple[int, ...] = ()
     warnings: dict[str, str] = field(default_factory=dict)
     left_out_us: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-
-    def __iter__(self) -> Iterator[object]:
-        """Unpacks as ``boxes, counts``."""
-        yield self.boxes
-        yield self.counts
 
     @property
     def counts(self) -> dict[str, int]:
