@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from command_line import convert, run_folder, train
-from etram_set import CLASSES, write_set
+from etram_set import CLASSES, write_recording, write_set
+from test_convert import configured
 
-from spikeyolo.events.conversion.manifest import read_manifest
+from spikeyolo.events.conversion.manifest import read_manifest, read_published
 
 CONVERTED = (
     "data=converted",
@@ -94,6 +99,63 @@ def test_raw_files_in_a_bucket_are_fetched_and_converted(bucket: str, tmp_path: 
     one = convert(f"source={bucket}/raw/*/*_0.h5", classes, "out=some", "workers=1", cwd=tmp_path)
     assert one.code == 0, one.errors
     assert 0 < len(read_manifest(tmp_path / "some")) < len(here)
+
+
+def test_raw_files_in_a_bucket_are_fetched_again_only_where_they_have_changed(
+    bucket: str, tmp_path: Path, requests_made: Callable[[], list[str]]
+) -> None:
+    import s3fs
+
+    write_set(tmp_path / "etram")
+    raw = f"{bucket.removeprefix('s3://')}/raw"
+    for path in (tmp_path / "etram").rglob("*.*"):
+        s3fs.S3FileSystem().put_file(str(path), f"{raw}/{path.parent.name}/{path.name}")
+    options = [f"source={bucket}/raw", f"classes=[{','.join(CLASSES)}]", f"out={bucket}/set", "workers=1", "previews=0"]
+
+    def fetched_names() -> set[str]:
+        requests_made()
+        configured(*options, "replace=true")
+        return {
+            url.rpartition("/")[2] for url in requests_made() if url.startswith("GET ") and "/raw/" in url.split("?")[0]
+        }
+
+    assert len(fetched_names()) == 8
+    before = read_manifest(f"{bucket}/set")
+    assert {entry["split"] for entry in before.values()} == {"train", "val", "test"}
+    assert fetched_names() == set()
+    write_recording(tmp_path / "other.h5", 7)
+    s3fs.S3FileSystem().put_file(str(tmp_path / "other.h5"), f"{raw}/val_h5_1/day_1.h5")
+    assert fetched_names() == {"day_1.h5", "day_1_bbox.npy"}
+    after = read_manifest(f"{bucket}/set")
+    assert [name for name in after if after[name]["digest"] != before[name]["digest"]] == ["val_h5_1/day_1.zarr"]
+
+
+def test_two_jobs_that_convert_the_same_set_at_once_both_end_well_and_leave_one_whole_set(
+    bucket: str, tmp_path: Path
+) -> None:
+    import s3fs
+
+    write_set(tmp_path / "etram")
+    command = [sys.executable, "-m", "spikeyolo.convert", "source=etram", f"classes=[{','.join(CLASSES)}]"]
+    jobs = [
+        subprocess.Popen(
+            [*command, f"out={bucket}/set", "workers=1", f"hydra.run.dir={tmp_path}/run{number}"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    errors = [job.communicate(timeout=300)[1] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], errors
+    published = read_published(f"{bucket}/set")
+    assert len(published) == 4
+    for item in published.values():
+        item.open(f"{bucket}/set").verify()
+    names = s3fs.S3FileSystem(use_listings_cache=False).find(f"{bucket}/set")
+    stored = {name.partition(".zarr/")[0].partition("/set/")[2] + ".zarr" for name in names if ".zarr/" in name}
+    assert stored == {item.stored for item in published.values()}
 
 
 def test_what_is_wrong_with_raw_files_in_a_bucket_is_one_line_that_names_them(bucket: str, tmp_path: Path) -> None:
