@@ -215,8 +215,15 @@ class EventData:
         Raises:
             RecordingError: one does.
         """
+        stored = isinstance(self.dataset, StoredSet)  # whose parts are called by the last part of their places
         self._spans[role] = [
-            Span(str(part.recording.attributes["digest"]), part.start_us, part.end_us, part.name) for part in parts
+            Span(
+                str(part.recording.attributes["digest"]),
+                part.start_us,
+                part.end_us,
+                str(part.recording.path) if stored else part.name,
+            )
+            for part in parts
         ]
         check_apart(self._spans)
         return parts
