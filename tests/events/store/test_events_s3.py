@@ -160,6 +160,8 @@ def test_opening_a_recording_takes_at_most_two_requests(
     assert [len(recording.boxes) for recording in recordings] == [9, 9, 9]
     made = requests_made()
     assert 3 < len(made) <= 2 * 3 + 1, made  # and one listing for the set
+    assert len(recordings[0].rows(0, 10)) == 10
+    assert not [url for url in requests_made() if "zarr.json" in url]  # its arrays' metadata are known
     alone = Recording.open(recordings[0].path)
     assert len(alone.boxes) == 9
     assert len(requests_made()) == 2
