@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from test_convert import configured, write_recording
+from test_events_conversion import write_dat, write_labels
 
+from spikeyolo import schema
+from spikeyolo.entry import config_directory
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.events.conversion.converted import ConvertedSet
 from spikeyolo.events.conversion.manifest import read_manifest
@@ -84,3 +89,20 @@ def test_another_split_for_the_same_names_is_the_one_that_counts(tmp_path: Path)
     for split in ("train", "val"):
         configured(f"source={tmp_path}/raw", f"split={split}", f"out={tmp_path}/out", "previews=0")
     assert splits(tmp_path / "out") == {"val/a.zarr": "val"}
+
+
+def test_the_recipe_of_contributing_trains_on_recordings_of_any_format(tmp_path: Path) -> None:
+    contributing = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+    (recipe,) = re.findall(r"```yaml\n(# conf/data/parking\.yaml\n.*?)```", contributing, re.DOTALL)
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "parking.yaml").write_text(recipe)
+    write_dat(tmp_path / "set" / "train" / "a.dat")
+    write_labels(tmp_path / "set" / "train" / "a_bbox.npy")
+    write_recording(tmp_path / "set" / "val", "b", seed=1)
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        overrides = [f"hydra.searchpath=[file://{tmp_path}/conf]", "data=parking", f"data.root={tmp_path}/set"]
+        config = compose("train", [*overrides, f"data.store={tmp_path}/store"])
+    data = schema.build(config.data)
+    data.check()
+    assert [[part.name for part in data.parts(role)] for role in ("train", "val")] == [["train/a"], ["val/b"]]
+    assert data.classes == ("car", "person")
