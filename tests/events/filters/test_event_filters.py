@@ -105,6 +105,13 @@ def test_an_event_is_supported_by_a_neighbour_within_tau(second, kept):
     assert chain.counts.background_activity == 2 - len(found)
 
 
+def test_each_of_the_eight_neighbours_supports_for_tau_and_no_longer():
+    filters = EventFilters(background_us=10)
+    for x, y in [(x, y) for x in (2, 3, 4) for y in (2, 3, 4) if (x, y) != (3, 3)]:
+        assert passed(events_at((0, x, y, 1), (10, 3, 3, 0)), filters)[0] == [(10, 3, 3, 0)]
+        assert passed(events_at((0, x, y, 1), (11, 3, 3, 0)), filters)[0] == []
+
+
 def test_events_at_opposite_edges_are_no_neighbours():
     found, _ = passed(events_at((0, 0, 0, 1), (0, 8, 6, 1), (1, 8, 0, 1), (1, 0, 6, 1)), EventFilters(background_us=10))
     assert found == []
