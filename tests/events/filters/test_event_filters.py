@@ -130,6 +130,12 @@ def test_hot_pixels_are_counted_and_give_nothing():
     }
 
 
+def test_a_pixel_with_exactly_the_factor_is_not_hot():
+    table = [(i, 5, 5, 1) for i in range(40)] + [(40 + i, i, 2, 0) for i in range(9)]
+    assert passed(events_at(*table), EventFilters(hot_pixel_factor=40))[0] == table
+    assert passed(events_at(*table), EventFilters(hot_pixel_factor=39.9))[0] == table[40:]
+
+
 def test_rates_are_those_within_the_time_range_and_the_region():
     """The pixel at (5, 5) is busy before the range only, the one at (8, 6) outside the region."""
     busy = [(i, 5, 5, 1) for i in range(40)] + [(50 + i, 8, 6, 1) for i in range(40)]
