@@ -5,7 +5,6 @@ https://docs.prophesee.ai/stable/data/file_formats/raw.html and dat.html
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +31,6 @@ SYSTEMS: dict[int, tuple[str, tuple[int, int]]] = {
     **dict.fromkeys((0x1E, 0x20, 0x2E, 0x30, 0x31, 0x32, 0x35, 0x3A, 0x42), ("EVT3", _HD)),
     **dict.fromkeys((0x3B, 0x40), ("EVT21", _GENX320)),
 }
-_END = re.compile(rb"^%[ \t]*end[ \t\r]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -52,14 +50,13 @@ class TextHeader:
         with path.open("rb") as file:
             head = file.read(HEADER_LIMIT)
         values: dict[str, str] = {}
-        stated_end = _stated_end(head)
         at = 0
         while head[at : at + 1] == b"%":
             end = head.find(b"\n", at)
             line = head[at : end if end >= 0 else None]
             # A line in any encoding is text if the header goes on after it; otherwise binary data may happen to begin
             # with a percent sign.
-            goes_on = at < stated_end or (end >= 0 and head[end + 1 : end + 2] == b"%")
+            goes_on = end >= 0 and head[end + 1 : end + 2] == b"%"
             if not goes_on and not _is_text(line):
                 break
             if end < 0:
@@ -108,15 +105,6 @@ class TextHeader:
     def _system(self) -> tuple[str, tuple[int, int]] | None:
         number = self.values.get("system_id", "")
         return SYSTEMS.get(int(number)) if _is_number(number) else None
-
-
-def _stated_end(head: bytes) -> int:
-    """Where the line ``% end`` begins, if only lines with a percent sign lead to it; otherwise 0."""
-    found = _END.search(head)
-    if found is None:
-        return 0
-    lines = head[: found.start()].split(b"\n")[:-1]
-    return found.start() if all(line.startswith(b"%") for line in lines) else 0
 
 
 def _decoded(line: bytes) -> str:
