@@ -15,7 +15,7 @@ from torch import Tensor
 def as_batch(maps: Tensor) -> Tensor:
     """``[T, B, C, H, W]`` → ``[T · B, C, H, W]``, the same memory where its steps follow one another."""
     batch = maps.flatten(0, 1)
-    if len(batch) != 1:
+    if len(batch) != 1 or torch.compiler.is_compiling():  # ONNX would take strides for those of contiguous memory
         return batch
     return batch.as_strided(batch.shape, (batch.numel(), *batch.stride()[1:]))
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from spikeyolo import export, schema
 from spikeyolo.errors import CheckpointError, ConfigError
+from spikeyolo.model.blocks import Chain, spiking_conv
 from spikeyolo.model.detector import Detector
 from spikeyolo.model.exchange import export_nir, export_onnx, export_torch
 from spikeyolo.model.exchange.nir import run_nir, to_nir
@@ -51,6 +52,20 @@ def test_the_plain_neuron_is_the_fused_one() -> None:
 def test_a_torch_export_program_gives_the_detectors_logits(tmp_path: Path) -> None:
     assert export_torch(_detector(embedding=8), _frames(), tmp_path / "net.pt2") < 1e-4
     assert [path.name for path in tmp_path.iterdir()] == ["net.pt2"]
+
+
+def test_a_single_channels_last_map_keeps_its_values_in_onnx() -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    unit = spiking_conv(None, 3, 4, 3).eval().to(memory_format=torch.channels_last)
+    chain = Chain(unit, spiking_conv(None, 4, 2, 1).eval().to(memory_format=torch.channels_last)).eval()
+    maps = torch.randn(1, 3, 5, 6).contiguous(memory_format=torch.channels_last).unsqueeze(0)
+    program = torch.onnx.export(chain, (maps,), input_names=["maps"], dynamo=True, verbose=False)
+    assert program is not None
+    session = runtime.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        expected = chain(maps)
+    torch.testing.assert_close(torch.from_numpy(session.run(None, {"maps": maps.numpy()})[0]), expected)
 
 
 @pytest.mark.slow
