@@ -30,6 +30,7 @@ OPTIONS: Mapping[str, Any] = {
     "source": str | None,
     "out": str | None,
     "classes": list[str] | None,
+    "labels_at": str | None,
     "split": Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]+$")] | None,
     "splits": Annotated[list[Literal["train", "val"]], MinLen(1)],
     "workers": Annotated[int, Ge(1)] | None,
@@ -211,7 +212,8 @@ def chosen_sources(config: DictConfig, options: Mapping[str, Any]) -> tuple[list
     if options["source"] is not None:
         rules = schema.build(config.labels)
         classes = tuple(options["classes"] or ClassSelection((), rules).known)
-        sources = sources_at(options["source"], classes, rules, options["split"])
+        at = None if options["labels_at"] is None else Path(options["labels_at"])
+        sources = sources_at(options["source"], classes, rules, options["split"], at)
         return [replace(source, **how_to_read(config, options)) for source in sources], classes
     if options["split"] is not None:
         raise ConfigError(
@@ -231,21 +233,32 @@ def chosen_sources(config: DictConfig, options: Mapping[str, Any]) -> tuple[list
     return list(found.values()), tuple(config.data.classes)
 
 
-def sources_at(source: str, classes: tuple[str, ...], rules: LabelRules, split: str | None = None) -> list[Source]:
+def sources_at(
+    source: str,
+    classes: tuple[str, ...],
+    rules: LabelRules,
+    split: str | None = None,
+    labels_at: Path | None = None,
+) -> list[Source]:
     """The recordings of a file, a folder or a glob, with the labels beside them, in the splits that folders tell.
 
     Raises:
-        ConfigError: there are labels, but no class list; or a split is given, and folders tell others.
+        ConfigError: there are labels, but no class list; a label file is named for several recordings; or a split is
+            given, and folders tell others.
         RecordingError: there is no recording, or two have the same name.
     """
     from spikeyolo.errors import ConfigError
     from spikeyolo.events.conversion.remote_files import find_remote
-    from spikeyolo.events.datasets import SUFFIXES, TEXT_SUFFIXES, Source, checked, labels_beside
-    from spikeyolo.events.labels import ClassSelection
+    from spikeyolo.events.datasets import SUFFIXES, TEXT_SUFFIXES, Source, checked
+    from spikeyolo.events.labels import ClassSelection, labels_of_file
     from spikeyolo.events.splits import splits_of
     from spikeyolo.events.store.location import is_remote
 
     ClassSelection(classes, rules)
+    if labels_at is not None and (is_remote(source) or (not Path(source).is_file() and not labels_at.is_dir())):
+        raise ConfigError(
+            f"labels_at: found {labels_at} for {source}; expected a folder of labels, and recordings on this machine"
+        )
     if is_remote(source):
         # texts in a folder may be labels, and looking into each would fetch it: they are taken where they are named
         named = source.lower().endswith(TEXT_SUFFIXES)
@@ -253,9 +266,11 @@ def sources_at(source: str, classes: tuple[str, ...], rules: LabelRules, split: 
     else:
         files = files_at(source)
         splits = splits_of([below for _, _, below in files])
-        sources = [
-            Source(file, labels_beside(file), name, told, rules=rules) for (file, name, _), told in zip(files, splits)
-        ]
+        root = Path(source)
+        sources = []
+        for (file, name, _), of in zip(files, splits):
+            below = None if root.is_file() else root if root.is_dir() else file.parent
+            sources.append(Source(file, labels_of_file(file, labels_at, below), name, of, rules=rules))
     if split is not None:
         told = sorted({item.split for item in sources} - {"", split})
         if told:

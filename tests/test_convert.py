@@ -140,6 +140,39 @@ def test_a_subset_of_etrams_classes_is_chosen_by_name_in_training_and_in_convert
         served(*converted, "data.classes=[car,tram]")
 
 
+def test_labels_of_any_format_are_taken_alike_by_training_and_convert(tmp_path: Path) -> None:
+    raw, labels, out = tmp_path / "raw", tmp_path / "labels", tmp_path / "out"
+    write_recording(raw, "a", labels=False)
+    labels.mkdir()
+    times = (20_000, 50_000, 80_000)
+    (labels / "a.csv").write_text("t_us,x,y,w,h,class\n" + "".join(f"{t},5,6,20,10,bus\n" for t in times))
+    (raw / "a_bbox").mkdir()
+    for t in times:
+        (raw / "a_bbox" / f"{t}.txt").write_text(f"1 {15 / 64} {11 / 48} {20 / 64} {10 / 48}\n")
+    recording = ["data=recording", "data.classes=[bus]", "data.train_until_us=90000", f"data.store={tmp_path}/store"]
+    for events, found in (("raw/a.h5", "labels/a.csv"), ("raw/a.h5", "labels"), ("raw", "labels")):
+        training = [*recording, f"data.events={tmp_path}/{events}", f"data.labels={tmp_path}/{found}"]
+        assert served(*training) == ["bus"] * 3
+        configured(
+            f"source={tmp_path}/{events}", f"labels_at={tmp_path}/{found}", "classes=[bus]", f"out={out}", "workers=1"
+        )
+    (entry,) = read_manifest(out).values()
+    assert (entry["boxes"]["kept"], entry["labels"]) == (3, f"{labels}/a.csv")
+    (part,) = training_data("data=converted", f"data.root={out}", "data.train_split=''").parts("train")
+    named = ["data.names=[car,bus]", f"data.events={raw}/a.h5"]
+    (other,) = training_data(*recording, *named).parts("train")  # YOLO, beside
+    np.testing.assert_allclose(part.boxes.xyxy, other.boxes.xyxy, atol=1e-3)
+    np.testing.assert_array_equal(part.boxes.t, other.boxes.t)
+
+    configured(f"source={raw}", f"out={tmp_path}/other", "classes=[bus]", "labels.names=[car,bus]", "workers=1")
+    assert served("data=converted", f"data.root={tmp_path}/other", "data.train_split=''") == ["bus"] * 3
+    (raw / "a_bbox" / "80000.txt").write_text("")  # any file of the folder counts
+    with pytest.raises(RecordingError, match="its label file differ"):
+        configured(f"source={raw}", f"out={tmp_path}/other", "classes=[bus]", "labels.names=[car,bus]", "workers=1")
+    with pytest.raises(ConfigError, match=r"labels_at: found .*expected a folder of labels"):
+        configured(f"source={raw}", f"labels_at={labels}/a.csv", f"out={out}", "classes=[bus]")
+
+
 def test_a_constant_track_column_is_none_in_the_whole_set_and_that_is_said_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -274,7 +307,7 @@ def test_texts_behind_a_url_are_taken_where_they_are_named() -> None:
     for name in ("a.txt", "a_bbox.csv", "b.dat"):
         files.pipe(f"/raw/{name}", b"1 2 3 1\n")
     found = {
-        part: [item.name for item in sources_at(f"memory://raw{part}", (), LabelRules())]
+        part: [item.name for item in sources_at(f"memory://raw{part}", ("car",), LabelRules())]
         for part in ("", "/a.txt", "/*.txt")
     }
     assert found == {"": ["b"], "/a.txt": ["a"], "/*.txt": ["a"]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Interval, Len
@@ -15,7 +15,7 @@ from spikeyolo.events.cleaning import EventRules
 from spikeyolo.events.filters import EventFilters
 from spikeyolo.events.formats.text_table import is_event_text
 from spikeyolo.events.formats.time_unit import TimeUnit
-from spikeyolo.events.labels import ClassSelection, LabelRules
+from spikeyolo.events.labels import ClassSelection, LabelRules, is_label_name, labels_beside, labels_of_file
 from spikeyolo.events.splits import check_share, drawn
 
 log = logging.getLogger(__name__)
@@ -332,7 +332,7 @@ class SingleRecording:
         events: the file, or a folder of files.
         classes: names, in the order of class ids; where the rules name the files' classes, a selection of those.
         train_until_us: where training ends and validation begins, µs from the recording's start.
-        labels: the label file; None looks for ``NAME_bbox.npy`` beside each file.
+        labels: the label file, or a folder of them; None looks for ``NAME_bbox.npy`` and the like beside each file.
         train_labels, val_labels: label rules of each part.
         event_rules: how events are cleaned; None takes the defaults.
         size: sensor width and height, px, of files that name none.
@@ -368,8 +368,11 @@ class SingleRecording:
         self.time_unit = time_unit
         for rules in self.rules.values():
             ClassSelection(self.classes, rules)
-        if self.labels is not None and self.events.is_dir():
-            raise ConfigError(f"labels: found {labels} for the folder {events}; expected labels beside each recording")
+        if self.labels is not None and self.events.is_dir() and not self.labels.is_dir():
+            raise ConfigError(
+                f"labels: found {labels} for the folder {events}; expected labels beside each recording, "
+                "or a folder of them"
+            )
 
     def sources(self, role: Role) -> list[Source]:
         """The recordings; each is named in both roles, with the part that belongs to the role.
@@ -391,7 +394,7 @@ class SingleRecording:
             [
                 Source(
                     file,
-                    self.labels or labels_beside(file),
+                    labels_of_file(file, self.labels, self.events if self.events.is_dir() else None),
                     file.stem,
                     role,
                     start,
@@ -420,18 +423,9 @@ def find_recordings(folder: Path, suffixes: Iterable[str]) -> list[Path]:
 def recordings_among(paths: Iterable[Path], suffixes: Iterable[str]) -> list[Path]:
     """The files with one of these suffixes, in order; texts where they hold events."""
     wanted = tuple(suffixes)
-    found = sorted(path for path in paths if path.suffix.lower() in wanted and path.is_file())
-    return [path for path in found if path.suffix.lower() not in TEXT_SUFFIXES or is_event_text(path)]
-
-
-def labels_beside(events: Path) -> Path | None:
-    """``NAME_bbox.npy`` beside ``NAME.h5`` or ``NAME_td.dat``, where there is one."""
-    return next((labels for name in labels_names(events) if (labels := events.with_name(name)).is_file()), None)
-
-
-def labels_names(events: PurePath) -> list[str]:
-    """What the label file of an events file may be called."""
-    return [f"{stem}_bbox.npy" for stem in (events.stem, events.stem.removesuffix("_td"))]
+    found = (path for path in paths if path.suffix.lower() in wanted and not is_label_name(path))
+    files = sorted(path for path in found if path.is_file())
+    return [path for path in files if path.suffix.lower() not in TEXT_SUFFIXES or is_event_text(path)]
 
 
 def checked(sources: list[Source]) -> list[Source]:

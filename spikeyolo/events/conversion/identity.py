@@ -12,6 +12,7 @@ from spikeyolo.events.cleaning import EventCounts, EventRules
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.filters import FilterCounts, FilteredReader, filtered
 from spikeyolo.events.formats import EventReader, open_recording
+from spikeyolo.events.labels import files_read
 from spikeyolo.events.store import Recording
 from spikeyolo.events.store.location import reason
 
@@ -91,7 +92,7 @@ def origin_of(source: Source, files: Source) -> dict[str, Any]:
     Raises:
         RecordingError: a file cannot be read.
     """
-    labels = None if files.labels is None else sha256_of(files.labels)
+    labels = None if files.labels is None else sha256_of_labels(files.labels)
     return _origin(source, sha256_of(files.events), labels)
 
 
@@ -144,6 +145,18 @@ def sha256_of(file: Path) -> str:
     except OSError as error:
         raise RecordingError(f"{file}: cannot be read ({reason(error)})") from error
     return digest.hexdigest()
+
+
+def sha256_of_labels(labels: Path) -> str:
+    """Digest of a label file; of the names and contents of all files that decide what it says, where those are more.
+
+    Raises:
+        RecordingError: one cannot be read.
+    """
+    files = files_read(labels)
+    if files == [labels]:
+        return sha256_of(labels)
+    return hashlib.sha256("".join(f"{file.name}\0{sha256_of(file)}\n" for file in files).encode()).hexdigest()
 
 
 def _origin(source: Source, events_sha256: str, labels_sha256: str | None) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from spikeyolo.errors import RecordingError, SpikeyoloError
-from spikeyolo.events.datasets import Source, labels_names
-from spikeyolo.events.labels import LabelRules
+from spikeyolo.events.datasets import Source
+from spikeyolo.events.labels import LabelRules, choose_one, is_label_name, labels_names
 from spikeyolo.events.splits import splits_of
 from spikeyolo.events.store.location import reason, remote_files, store_errors
 
@@ -30,16 +30,20 @@ def find_remote(url: str, suffixes: Iterable[str], rules: LabelRules) -> list[So
         files.invalidate_cache()  # listings are kept, but what lies there may have changed
         listed = not any(sign in root for sign in "*?[")
         found = files.find(root, detail=True) if listed else files.glob(root, detail=True)
-        chosen = sorted(path for path in found if PurePosixPath(path).suffix.lower() in wanted)
+        files_found = [path for path in map(PurePosixPath, found) if path.suffix.lower() in wanted]
+        chosen = sorted(str(path) for path in files_found if not is_label_name(path))
         if not chosen:
             raise RecordingError(f"{url}: no such recording; expected a file, a folder or a glob that matches files")
         sources, below = [], []
+        names = _names_by_folder(found) if listed and root not in found else {}
         fixed = PurePosixPath(*takewhile(lambda part: not glob.has_magic(part), PurePosixPath(root).parts))
         for path in map(PurePosixPath, chosen):
-            beside = (str(path.with_name(name)) for name in labels_names(path))
-            labels = next(
-                (n for n in beside if n in found or (not (listed and str(path) != root) and files.exists(n))), None
-            )
+            folder = str(path.parent)
+            if folder not in names:
+                names[folder] = {PurePosixPath(entry).name for entry in files.ls(folder, detail=False)}
+            beside = [str(path.with_name(name)) for name in labels_names(path) if name in names[folder]]
+            choose_one(files.unstrip_protocol(str(path)), beside)
+            labels = beside[0] if beside else None
             single = not path.is_relative_to(root) or str(path) == root
             name = path.stem if single else path.relative_to(root).with_suffix("").as_posix()
             below.append(path.relative_to(fixed).as_posix() if path.is_relative_to(fixed) else path.name)
@@ -78,7 +82,10 @@ def fetched(source: Source) -> Iterator[Source]:
         def fetch(name: Path) -> Path:
             local = Path(place) / name
             try:
-                files.get_file(f"{root}/{name}", str(local))
+                if files.isdir(f"{root}/{name}"):
+                    files.get(f"{root}/{name}/", f"{local}/", recursive=True)
+                else:
+                    files.get_file(f"{root}/{name}", str(local))
             except store_errors(ValueError) as error:
                 raise RecordingError(f"{source.folder}/{name}: cannot be fetched ({reason(error)})") from error
             return local
@@ -88,6 +95,15 @@ def fetched(source: Source) -> Iterator[Source]:
             yield replace(source, events=fetch(source.events), labels=labels, folder=None)
         except SpikeyoloError as error:
             raise type(error)(str(error).replace(place, source.folder)) from error
+
+
+def _names_by_folder(paths: Iterable[str]) -> dict[str, set[str]]:
+    """What lies in each folder of these files, folders too."""
+    names: dict[str, set[str]] = {}
+    for path in map(PurePosixPath, paths):
+        names.setdefault(str(path.parent), set()).add(path.name)
+        names.setdefault(str(path.parent.parent), set()).add(path.parent.name)
+    return names
 
 
 def _version(info: Mapping[str, Any]) -> str:

@@ -13,7 +13,8 @@ from spikeyolo.errors import LabelError
 from spikeyolo.events.labels.classes import ClassSelection
 from spikeyolo.events.labels.cleaned import Labels
 from spikeyolo.events.labels.clock import EventsClock
-from spikeyolo.events.labels.npy import read_npy
+from spikeyolo.events.labels.readers import read_rows
+from spikeyolo.events.labels.rows import LabelRows
 from spikeyolo.events.labels.rules import LabelRules
 from spikeyolo.events.labels.tracks import identities
 from spikeyolo.events.labels.units import SLIVER, check_times, fitting_units, in_us, looks_normalised
@@ -54,7 +55,7 @@ def read_boxes(
         LabelError: the file is none of labels, or holds boxes that no rule provides for.
     """
     rules = rules or LabelRules()
-    rows = read_npy(Path(path))
+    rows = read_rows(Path(path))
     cleaning = _Cleaning(str(path), len(rows), rules.drop_invalid_boxes)
 
     clock = EventsClock(
@@ -64,9 +65,10 @@ def read_boxes(
         time_offset_us=time_offset_us,
         recording_clock=recording_clock,
     )
-    t = _times(cleaning, rows.t, rules, span_us, clock)
-    class_id = _classes(cleaning, rows.category, ClassSelection(classes, rules))
-    xywh = _boxes_in_px(cleaning, rows.xywh, rules, width, height)
+    t = _times(cleaning, rows, rules, span_us, clock)
+    selection = ClassSelection(classes, rules, names=rows.names, first_id=rows.first_class)
+    class_id = _classes(cleaning, rows.category, selection)
+    xywh = _boxes_in_px(cleaning, rows, rules, width, height)
     kinds = np.unique(rows.category, return_inverse=True)[1]
     once = ~_repeated(t, kinds, rows.track_id, xywh)
     tracks = rows.track_id.copy()
@@ -99,8 +101,8 @@ def read_boxes(
         )
     labels = Labels(
         Boxes(t[kept], inside[kept].astype(np.float32), class_id[kept], tracks[kept], rows.confidence[kept]),
-        len(rows),
-        cleaning.dropped,
+        len(rows) + sum(rows.left_out.values()),
+        {**rows.left_out, **cleaning.dropped},
         int(np.count_nonzero(clipped & cleaning.keep)),
         without_track,
         tuple(shared.tolist()),
@@ -140,17 +142,21 @@ class _Cleaning:
 
 def _times(
     cleaning: _Cleaning,
-    times: Array,
+    rows: LabelRows,
     rules: LabelRules,
     span_us: tuple[int, int] | None,
     clock: EventsClock,
 ) -> Times:
     """Label times ``[M]`` on the events' clock, µs."""
+    times = rows.t
     bad = ~np.isfinite(times) | (times < -(2.0**62)) | (times > 2.0**62)
     if bad.any():
         raise LabelError(f"{cleaning.path}: t is {times[bad][0]} in {np.count_nonzero(bad)} boxes; expected µs")
-    path, tolerance_us, unit = cleaning.path, rules.time_tolerance_us, rules.time_unit or "us"
-    if rules.time_unit is None:
+    path, tolerance_us, unit = cleaning.path, rules.time_tolerance_us, rules.time_unit or rows.time_unit or "us"
+    frame_us = rules.frame_us or rows.frame_us
+    if frame_us is not None:
+        times, unit = (times - rows.first_frame) * frame_us, "us"
+    elif rules.time_unit is None and rows.time_unit is None:
         check_times(times, path=path, span_us=span_us, tolerance_us=tolerance_us, on_clock=clock.of)
     t = clock.of(in_us(times, unit))
     if span_us is None or not len(t):
@@ -196,16 +202,27 @@ def _classes(cleaning: _Cleaning, category: Array, selection: ClassSelection) ->
         count = np.count_nonzero(undefined)
         cleaning.invalid("no_class", undefined, f"{count} boxes have the class id NaN; expected a number or a name")
     places = selection.places(category, cleaning.path)
+    if category.dtype.kind == "U" and len(places) and (places < 0).all():
+        cleaning.warnings["classes"] = (
+            f"none of its classes ({', '.join(np.unique(category))}) is selected; expected "
+            f"{', '.join(selection.classes)}"
+        )
     cleaning.drop("class_not_kept", places < 0)
     return places
 
 
 def _boxes_in_px(
-    cleaning: _Cleaning, xywh: npt.NDArray[np.float64], rules: LabelRules, width: int, height: int
+    cleaning: _Cleaning, rows: LabelRows, rules: LabelRules, width: int, height: int
 ) -> npt.NDArray[np.float64]:
-    if rules.box_unit == "frame":
+    xywh, unit = rows.xywh, rules.box_unit or rows.box_unit
+    if rows.image_size is not None and rows.image_size != (width, height):
+        raise LabelError(
+            f"{cleaning.path}: its images are of {'x'.join(map(str, rows.image_size))} px; expected boxes drawn in the "
+            f"frame of the sensor, {width}x{height} px"
+        )
+    if unit == "frame":
         return xywh * np.array([width, height, width, height], np.float64)
-    if rules.box_unit is None and looks_normalised(xywh):
+    if unit is None and looks_normalised(xywh):
         x, y, w, h = xywh[0]
         raise LabelError(
             f"{cleaning.path}: its boxes lie within 0 to 1 (the first: x={x:g}, y={y:g}, w={w:g}, h={h:g}); expected "

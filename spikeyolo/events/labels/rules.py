@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from annotated_types import Ge, Interval
+from annotated_types import Ge, Gt, Interval
 
 from spikeyolo.events.labels.clock import LabelClock
 from spikeyolo.events.labels.units import BoxUnit, TimeUnit
@@ -32,6 +32,8 @@ class LabelRules:
         time_tolerance_us: how far before the first or after the last event a label may lie, µs.
         label_clock: what label times count from: ``start`` (the first event), ``camera`` (the clock of the events
             file) or ``unix`` (1970).
+        frame_us: how long a frame lasts, µs, where label times are numbers of frames (counted from 0, in MOT files from
+            1); None where they are times, or where the file says it.
         time_unit: what label times count in; None takes µs and refuses what cannot be, a name is believed.
         box_unit: px, or fractions of the frame; None takes px and refuses what cannot be.
     """
@@ -46,6 +48,7 @@ class LabelRules:
     max_width_fraction: Annotated[float, Interval(gt=0, le=1)] = 1.0
     time_tolerance_us: Annotated[int, Ge(0)] = 100_000
     label_clock: LabelClock = "start"
+    frame_us: Annotated[float, Gt(0)] | None = None
     time_unit: TimeUnit | None = None
     box_unit: BoxUnit | None = None
 

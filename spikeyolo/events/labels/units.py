@@ -17,6 +17,7 @@ Times = npt.NDArray[np.int64]
 
 MICROSECONDS: dict[TimeUnit, float] = {"us": 1.0, "ms": 1e3, "s": 1e6, "ns": 1e-3}
 SLIVER = 0.01  # labels that cover less of a recording are suspicious
+_CLOSEST_US = 20.0  # no two successive label times are closer
 _FILLED = 0.1  # and in another unit they would cover at least so much
 
 
@@ -37,8 +38,9 @@ def check_times(
 ) -> None:
     """Refuse times that cannot be µs, where nobody said what they are.
 
-    They cannot where successive ones lie less than 1 µs apart, or where they cover next to nothing of the recording
-    and in ms or s would fit it, either because they have fractions or because they would then cover much of it.
+    They cannot where they cover next to nothing of the recording and in ms or s would fit it, either because they have
+    fractions or because they would then cover much of it; nor where successive ones lie closer together than anyone
+    labels, as seconds and numbers of frames do.
 
     Args:
         times: ``[M]`` as the file has them.
@@ -54,21 +56,23 @@ def check_times(
     if not len(distinct):
         return
     found = f"{path}: its times {distinct[0]:g} to {distinct[-1]:g}"
-    if fractions and len(distinct) > 1 and np.median(np.diff(distinct)) < 1:
-        raise LabelError(f"{found} lie less than 1 µs apart; expected µs, or time_unit=s (or ms) in the label rules")
-    if span_us is None:
-        return
-    duration = span_us[1] - span_us[0]
-    if distinct[-1] - distinct[0] >= SLIVER * duration:
-        return
-    for unit in ("ms", "s"):
+    duration = 0 if span_us is None else span_us[1] - span_us[0]
+    units: tuple[TimeUnit, ...] = ("s", "ms") if distinct[-1] - distinct[0] < SLIVER * duration else ()
+    for unit in units:
+        assert span_us is not None
         t = on_clock(in_us(distinct, unit))
         fits = _inside(t, span_us, tolerance_us)
         if fits and (fractions or int(t[-1] - t[0]) >= _FILLED * duration):
             raise LabelError(
                 f"{found} are no µs of a recording of {duration} µs, but would fit it in {unit}; expected µs, or "
-                f"time_unit={unit} in the label rules (time_unit=us, if they are µs)"
+                f"time_unit={unit} in the label rules (frame_us=…, if they are numbers of frames; time_unit=us, if µs)"
             )
+    step = float(np.median(np.diff(distinct))) if len(distinct) > 1 else _CLOSEST_US
+    if step < _CLOSEST_US:
+        raise LabelError(
+            f"{found} lie {step:g} apart; expected µs, or in the label rules time_unit=s (or ms), or frame_us=…, if "
+            "they are numbers of frames"
+        )
 
 
 def fitting_units(

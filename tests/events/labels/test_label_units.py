@@ -30,8 +30,9 @@ def at(times: npt.ArrayLike, kind: str = "<f8", **fields: npt.ArrayLike) -> npt.
 @pytest.mark.parametrize(
     ("times", "message"),
     [
-        (np.arange(0.04, 2.3, 0.04), "lie less than 1 µs apart; expected µs, or time_unit=s"),
-        ([0.5], r"0\.5 to 0\.5 are no µs of a recording of 2360000 µs, but would fit it in .*time_unit="),
+        (np.arange(0.04, 2.3, 0.04), "would fit it in s; expected µs, or time_unit=s"),
+        (np.arange(40.5, 2300, 40), "would fit it in ms; expected µs, or time_unit=ms"),
+        ([0.5], r"0\.5 to 0\.5 are no µs of a recording of 2360000 µs, but would fit it in s"),
         (np.arange(0, 2300, 40), "would fit it in ms; expected µs, or time_unit=ms"),
         ([0, 1, 2], "would fit it in s; expected µs, or time_unit=s"),
         (np.arange(40_000, 2_300_000, 40_000) * 1000, "another recording.*; they would fit with time_unit=ns"),
@@ -44,6 +45,11 @@ def test_times_of_another_unit_are_refused_and_the_unit_is_named(
     with pytest.raises(LabelError, match=message) as caught:
         read(tmp_path, at(times), span_us=SPAN_US)
     assert "a_bbox.npy" in str(caught.value)
+
+
+def test_seconds_are_refused_before_the_recordings_span_is_known(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match=r"lie 0\.04 apart; expected µs, or in the label rules time_unit=s"):
+        read(tmp_path, at(np.arange(0.04, 2.3, 0.04)), span_us=None)
 
 
 @given(unit=st.sampled_from(sorted(UNITS)), times=st.lists(st.integers(0, 2_000_000), min_size=1, unique=True))
