@@ -75,7 +75,7 @@ def test_labels_keep_their_times_when_the_recordings_start_is_filtered_away(tmp_
     labels["t"] += int(some_events().t[0])
     assert source.labels is not None
     np.save(source.labels, labels)
-    camera = replace(source, rules=LabelRules(label_clock="camera"))
+    camera = replace(source, rules=LabelRules(label_clock="camera", time_tolerance_us=0))
     convert(Conversion(camera, tmp_path / "out" / "a.zarr", ("car",)))
     assert list(Recording.open(tmp_path / "out" / "a.zarr").boxes.t) == [10_000, 20_000]
 
