@@ -81,7 +81,8 @@ def review(
     task.logger.log_metrics(costs, int(figures["epochs"]))
     files = [(task.folder / ".hydra" / "config.yaml", "config"), (task.folder / "metrics.csv", None)]
     files += [(task.folder / "metrics.json", None), *((path, "figures") for path in drawn)]
-    files += [(checkpoints / "best", "checkpoints"), (checkpoints / "last", "checkpoints")]
+    for name in ("best", "last"):
+        files += [(path, f"checkpoints/{name}") for path in checkpoint.paths(checkpoints / name)]
     for path, folder in files:
         task.logger.log_artifact(path, folder)
     for name in ("val/map50", "val/map", "seconds_per_epoch", "data_wait_share"):

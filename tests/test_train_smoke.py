@@ -50,7 +50,9 @@ def test_a_smoke_run_ends_well_and_leaves_nothing_unexpected(smoke: tuple[Path, 
     cwd, folder, ended = smoke
     assert ended.code == 0, ended.errors
     assert sorted(path.name for path in cwd.iterdir()) == ["data", "mlflow.db", "mlruns", "outputs"]
-    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    names = {re.sub(r"/\d{6}/", "/NUMBER/", name) for name in files}
+    assert len(names) == len(files)
     (log,) = [name for name in names if re.fullmatch(r"training_\d{8}_\d{6}\.log", name)]
     assert names == {
         log,
@@ -59,11 +61,13 @@ def test_a_smoke_run_ends_well_and_leaves_nothing_unexpected(smoke: tuple[Path, 
         ".hydra/overrides.yaml",
         "metrics.csv",
         "metrics.json",
-        "checkpoints/best/weights.safetensors",
         "checkpoints/best/state.json",
-        "checkpoints/last/weights.safetensors",
-        "checkpoints/last/training.pt",
+        "checkpoints/best/weights.safetensors",
+        "checkpoints/best/NUMBER/weights.safetensors",
         "checkpoints/last/state.json",
+        "checkpoints/last/weights.safetensors",
+        "checkpoints/last/NUMBER/weights.safetensors",
+        "checkpoints/last/NUMBER/training.pt",
         "figures/predictions.png",
         "figures/history.png",
         "figures/precision_recall.png",
@@ -71,7 +75,7 @@ def test_a_smoke_run_ends_well_and_leaves_nothing_unexpected(smoke: tuple[Path, 
         "figures/energy.png",
         "figures/energy.csv",
     }
-    assert all((folder / name).stat().st_size > 0 for name in names)
+    assert all((folder / name).stat().st_size > 0 for name in files)
 
 
 def test_metrics_json_is_flat_and_names_what_matters(smoke: tuple[Path, Path, Ended]) -> None:

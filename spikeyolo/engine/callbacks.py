@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Protocol
 
+from spikeyolo.engine.budget import Clock
 from spikeyolo.engine.hooks import Logger, Pruner
 from spikeyolo.engine.state import Position
 from spikeyolo.engine.task import Pruned
@@ -25,6 +26,10 @@ class Run(Protocol):
 
     @property
     def position(self) -> Position: ...
+
+    @property
+    def saved_at(self) -> float:
+        """The clock when the run began or last wrote ``checkpoints/last``."""
 
     def save(self, name: str) -> None:
         """Write ``checkpoints/<name>``."""
@@ -94,3 +99,16 @@ class EarlyStopping(Callback):
     def after_epoch(self, run: Run, row: Mapping[str, float], figure: float) -> Outcome:
         position = run.position
         return Outcome.STOP if position.epoch - 1 - position.best_epoch >= self._patience else Outcome.CONTINUE
+
+
+class PeriodicSaving(Callback):
+    """Writes ``checkpoints/last`` between two batches where it is ``minutes`` old."""
+
+    def __init__(self, minutes: float, clock: Clock) -> None:
+        self._seconds = 60.0 * minutes
+        self._clock = clock
+
+    def after_batch(self, run: Run) -> Outcome:
+        if self._clock() - run.saved_at >= self._seconds:
+            run.save("last")
+        return Outcome.CONTINUE

@@ -6,10 +6,10 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from spikeyolo.engine.files import replace_text
 from spikeyolo.engine.state import Position
 from spikeyolo.errors import TrainingError
 
@@ -75,10 +75,7 @@ def write_metrics(path: Path, metrics: Mapping[str, float | int | str | None]) -
 
 
 def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
-        partial.write_text(text)
-        partial.replace(path)
+        replace_text(path, text)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise TrainingError(f"{path}: cannot be written ({error.strerror}); training stopped") from error

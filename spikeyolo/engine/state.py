@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
@@ -72,6 +73,9 @@ class Position:
         for item in fields(self):
             if item.name in state:
                 setattr(self, item.name, state[item.name])
+        # What is not a number is null in JSON.
+        self.best = float("-inf") if self.best is None else self.best
+        self.history = [{k: math.nan if v is None else v for k, v in row.items()} for row in self.history]
 
 
 class Generator:

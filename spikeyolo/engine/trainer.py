@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from spikeyolo.engine import checkpoint
 from spikeyolo.engine.average import Average
 from spikeyolo.engine.budget import Clock, TimeBudget
-from spikeyolo.engine.callbacks import Callback, EarlyStopping, Outcome, Pruning, Tracking
+from spikeyolo.engine.callbacks import Callback, EarlyStopping, Outcome, PeriodicSaving, Pruning, Tracking
 from spikeyolo.engine.device import Precision, choose_device
 from spikeyolo.engine.execution import arrange, runner
 from spikeyolo.engine.interrupt import StopRequested, StopWatch
@@ -52,6 +52,7 @@ class Trainer:
         average: of the weights, which is what is validated and saved; None validates the weights themselves.
         patience: epochs without a better figure after which training stops; None trains on.
         threads: CPU threads of torch; None leaves torch's choice.
+        save_minutes: ``checkpoints/last`` is written so often in mid-epoch; None writes it after each epoch only.
         resume: checkpoint folder to go on from, such as ``…/checkpoints/last``.
         select_by: validation figure that decides which checkpoint is ``best`` (larger is better).
         callbacks: more of what is asked between batches and after each epoch, by name.
@@ -73,6 +74,7 @@ class Trainer:
         average: Average | None = None,
         patience: Annotated[int, Ge(1)] | None = None,
         threads: Annotated[int, Ge(1)] | None = None,
+        save_minutes: Annotated[float, Gt(0)] | None = 5.0,
         resume: str | None = None,
         select_by: str = "map50",
         callbacks: Mapping[str, Callback] | None = None,
@@ -90,6 +92,7 @@ class Trainer:
         self.average = average
         self.patience = patience
         self.threads = threads
+        self.save_minutes = save_minutes
         self.resume = None if resume is None else Path(resume)
         self.select_by = select_by
         self.callbacks = dict(callbacks or {})
@@ -184,6 +187,8 @@ class _Run:
         if settings.patience is not None:
             self.callbacks["early_stopping"] = EarlyStopping(settings.patience)
         self.callbacks |= settings.callbacks
+        if settings.save_minutes is not None:  # the last, so that the state of the others belongs to what is saved
+            self.callbacks["saving"] = PeriodicSaving(settings.save_minutes, settings._clock)
         self.state = TrainingState(
             module=self.module,
             optimizer=optimizer,
@@ -197,6 +202,7 @@ class _Run:
         )
         if settings.resume is not None:
             self._resume(settings.resume)
+        self.saved_at = settings._clock()
         self.stopping = False
         self.wait_s = 0.0
         self.train_s = 0.0
@@ -322,12 +328,12 @@ class _Run:
                 self._keep(better)
 
     def _keep(self, better: bool) -> None:
+        """Everything needed to go on, then the best weights, which a run that goes on could make of it."""
+        self._write()
         if better:
             self.save("best")
-        self._write()
 
     def _write(self) -> None:
-        """Everything needed to go on, and the figures so far."""
         self.save("last")
         write_rows(self.task.folder / "metrics.csv", self.position.history)
         write_metrics(self.task.folder / "metrics.json", self._summary())
@@ -363,6 +369,8 @@ class _Run:
             training=self.state.state_dict() if name == "last" else None,
             state={**self.task.description, "position": position.state_dict()},
         )
+        if name == "last":
+            self.saved_at = self.settings._clock()
 
     def _load(self, folder: Path) -> None:
         position, training = read_training(folder, self.module, self.task.description)
@@ -387,10 +395,15 @@ class _Run:
 
     def _bring_best(self, best: Path) -> None:
         """The best checkpoint so far may stay the best: this run's folder gets a copy."""
-        if best.is_dir():
+        position = self.position
+        if position.best_epoch < 0:
+            return
+        is_there = (best / checkpoint.STATE).is_file()
+        if is_there and checkpoint.read_state(best)["position"]["epoch"] == position.best_epoch + 1:
             checkpoint.copy(best, self.task.folder / "checkpoints" / "best")
-        elif self.position.history:
+            return
+        if position.batch or position.epoch != position.best_epoch + 1:
             log.warning("%s: no best checkpoint beside the one to go on from; its weights take that place", best)
-            self.position.best_epoch = len(self.position.history) - 1
-            self.position.best = self.position.history[-1].get(f"val/{self.settings.select_by}", float("-inf"))
-            self.save("best")
+            position.best_epoch = len(position.history) - 1
+            position.best = position.history[-1].get(f"val/{self.settings.select_by}", float("-inf"))
+        self.save("best")

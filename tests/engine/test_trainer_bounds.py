@@ -18,7 +18,9 @@ from small_training import World
 from torch import nn
 
 from spikeyolo.engine import checkpoint
+from spikeyolo.engine.callbacks import Callback, Outcome, Run
 from spikeyolo.engine.evaluator import DetectionEvaluator
+from spikeyolo.engine.files import Files
 from spikeyolo.engine.task import Pruned, Stopped
 from spikeyolo.errors import CheckpointError, ConfigError, TrainingError
 
@@ -121,24 +123,24 @@ def no_room_for_files_over(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize(("room", "file"), [(16, "weights"), (400, "training"), (1300, "state")])
+@pytest.mark.parametrize("file", ["weights.safetensors", "training.pt", "state.json"])
 def test_a_full_disk_ends_in_one_sentence_and_keeps_the_checkpoint_before(
-    room: int, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     World().fit(tmp_path, max_epochs=1)
     last = tmp_path / "checkpoints" / "last"
-    before = {path.name: path.read_bytes() for path in last.iterdir()}
-    assert len(before["weights.safetensors"]) < 400 < 1300 < len(before["training.pt"])
-    if file == "state":
-        monkeypatch.setattr(torch, "save", lambda value, stream: stream.write(b"short"))
-        before_state = len(before["state.json"])
-        room = before_state // 2
-    with (
-        no_room_for_files_over(room),
-        pytest.raises(CheckpointError, match=r"the checkpoint cannot be written \(.*large"),
-    ):
+    before = {path: path.read_bytes() for path in checkpoint.paths(last)}
+    write = Files.write
+
+    def written(self: Files, path: Path, data: bytes) -> None:
+        with no_room_for_files_over(16 if path.name.startswith(file) else 1 << 30):
+            write(self, path, data)
+
+    monkeypatch.setattr(Files, "write", written)
+    with pytest.raises(CheckpointError, match=r"the checkpoint cannot be written \(.*large"):
         World().fit(tmp_path, max_epochs=2, resume=str(last))
-    assert {path.name: path.read_bytes() for path in last.iterdir()} == before
+    assert {path: path.read_bytes() for path in checkpoint.paths(last)} == before
+    assert sorted(path.name for path in last.iterdir()) == ["000001", "state.json", "weights.safetensors"]
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best", "last"]
 
 
@@ -203,3 +205,52 @@ def test_where_validation_leaves_the_figure_undefined_the_latest_weights_stay_un
 def test_the_evaluator_names_its_figures_before_it_has_seen_anything() -> None:
     figures = DetectionEvaluator(classes=["car"]).evaluate(nn.Identity(), (), device=torch.device("cpu"))
     assert {"map50", "map", "map75", "f1"} <= set(figures)
+
+
+@settings(max_examples=20)
+@given(
+    batch_s=st.floats(0.1, 100),
+    validation_batch_s=st.floats(0.1, 400),
+    minutes=st.floats(0.1, 6),
+    train=st.integers(1, 8),
+)
+def test_the_last_checkpoint_is_never_older_than_save_minutes_and_a_batch(
+    batch_s: float, validation_batch_s: float, minutes: float, train: int
+) -> None:
+    world = World(batch_s, validation_batch_s, train=train, val=3)
+    ages = []
+
+    class Watch(Callback):
+        def after_batch(self, run: Run) -> Outcome:
+            ages.append(world.now - run.saved_at)
+            return Outcome.CONTINUE
+
+    with TemporaryDirectory() as folder:
+        world.fit(Path(folder), max_epochs=2, save_minutes=minutes, callbacks={"watch": Watch()})
+    assert len(ages) == 2 * (train + 3)
+    assert max(ages) <= 60 * minutes + max(batch_s, validation_batch_s)
+
+
+@pytest.mark.parametrize("validating", [False, True])
+def test_a_run_killed_in_mid_epoch_goes_on_from_its_periodic_checkpoint(validating: bool, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    class Kill(Callback):
+        seen = 0
+
+        def after_batch(self, run: Run) -> Outcome:
+            self.seen += 1
+            if self.seen == (7 if validating else 11):
+                raise Killed
+            return Outcome.CONTINUE
+
+    World(train=5, val=2).fit(tmp_path / "whole", max_epochs=2)
+    with pytest.raises(Killed):
+        World(train=5, val=2).fit(tmp_path / "first", max_epochs=2, save_minutes=0.05, callbacks={"kill": Kill()})
+    last = tmp_path / "first" / "checkpoints" / "last"
+    position = checkpoint.read_state(last)["position"]
+    assert (position["epoch"], position["batch"]) == ((0, 5) if validating else (1, 3))
+    World(train=5, val=2).fit(tmp_path / "second", max_epochs=2, resume=str(last))
+    weights = [tmp_path / name / "checkpoints/last/weights.safetensors" for name in ("whole", "second")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
