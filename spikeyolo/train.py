@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,14 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     meter = schema.build(config.energy)
     wanted = config.objective or f"val/{trainer.select_by}"
     names = [wanted] if isinstance(wanted, str) else list(wanted)
+    composed: Any = OmegaConf.to_container(config, resolve=True)
     description = {
         "classes": list(data.classes),
         "in_channels": data.encoder.channels,
-        "model": OmegaConf.to_container(config.model, resolve=True),
-        "seed": config.seed,
+        "model": composed["model"],
+        "encoder": composed["data"]["encoder"],
+        "windows": asdict(data.rules),
+        "settings": {name: composed[name] for name in ("seed", *GROUPS) if name != "logger"},
     }
     trial = current_trial()
     if trial is not None and trainer.resume is None and (folder / "checkpoints" / "last").is_dir():
@@ -77,7 +81,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     logger = schema.build(config.logger)
     logger.start(
         folder=folder,
-        params=entry.flatten(OmegaConf.to_container(config, resolve=True)),
+        params=entry.flatten(composed),
         tags={**run_tags(device=str(trainer.device)), "overrides": " ".join(overrides)},
         parent_run_id=None if trial is None else trial.parent_run_id,
     )
@@ -89,18 +93,20 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         pinned = trainer.device.type == "cuda"
         with console.stages("making recordings") as progress:
             serving: dict[str, Any] = {"pin_memory": pinned, "progress": progress}
+            train = data.train_loader(augmentation=augmentation, seed=config.seed, **serving)
+            val = data.val_loader(**serving)
             task = Task(
                 detector=detector,
                 loss=loss,
                 optimizer=optimizer,
                 schedule=schedule,
-                train=data.train_loader(augmentation=augmentation, seed=config.seed, **serving),
-                val=data.val_loader(**serving),
+                train=train,
+                val=val,
                 evaluator=evaluator,
                 logger=logger,
                 console=console,
                 folder=folder,
-                description=description,
+                description={**description, "frame": val.dataset.frame},
                 pruner=trial,
             )
         figures = trainer.fit(task)

@@ -119,7 +119,7 @@ def test_counts_are_said_and_a_verbose_run_tells_of_each_recording(smoke: tuple[
 def test_the_log_file_holds_what_the_terminal_showed(smoke: tuple[Path, Path, Ended]) -> None:
     (log,) = smoke[1].glob("training_*.log")
     text = log.read_text()
-    assert "INFO spikeyolo.engine.trainer: epoch 2/2" in text
+    assert "INFO spikeyolo.engine.run: epoch 2/2" in text
     assert "DEBUG spikeyolo.windows.dataset: sequence_0000.zarr" in text
 
 

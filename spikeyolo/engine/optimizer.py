@@ -5,14 +5,14 @@ here are torch's own with this project's defaults, and ranges that are checked b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Interval
 from torch import nn
 
-from spikeyolo.errors import ConfigError
+from spikeyolo.errors import CheckpointError, ConfigError
 
 ParameterGroups = list[dict[str, Any]]
 OptimizerFactory = Callable[[ParameterGroups], torch.optim.Optimizer]
@@ -38,6 +38,40 @@ def build_optimizer(factory: OptimizerFactory, module: nn.Module) -> torch.optim
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     return optimizer
+
+
+class OptimizerState:
+    """An optimizer's momenta as a part of a checkpoint; the values of the configuration stay those of this run."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer = optimizer
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**self._optimizer.state_dict(), "class": type(self._optimizer).__name__}
+
+    def check(self, state: Mapping[str, Any]) -> None:
+        """Refuse the state of another kind of optimizer.
+
+        Raises:
+            CheckpointError: names both.
+        """
+        expected, group = type(self._optimizer).__name__, state["param_groups"][0]
+        # Version 0.1 had two, and did not say which.
+        found = str(state.get("class", "AdamW" if "betas" in group else "Sgd"))
+        if found.lower() != expected.lower():
+            raise CheckpointError(
+                f"optimizer: found {expected}, where the checkpoint has {found}, whose state it cannot go on with; "
+                "expected the same, or model.pretrained=FOLDER/weights.safetensors to start another training from its "
+                "weights"
+            )
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.check(state)
+        groups = self._optimizer.param_groups
+        own = [{name: value for name, value in group.items() if name != "params"} for group in groups]
+        self._optimizer.load_state_dict({name: state[name] for name in ("state", "param_groups")})
+        for group, values in zip(self._optimizer.param_groups, own, strict=True):
+            group.update(values)
 
 
 class Sgd(torch.optim.SGD):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf
 from torch import nn
 
 from spikeyolo import schema
-from spikeyolo.engine import checkpoint
+from spikeyolo.engine import checkpoint, settings
+from spikeyolo.engine.optimizer import OptimizerState
 from spikeyolo.errors import CheckpointError
 from spikeyolo.model.detector import Detector
+from spikeyolo.moved import moved
 
 
 def restore_detector(folder: Path) -> tuple[Detector, dict[str, Any]]:
@@ -34,28 +38,63 @@ def restore_detector(folder: Path) -> tuple[Detector, dict[str, Any]]:
     return detector.eval(), state
 
 
+@dataclass(frozen=True)
+class Saved:
+    """What a run goes on from.
+
+    Attributes:
+        position: of the run, see :class:`spikeyolo.engine.state.Position`.
+        parts: the state of the others, by name.
+        changed: flat keys of the configuration that are another now, with both values.
+    """
+
+    position: Mapping[str, Any]
+    parts: Mapping[str, Any]
+    changed: settings.Changes
+
+
 def read_training(
-    folder: Path, module: nn.Module, description: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The position of a checkpoint and the state of its other parts, for a run of this model.
+    folder: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    description: Mapping[str, Any],
+    *,
+    max_epochs: int,
+) -> Saved:
+    """A checkpoint for a run of this model to go on from.
 
     Args:
         folder: of the checkpoint.
         module: whose weights it must fit.
-        description: of the run; its ``classes`` must be those of the checkpoint.
+        optimizer: whose state it must fit.
+        description: of the run; its ``classes`` must be those of the checkpoint, and its ``settings`` may differ from
+            the checkpoint's where that takes effect.
+        max_epochs: of the run.
 
     Raises:
-        CheckpointError: it is damaged, not one to go on from, or of another model or other classes.
+        CheckpointError: it is damaged, not one to go on from, or of another model, optimizer or other classes.
+        ConfigError: a value was changed that cannot take effect.
     """
     state = checkpoint.read_state(folder)
-    training = checkpoint.load_training(folder, module)
+    parts = checkpoint.load_training(folder, module)
     position = state.get("position")
     if not isinstance(position, dict) or not {"epoch", "batch", "step"} <= position.keys():
         raise CheckpointError(f"{folder}/state.json: no position to go on from; expected a 'last' checkpoint")
     found, expected = state.get("classes"), description.get("classes")
     if found != expected:
         raise CheckpointError(f"{folder}: a checkpoint of the classes {found}; this run's are {expected}")
-    if "average_updates" in training:  # as version 0.1 wrote it
-        training["average"] = {"updates": training.pop("average_updates")}
-        training["generator"] = {"cpu": training["generator"]}
-    return position, training
+    if "average_updates" in parts:  # as version 0.1 wrote it
+        parts["average"] = {"updates": parts.pop("average_updates")}
+        parts["generator"] = {"cpu": parts["generator"]}
+    OptimizerState(optimizer).check(parts["optimizer"])
+    changed = settings.changes(moved(_settings(state)), moved(_settings(description)))
+    settings.check(changed, mid_epoch=position["batch"] > 0, finished=position["epoch"] >= max_epochs)
+    return Saved(position, parts, changed)
+
+
+def _settings(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a run; version 0.1 kept the model's alone."""
+    kept = description.get("settings")
+    return (
+        dict(kept) if kept is not None else {key: description[key] for key in ("model", "seed") if key in description}
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -154,6 +154,16 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "parts": [_without_labels(part) for part in self.parts]}
+
+    @property
+    def frame(self) -> dict[str, Any]:
+        """How a point of the sensor lands in a frame, for whoever uses the trained network: sizes in px, width first,
+        and the placement's values."""
+        return {
+            "sensor": [self.width, self.height],
+            "size": [self.frame_width, self.frame_height],
+            "placement": asdict(self.encoder.placement()),
+        }
 
     def __len__(self) -> int:
         return len(self._windows["end_us"])

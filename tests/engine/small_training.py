@@ -39,6 +39,7 @@ class World:
     bad_step: int | None = None
     stop_at: int | None = None
     figures: tuple[float, ...] = (0.5,)
+    described: dict[str, Any] = field(default_factory=dict)
     now: float = 1000.0
     validated_at: list[float] = field(default_factory=list)
     rates: list[tuple[float, float]] = field(default_factory=list)
@@ -106,7 +107,7 @@ class World:
             logger=SilentLogger(),
             console=self,
             folder=folder,
-            description={"classes": ["car"]},
+            description={"classes": ["car"], **self.described},
             pruner=pruner,
         )
         return Trainer(device="cpu", clock=self.clock, **trainer).fit(task)

@@ -100,7 +100,7 @@ def test_ctrl_c_after_a_loss_that_is_no_number_does_not_replace_the_last_good_ch
             super().__init__(device)
             self.check_every = 50  # as on a device that must not be waited for
 
-    monkeypatch.setattr("spikeyolo.engine.trainer.LossMeter", Unhurried)
+    monkeypatch.setattr("spikeyolo.engine.run.LossMeter", Unhurried)
     with pytest.raises(TrainingError, match="not finite at step 6"):
         World(train=4, bad_step=6, stop_at=7).fit(tmp_path, max_epochs=5)
     assert checkpoint.read_state(tmp_path / "checkpoints" / "last")["position"]["step"] == 4

@@ -101,7 +101,7 @@ def left(folder: Path) -> dict[str, Any]:
     position = {name: value for name, value in state["position"].items() if name not in ("elapsed_s", "history")}
     files = ("best/weights.safetensors", "last/weights.safetensors")
     weights = {name: (folder / "checkpoints" / name).read_bytes() for name in files}
-    training = torch.load(folder / "checkpoints" / "last" / "training.pt", weights_only=True)
+    training = torch.load(checkpoint.paths(folder / "checkpoints" / "last")[-1], weights_only=True)
     return {
         "rows": rows,
         "position": position,

@@ -1,0 +1,307 @@
+"""One fit: epochs of batches, each judged and saved, with callbacks between."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from spikeyolo.engine import checkpoint
+from spikeyolo.engine.budget import TimeBudget
+from spikeyolo.engine.callbacks import Callback, EarlyStopping, Outcome, PeriodicSaving, Pruning, Tracking
+from spikeyolo.engine.execution import arrange, runner
+from spikeyolo.engine.interrupt import StopRequested, StopWatch
+from spikeyolo.engine.meter import LossMeter
+from spikeyolo.engine.optimizer import OptimizerState, build_optimizer
+from spikeyolo.engine.record import epoch_line, summary, write_metrics, write_rows
+from spikeyolo.engine.restore import Saved, read_training
+from spikeyolo.engine.settings import measuring, sentence
+from spikeyolo.engine.state import Generator, Position, TrainingState
+from spikeyolo.engine.step import TrainStep
+from spikeyolo.engine.task import Task
+from spikeyolo.windows.batch import Batch
+
+if TYPE_CHECKING:
+    from spikeyolo.engine.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+
+class _RolledBack(Exception):  # noqa: N818 -- an outcome, not an error
+    """A callback asked for the last checkpoint."""
+
+
+class TrainingRun:
+    """One fit: epochs of batches, each judged and saved."""
+
+    def __init__(self, settings: Trainer, task: Task) -> None:
+        self.settings = settings
+        self.task = task
+        self.module = task.detector.to(settings.device)
+        arrange(
+            self.module,
+            channels_last=settings.channels_last,
+            gradient_checkpointing=settings.gradient_checkpointing,
+        )
+        average = settings.average
+        self.weights = self.module if average is None else average.start(self.module)  # what is judged and saved
+        optimizer = build_optimizer(task.optimizer, self.module)
+        self.step = TrainStep(
+            self.module,
+            run=runner(self.module, compiled=settings.compile),
+            loss=task.loss,
+            optimizer=optimizer,
+            average=average,
+            precision=settings.precision,
+            clip_gradient=settings.clip_gradient,
+            accumulate_batches=settings.accumulate_batches,
+        )
+        self.base_lr = float(optimizer.defaults["lr"])
+        self.position = Position()
+        self.meter: LossMeter | None = None  # of the epoch, None between epochs
+        self.callbacks: dict[str, Callback] = {"tracking": Tracking(task.logger)}
+        if task.pruner is not None:
+            self.callbacks["pruning"] = Pruning(task.pruner)
+        if settings.patience is not None:
+            self.callbacks["early_stopping"] = EarlyStopping(settings.patience)
+        self.callbacks |= settings.callbacks
+        if settings.save_minutes is not None:  # the last, so that the state of the others belongs to what is saved
+            self.callbacks["saving"] = PeriodicSaving(settings.save_minutes, settings._clock)
+        self.state = TrainingState(
+            module=self.module,
+            optimizer=OptimizerState(optimizer),
+            step=self.step,
+            generator=Generator(),
+            **({} if average is None else {"average": average}),
+            **{f"callback/{name}": callback for name, callback in self.callbacks.items()},
+        )
+        self.budget = TimeBudget(
+            settings._clock, settings.max_seconds, started=settings._clock(), val_batches=len(task.val)
+        )
+        if settings.resume is not None:
+            self._resume(settings.resume)
+        self.saved_at = settings._clock()
+        self.stopping = False
+        self.wait_s = 0.0
+        self.train_s = 0.0
+
+    def go(self, stop: StopWatch) -> dict[str, float]:
+        position, settings = self.position, self.settings
+        # The evaluator's figures of nothing have the names of those to come.
+        settings.check_selection(self.task.evaluator.evaluate(self.weights, (), device=settings.device))
+        if position.step:
+            self._write()
+        while position.epoch < settings.max_epochs:
+            try:
+                self._epoch(stop)
+            except _RolledBack:
+                self._roll_back()
+                continue
+            if self.stopping:
+                log.info("stopped after epoch %d of %d, as a callback asked", position.epoch, settings.max_epochs)
+                break
+            if self.budget.is_up():
+                log.info("time is up after epoch %d of %d", position.epoch, settings.max_epochs)
+                break
+        return self._summary()
+
+    def _epoch(self, stop: StopWatch) -> None:
+        position, settings = self.position, self.settings
+        began = settings._clock()
+        train = self._train(stop)
+        row = {"epoch": float(position.epoch + 1), **{f"train/{name}": value for name, value in train.items()}}
+        row |= {f"val/{name}": value for name, value in self._validate(stop).items()}
+        row["seconds"] = settings._clock() - began
+        self._finish_epoch(row, row.get(f"val/{settings.select_by}", float("nan")))
+
+    def _train(self, stop: StopWatch) -> dict[str, float]:
+        position, task, settings = self.position, self.task, self.settings
+        meter = LossMeter(settings.device)
+        if position.meter is not None:
+            meter.restore(position.meter)
+        self.meter = meter
+        self.module.train()
+        batches = iter(task.train.epoch(position.epoch, first_batch=position.batch))
+        self.budget.batch_s = 0.0
+        label = f"epoch {position.epoch + 1}/{settings.max_epochs}"
+        with task.console.progress(label, len(task.train) - position.batch) as advance:
+            began = settings._clock()
+            while position.batch < len(task.train) and not self.stopping:
+                if stop.requested:
+                    meter.check()
+                    raise StopRequested
+                asked = settings._clock()
+                batch = next(batches).to(settings.device)
+                self.wait_s += settings._clock() - asked
+                position.lr = lr = self.step.set_factor(self._factor())
+                loss = self._update(batch, meter)
+                shown = f"loss {float(loss):.3f}  " if settings.device.type == "cpu" else ""  # where looking is free
+                advance(f"{shown}lr {lr:.2e}")
+                position.batch += 1
+                self.budget.batch_s = max(self.budget.batch_s, settings._clock() - asked)
+                self._ask(callback.after_batch(self) for callback in self.callbacks.values())
+                if self.budget.is_up():
+                    break
+        meter.check()
+        self.train_s += settings._clock() - began
+        return {**meter.means(), "lr": position.lr}
+
+    def _update(self, batch: Batch, meter: LossMeter) -> Tensor:
+        position, step = self.position, self.step
+        loss, terms = step.gradients(batch)
+        due = step.is_due(last=position.batch + 1 == len(self.task.train))
+        number = position.step + 1
+        if due:
+            terms["gradient"] = step.clip()
+        meter.add(terms, number)
+        if due:
+            step.update()
+            position.step = number
+        return loss
+
+    def _validate(self, stop: StopWatch) -> dict[str, float]:
+        task, settings = self.task, self.settings
+        before = settings._clock()
+        with task.console.progress(f"validation {self.position.epoch + 1}", len(task.val)) as advance:
+
+            def watched() -> Iterator[Batch]:
+                for batch in stop.watch(task.val.epoch(0)):
+                    yield batch
+                    advance("")
+                    self._ask(callback.after_batch(self) for callback in self.callbacks.values())
+
+            figures = task.evaluator.evaluate(self.weights, watched(), device=settings.device)
+        self.budget.validation_s = max(self.budget.validation_s, settings._clock() - before)
+        return figures
+
+    def _ask(self, outcomes: Iterable[Outcome]) -> None:
+        """Do as callbacks want: all are asked, rolling back comes before stopping.
+
+        Raises:
+            _RolledBack: one asked for it.
+        """
+        asked = set(outcomes)
+        self.stopping = self.stopping or Outcome.STOP in asked
+        if Outcome.ROLL_BACK in asked:
+            raise _RolledBack
+
+    def _finish_epoch(self, row: dict[str, float], figure: float) -> None:
+        position = self.position
+        position.elapsed_s = self.budget.elapsed()
+        position.history.append(row)
+        better = figure > position.best or not math.isfinite(position.best)  # the latest, until one is defined
+        if better:
+            position.best = figure if figure == figure else float("-inf")
+            position.best_epoch = position.epoch
+        position.epoch, position.batch, position.meter, self.meter = position.epoch + 1, 0, None, None
+        log.info("%s%s", epoch_line(row, self.settings.max_epochs), "  (best)" if better else "")
+        rolled_back = False
+        try:
+            self._ask(callback.after_epoch(self, row, figure) for callback in self.callbacks.values())
+        except _RolledBack:
+            rolled_back = True
+            raise
+        finally:
+            if not rolled_back:  # saved after the callbacks, whose state belongs to it
+                self._keep(better)
+
+    def _keep(self, better: bool) -> None:
+        """Everything needed to go on, then the best weights, which a run that goes on could make of it."""
+        self._write()
+        if better:
+            self.save("best")
+
+    def _write(self) -> None:
+        self.save("last")
+        write_rows(self.task.folder / "metrics.csv", self.position.history)
+        write_metrics(self.task.folder / "metrics.json", self._summary())
+
+    def _summary(self) -> dict[str, float]:
+        figures = summary(self.position)
+        wait = {"data_wait_share": self.wait_s / self.train_s if self.train_s else 0.0}
+        return {**figures, **wait} if figures else {}
+
+    def _factor(self) -> float:
+        """Of every group's learning rate, for the next update."""
+        position, epoch, settings = self.position, len(self.task.train), self.settings
+        progress = (position.epoch * epoch + position.batch) / (settings.max_epochs * epoch)
+        progress = max(progress, self.budget.share())
+        return self.task.schedule.factor(progress, base_lr=self.base_lr, max_epochs=settings.max_epochs)
+
+    def save(self, name: str) -> None:
+        """Write ``checkpoints/<name>``; ``best`` holds no state to go on from.
+
+        Raises:
+            TrainingError: the weights are not finite, and never replace good ones.
+            CheckpointError: it cannot be written.
+        """
+        position = self.position
+        if self.meter is not None:  # in mid-epoch
+            self.meter.check()
+            position.meter = self.meter.state()
+        if position.elapsed_s == 0.0 or position.batch:
+            position.elapsed_s = self.budget.elapsed()
+        checkpoint.save(
+            self.task.folder / "checkpoints" / name,
+            weights=self.weights,
+            training=self.state.state_dict() if name == "last" else None,
+            state={**self.task.description, "position": position.state_dict()},
+        )
+        if name == "last":
+            self.saved_at = self.settings._clock()
+
+    def _load(self, folder: Path) -> Saved:
+        saved = read_training(
+            folder, self.module, self.step.optimizer, self.task.description, max_epochs=self.settings.max_epochs
+        )
+        self.position.load_state_dict(saved.position)
+        checkpoint.load_weights(folder, self.weights)
+        self.state.load_state_dict(saved.parts)
+        return saved
+
+    def _resume(self, folder: Path) -> None:
+        changed, position = self._load(folder).changed, self.position
+        self.budget.started -= position.elapsed_s
+        if changed:
+            log.info("changed since the checkpoint: %s", sentence(changed))
+        if measuring(changed) and position.best_epoch >= 0:
+            log.warning("figures so far were measured with other settings: the best epoch is chosen anew")
+            position.best_epoch, position.best = -1, float("-inf")
+        self._bring_best(folder.parent / "best")
+        if position.epoch >= self.settings.max_epochs:
+            log.warning(
+                "%s: finished, all %d epochs are trained: nothing is trained or validated now, and figures are those "
+                "of the checkpoint (a larger trainer.max_epochs goes on)",
+                folder,
+                position.epoch,
+            )
+        else:
+            log.info("going on from %s: epoch %d, batch %d", folder, position.epoch + 1, position.batch)
+
+    def _roll_back(self) -> None:
+        """To the run's own last checkpoint; what callbacks remember is kept."""
+        folder = self.task.folder / "checkpoints" / "last"
+        kept = {name: callback.state_dict() for name, callback in self.callbacks.items()}
+        self._load(folder)
+        for name, state in kept.items():
+            self.callbacks[name].load_state_dict(state)
+        log.warning("back to epoch %d, batch %d, as a callback asked", self.position.epoch + 1, self.position.batch)
+
+    def _bring_best(self, best: Path) -> None:
+        """The best checkpoint so far may stay the best: this run's folder gets a copy."""
+        position = self.position
+        if position.best_epoch < 0:
+            return
+        is_there = (best / checkpoint.STATE).is_file()
+        if is_there and checkpoint.read_state(best)["position"]["epoch"] == position.best_epoch + 1:
+            checkpoint.copy(best, self.task.folder / "checkpoints" / "best")
+            return
+        if position.batch or position.epoch != position.best_epoch + 1:
+            log.warning("%s: no best checkpoint beside the one to go on from; its weights take that place", best)
+            position.best_epoch = len(position.history) - 1
+            position.best = position.history[-1].get(f"val/{self.settings.select_by}", float("-inf"))
+        self.save("best")

@@ -1,0 +1,88 @@
+"""What a run that goes on may change of its configuration: most values take effect, some cannot, and all are said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from spikeyolo.errors import ConfigError
+
+Changes = Mapping[str, tuple[Any, Any]]
+
+# Without influence on what is trained or measured, or where things lie on this machine.
+_FREE = ("trainer.resume", "data.workers", "data.cache", "data.store", "data.root", "data.dataset.root")
+# The network that the weights belong to; how it is executed, or first filled, may change.
+_NETWORK = ("model.", "data.encoder.")
+_EXECUTION = ("model.pretrained", "model.strict", "model.form")
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Flat keys that both configurations have with different values; a path that only moved is no change.
+
+    Args:
+        before, now: nested configurations, of the checkpoint and of this run.
+    """
+    old, new = _flat(before), _flat(now)
+    common = sorted(key for key in old.keys() & new.keys() if key not in _FREE)
+    return {key: (old[key], new[key]) for key in common if _value(old[key]) != _value(new[key])}
+
+
+def check(changed: Changes, *, mid_epoch: bool, finished: bool) -> None:
+    """Refuse what cannot take effect.
+
+    Args:
+        changed: of :func:`changes`.
+        mid_epoch: whether the checkpoint lies between two batches of an epoch.
+        finished: whether nothing is left to train, so that nothing is measured either.
+
+    Raises:
+        ConfigError: names the key and both values.
+    """
+    network = [key for key in changed if key.startswith(_NETWORK) and not key.startswith(_EXECUTION)]
+    if network:
+        raise ConfigError(
+            f"{_said(changed, network)} cannot change where a training goes on; expected the checkpoint's value, or "
+            "model.pretrained=FOLDER/weights.safetensors to start another training from its weights"
+        )
+    order = [key for key in changed if key == "seed" or key.startswith("data.")]
+    if mid_epoch and order:
+        raise ConfigError(
+            f"{_said(changed, order)} cannot change in the middle of an epoch, whose windows would be repeated or left "
+            "out; expected the checkpoint's value until the epoch ends"
+        )
+    measured = measuring(changed)
+    if finished and measured:
+        raise ConfigError(
+            f"{_said(changed, measured)} would not take effect, since this training is finished and nothing is "
+            "measured again; expected a larger trainer.max_epochs, or the checkpoint's value"
+        )
+
+
+def measuring(changed: Changes) -> list[str]:
+    """Changed keys that make figures of before and after another measurement."""
+    return [key for key in changed if key.startswith(("evaluator.", "data.")) or key == "trainer.select_by"]
+
+
+def sentence(changed: Changes) -> str:
+    """All changes, such as ``optimizer.lr 0.01 → 0.02``."""
+    return ", ".join(f"{key} {before} → {now}" for key, (before, now) in changed.items())
+
+
+def _said(changed: Changes, keys: list[str]) -> str:
+    before, now = changed[keys[0]]
+    more = f" (and {', '.join(keys[1:])})" if len(keys) > 1 else ""
+    return f"{keys[0]}: found {now}, where the checkpoint has {before}{more};"
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, Mapping) or not tree:
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _value(value: Any) -> Any:
+    return PurePath(value).name if isinstance(value, str) and "/" in value else value
