@@ -21,7 +21,7 @@ def known_figures(judged: Iterable[str], costs: Iterable[str]) -> list[str]:
     """
     judged = list(judged)
     of_epochs = [f"{prefix}val/{name}" for prefix in ("", "last/") for name in judged]
-    return [*of_epochs, *costs, "best_epoch", "epochs", "seconds_per_epoch", "data_wait_share"]
+    return [*of_epochs, *costs, "best_epoch", "epochs", "seconds_per_epoch", "warm_up_seconds", "data_wait_share"]
 
 
 def check(names: Iterable[str], *, known: Sequence[str], key: str = "objective") -> None:

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from spikeyolo.engine import checkpoint
 from spikeyolo.engine.evaluator import DetectionEvaluator, truth_at
+from spikeyolo.engine.hooks import Advance
 from spikeyolo.engine.record import read_rows, write_metrics, write_rows
 from spikeyolo.engine.task import Task
 from spikeyolo.events import Boxes, Detections
 from spikeyolo.metrics.confusion import ConfusionMatrix
 from spikeyolo.metrics.detection import DetectionMetrics
 from spikeyolo.metrics.energy import EnergyMeter, EnergyReport
-from spikeyolo.metrics.speed import window_latency_ms
+from spikeyolo.metrics.speed import Latency, window_latency
 from spikeyolo.model import InferenceDetector, fold
 from spikeyolo.model.inference import Backend
 from spikeyolo.report.energy import draw_energy
@@ -58,24 +59,34 @@ def review(
     """
     checkpoints = task.folder / "checkpoints"
     checkpoint.load_weights(checkpoints / "best", task.detector)
-    drawn = draw_figures(
-        task.folder / "figures",
-        detector=task.detector,
-        evaluator=evaluator,
-        loader=task.val,
-        classes=task.description["classes"],
-        device=device,
-    )
+    with task.console.progress("drawing figures", len(task.val)) as advance:
+        drawn = draw_figures(
+            task.folder / "figures",
+            detector=task.detector,
+            evaluator=evaluator,
+            loader=task.val,
+            classes=task.description["classes"],
+            device=device,
+            advance=advance,
+        )
     drawn.append(draw_history(task.folder / "figures" / "history.png", read_rows(task.folder / "metrics.csv")))
     remark = (
         ""
         if figures.get("val/map50", 1.0) >= FINDS_NOTHING
         else f"of a network that finds nothing (mAP50 below {FINDS_NOTHING})"
     )
-    energy, energy_files = measure_energy(
-        task.folder / "figures", detector=task.detector, loader=task.val, meter=meter, device=device, remark=remark
-    )
+    with task.console.progress("measuring energy", len(task.val)) as advance:
+        energy, energy_files = measure_energy(
+            task.folder / "figures",
+            detector=task.detector,
+            loader=task.val,
+            meter=meter,
+            device=device,
+            remark=remark,
+            advance=advance,
+        )
     drawn += energy_files
+    log.info("measuring latency: some seconds of single windows")
     costs = energy | measure_latency(detector=task.detector, loader=task.val, device=device)
     write_metrics(task.folder / "metrics.json", {**figures, **costs})
     task.logger.log_metrics(costs, int(figures["epochs"]))
@@ -88,11 +99,13 @@ def review(
     for name in ("val/map50", "val/map", "seconds_per_epoch", "data_wait_share"):
         log.info("%s %.4f", name, figures[name])
     log.info(
-        "energy of one window %.4f mJ, of its ANN twin %.4f mJ%s; %.1f ms a window",
+        "energy of one window %.4f mJ, of its ANN twin %.4f mJ%s; %.1f ms a window (1 in 100 over %.1f ms), threads: %d",
         costs["energy/window_mj"],
         costs["energy/ann_window_mj"],
         f" ({remark}, so this saving says little)" if remark else "",
         costs["speed/window_ms"],
+        costs["speed/window_p99_ms"],
+        costs["speed/threads"],
     )
     log.info("run folder: %s", task.folder)
     return costs
@@ -107,6 +120,7 @@ def draw_figures(
     classes: Sequence[str],
     device: torch.device,
     windows: int = 12,
+    advance: Advance = lambda text: None,
 ) -> list[Path]:
     """Draw ``predictions.png``, ``precision_recall.png`` and ``confusion.png`` into ``folder``.
 
@@ -120,6 +134,7 @@ def draw_figures(
         classes: names, in the order of class ids.
         device: the detector's.
         windows: tiles of the first picture, spread evenly over the windows.
+        advance: called after each batch.
     """
     folder.mkdir(parents=True, exist_ok=True)
     chosen = set(spread(len(loader.dataset), windows).tolist())
@@ -139,6 +154,7 @@ def draw_figures(
                 name = loader.dataset.parts[window.recording].name
                 tiles.append(RenderedWindow(frames, truth, detections, f"{name} {window.end_us / 1e6:.4f} s"))
             seen += 1
+        advance("")
     confidence = metrics.best_threshold(default=0.25)
     paths = [render_windows(folder / "predictions.png", tiles, classes=classes, confidence=confidence)]
     curves = metrics.curves()
@@ -159,6 +175,7 @@ def measure_energy(
     meter: EnergyMeter,
     device: torch.device,
     remark: str = "",
+    advance: Advance = lambda text: None,
 ) -> tuple[dict[str, float], list[Path]]:
     """Count spikes and operations of the folded detector on validation windows.
 
@@ -168,7 +185,13 @@ def measure_energy(
     """
     folder.mkdir(parents=True, exist_ok=True)
     folded = fold(detector, synapses="single")
-    report = meter.measure(folded, (batch.frames.to(device) for batch in loader.epoch(0)))
+
+    def frames() -> Iterator[Tensor]:
+        for batch in loader.epoch(0):
+            yield batch.frames.to(device)
+            advance("")
+
+    report = meter.measure(folded, frames())
     figures = _energy_figures(report, loader.dataset.rules.time_steps)
     write_rows(folder / "energy.csv", report.rows())
     return figures, [draw_energy(folder / "energy.png", report.rows(), remark=remark), folder / "energy.csv"]
@@ -176,7 +199,8 @@ def measure_energy(
 
 def cost_names() -> list[str]:
     """Names of the figures of :func:`measure_energy` and :func:`measure_latency`, known before a run."""
-    return [*_energy_figures(EnergyReport((), steps=1, mac_pj=0.0, ac_pj=0.0), 1), "speed/window_ms"]
+    energy = _energy_figures(EnergyReport((), steps=1, mac_pj=0.0, ac_pj=0.0), 1)
+    return [*energy, *Latency(0.0, 0.0, windows=0, threads=1, other_cores=0.0).metrics()]
 
 
 def _energy_figures(report: EnergyReport, steps: int) -> dict[str, float]:
@@ -187,15 +211,19 @@ def _energy_figures(report: EnergyReport, steps: int) -> dict[str, float]:
 
 
 def measure_latency(
-    *, detector: nn.Module, loader: WindowLoader, device: torch.device, windows: int = 20, backend: Backend = "torch"
+    *, detector: nn.Module, loader: WindowLoader, device: torch.device, windows: int = 8, backend: Backend = "torch"
 ) -> dict[str, float]:
-    """``speed/window_ms``: how long the folded detector takes for a validation window, beside what else runs."""
+    """``speed/window_ms`` and what belongs to it: how long the folded detector takes for a validation window."""
 
     def single() -> Iterator[Tensor]:
         for batch in loader.epoch(0):
             for index in range(batch.frames.shape[1]):
                 yield batch.frames[:, index : index + 1].contiguous().to(device)
 
-    return {
-        "speed/window_ms": window_latency_ms(InferenceDetector(detector, backend=backend), islice(single(), windows))
-    }
+    latency = window_latency(InferenceDetector(detector, backend=backend), islice(single(), windows))
+    if latency.other_cores > 0.25 and device.type == "cpu":
+        log.warning(
+            "speed/window_ms was measured while other processes kept %.1f cores busy: on a quiet machine it is less",
+            latency.other_cores,
+        )
+    return latency.metrics()

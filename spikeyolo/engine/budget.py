@@ -1,8 +1,10 @@
-"""The time a run may take, and whether only its last validation still fits into it."""
+"""The time a run may take, whether only its last validation still fits into it, and how long it has still to go."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import statistics
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -14,21 +16,41 @@ class Clock(Protocol):
 class TimeBudget:
     """Counts the seconds of a run.
 
+    The first batch of a process is its warm-up: it compiles kernels and allocates, and foretells nothing.
+
     Attributes:
         clock: seconds.
         max_seconds: bound; None has none.
         started: the clock when the run began, moved back by the time of the runs it goes on from.
-        batch_s: longest batch of this epoch.
-        validation_s: longest validation so far; 0 before the first.
         val_batches: batches of a validation.
+        validation_s: longest validation so far; 0 before the first.
+        first_s: the first batch of this process; None before it.
     """
 
     clock: Clock
     max_seconds: float | None
     started: float
     val_batches: int
-    batch_s: float = 0.0
     validation_s: float = 0.0
+    first_s: float | None = None
+    _taken: deque[float] = field(default_factory=lambda: deque(maxlen=100), repr=False)
+
+    def count(self, seconds: float) -> None:
+        """A training batch took so long, its loading included."""
+        if self.first_s is None:
+            self.first_s = seconds
+        else:
+            self._taken.append(seconds)
+
+    @property
+    def batch_s(self) -> float:
+        """Median of the last batches; 0 where there was none after the warm-up."""
+        return statistics.median(self._taken) if self._taken else 0.0
+
+    @property
+    def warm_up_s(self) -> float:
+        """What the first batch took beyond a usual one."""
+        return max(0.0, self.first_s - self.batch_s) if self.first_s is not None and self._taken else 0.0
 
     def elapsed(self) -> float:
         return self.clock() - self.started
@@ -46,4 +68,15 @@ class TimeBudget:
         if self.max_seconds is None:
             return False
         validation_s = self.validation_s or max(0.07 * self.max_seconds, self.batch_s * self.val_batches)
-        return self.elapsed() > self.max_seconds - 1.5 * validation_s - self.batch_s
+        return self.elapsed() > self.max_seconds - 1.5 * validation_s - max(self._taken, default=0.0)
+
+    def left(self, *, batches: int, validations: int) -> float | None:
+        """Seconds to the end of the run; None where nothing is known yet.
+
+        Args:
+            batches, validations: still to come.
+        """
+        if not self._taken:
+            return None
+        to_do = batches * self.batch_s + validations * (self.validation_s or self.val_batches * self.batch_s)
+        return to_do if self.max_seconds is None else max(0.0, min(to_do, self.max_seconds - self.elapsed()))

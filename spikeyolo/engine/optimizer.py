@@ -68,7 +68,8 @@ class OptimizerState:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.check(state)
         groups = self._optimizer.param_groups
-        own = [{name: value for name, value in group.items() if name != "params"} for group in groups]
+        # But for the last update's rate, which the schedule sets before the next one.
+        own = [{name: value for name, value in group.items() if name not in ("params", "lr")} for group in groups]
         self._optimizer.load_state_dict({name: state[name] for name in ("state", "param_groups")})
         for group, values in zip(self._optimizer.param_groups, own, strict=True):
             group.update(values)

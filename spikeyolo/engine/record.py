@@ -19,13 +19,14 @@ def summary(position: Position) -> dict[str, float]:
     if not position.history:
         return {}
     best, last = position.history[position.best_epoch], position.history[-1]
-    seconds = sum(row["seconds"] for row in position.history)
+    seconds = sum(row["seconds"] for row in position.history) - position.warm_up_s
     return {
         **{name: value for name, value in best.items() if name.startswith("val/")},
         **{f"last/{name}": value for name, value in last.items() if name.startswith(("val/", "train/"))},
         "best_epoch": position.best_epoch + 1,
         "epochs": len(position.history),
         "seconds_per_epoch": seconds / len(position.history),
+        "warm_up_seconds": position.warm_up_s,
     }
 
 

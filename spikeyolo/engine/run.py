@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,6 +87,7 @@ class TrainingRun:
         )
         if settings.resume is not None:
             self._resume(settings.resume)
+        self.warm_up_s = self.position.warm_up_s  # of the runs this one goes on from
         self.saved_at = settings._clock()
         self.stopping = False
         self.wait_s = 0.0
@@ -96,6 +100,9 @@ class TrainingRun:
         if position.step:
             self._write()
         while position.epoch < settings.max_epochs:
+            if position.batch == 0 and self._is_spent():
+                log.info("time is up after epoch %d of %d", position.epoch, settings.max_epochs)
+                break
             try:
                 self._epoch(stop)
             except _RolledBack:
@@ -103,9 +110,6 @@ class TrainingRun:
                 continue
             if self.stopping:
                 log.info("stopped after epoch %d of %d, as a callback asked", position.epoch, settings.max_epochs)
-                break
-            if self.budget.is_up():
-                log.info("time is up after epoch %d of %d", position.epoch, settings.max_epochs)
                 break
         return self._summary()
 
@@ -126,29 +130,41 @@ class TrainingRun:
         self.meter = meter
         self.module.train()
         batches = iter(task.train.epoch(position.epoch, first_batch=position.batch))
-        self.budget.batch_s = 0.0
         label = f"epoch {position.epoch + 1}/{settings.max_epochs}"
         with task.console.progress(label, len(task.train) - position.batch) as advance:
             began = settings._clock()
-            while position.batch < len(task.train) and not self.stopping:
+            while position.batch < len(task.train) and not self.stopping and not self._is_spent():
                 if stop.requested:
                     meter.check()
                     raise StopRequested
                 asked = settings._clock()
                 batch = next(batches).to(settings.device)
                 self.wait_s += settings._clock() - asked
-                position.lr = lr = self.step.set_factor(self._factor())
-                loss = self._update(batch, meter)
-                shown = f"loss {float(loss):.3f}  " if settings.device.type == "cpu" else ""  # where looking is free
-                advance(f"{shown}lr {lr:.2e}")
+                position.lr = self.step.set_factor(self._factor())
+                with _said_if_slow("compiling kernels, once") if self.budget.first_s is None else nullcontext():
+                    loss = self._update(batch, meter)
                 position.batch += 1
-                self.budget.batch_s = max(self.budget.batch_s, settings._clock() - asked)
+                self.budget.count(settings._clock() - asked)
+                advance(self._shown(loss))
                 self._ask(callback.after_batch(self) for callback in self.callbacks.values())
-                if self.budget.is_up():
-                    break
         meter.check()
         self.train_s += settings._clock() - began
         return {**meter.means(), "lr": position.lr}
+
+    def _is_spent(self) -> bool:
+        """Whether the time is up; a run that has trained nothing yet trains a batch at least."""
+        return bool(self.position.epoch or self.position.batch) and self.budget.is_up()
+
+    def _shown(self, loss: Tensor) -> str:
+        """Beside the bar: what looking at is free, and the time to the end of the training."""
+        position, settings = self.position, self.settings
+        shown = [f"loss {float(loss):.3f}"] if settings.device.type == "cpu" else []
+        shown.append(f"lr {position.lr:.2e}")
+        epochs = settings.max_epochs - position.epoch
+        left = self.budget.left(batches=epochs * len(self.task.train) - position.batch, validations=epochs)
+        if left is not None:
+            shown.append(f"{timedelta(seconds=round(left))} left in all")
+        return "  ".join(shown)
 
     def _update(self, batch: Batch, meter: LossMeter) -> Tensor:
         position, step = self.position, self.step
@@ -192,6 +208,7 @@ class TrainingRun:
     def _finish_epoch(self, row: dict[str, float], figure: float) -> None:
         position = self.position
         position.elapsed_s = self.budget.elapsed()
+        position.warm_up_s = self.warm_up_s + self.budget.warm_up_s
         position.history.append(row)
         better = figure > position.best or not math.isfinite(position.best)  # the latest, until one is defined
         if better:
@@ -305,3 +322,15 @@ class TrainingRun:
             position.best_epoch = len(position.history) - 1
             position.best = position.history[-1].get(f"val/{self.settings.select_by}", float("-inf"))
         self.save("best")
+
+
+@contextmanager
+def _said_if_slow(text: str, *, after_s: float = 2.0) -> Iterator[None]:
+    """Say what is going on where it takes longer than a person waits without a word."""
+    timer = threading.Timer(after_s, log.info, (text,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

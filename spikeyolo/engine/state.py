@@ -50,6 +50,7 @@ class Position:
         epoch, batch: the next batch to train on; ``batch`` is that of the epoch.
         step: updates made so far.
         elapsed_s: time trained so far, over all the runs that went on from one another.
+        warm_up_s: what first batches took beyond usual ones.
         lr: the last update's learning rate.
         best_epoch, best: the epoch with the best figure (-1: none yet), and the figure.
         history: one row of figures an epoch.
@@ -60,6 +61,7 @@ class Position:
     batch: int = 0
     step: int = 0
     elapsed_s: float = 0.0
+    warm_up_s: float = 0.0
     lr: float = 0.0
     best_epoch: int = -1
     best: float = float("-inf")

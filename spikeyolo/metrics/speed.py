@@ -2,46 +2,118 @@
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import cycle
 
+import numpy as np
+import psutil
 import torch
 from torch import Tensor, nn
 
 from spikeyolo.errors import ConfigError
 
-__all__ = ["window_latency_ms"]
+__all__ = ["Latency", "window_latency"]
 
 
-def window_latency_ms(network: nn.Module, windows: Iterable[Tensor], *, warm_up: int = 3) -> float:
-    """Median milliseconds from a window to its predictions, in eval mode.
+@dataclass(frozen=True)
+class Latency:
+    """From a window to its predictions.
+
+    Attributes:
+        median_ms, p99_ms: of the windows that were timed.
+        windows: how many those were.
+        threads: of torch.
+        other_cores: that other processes kept busy meanwhile; above 0, the figures are larger than on a quiet machine.
+    """
+
+    median_ms: float
+    p99_ms: float
+    windows: int
+    threads: int
+    other_cores: float
+
+    def metrics(self) -> dict[str, float]:
+        """Flat figures for a logger."""
+        return {
+            "speed/window_ms": self.median_ms,
+            "speed/window_p99_ms": self.p99_ms,
+            "speed/threads": float(self.threads),
+            "speed/other_cores": self.other_cores,
+        }
+
+
+def window_latency(
+    network: nn.Module,
+    windows: Iterable[Tensor],
+    *,
+    seconds: float = 2.0,
+    count: int = 100,
+    least: int = 10,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Latency:
+    """Time single windows in eval mode: ``count`` of them, or those of ``seconds`` where that is less, after a warm-up.
+
+    The warm-up, which compiles and allocates, takes at least 3 calls, and a second or 10 of them.
 
     Args:
-        windows: ``[T, 1, C, H, W]``, on the network's device.
-        warm_up: calls of the first window that are not counted: they compile and allocate.
+        windows: ``[T, 1, C, H, W]``, on the network's device; taken again and again.
+        least: windows that are timed however long they take.
+        clock: seconds; for tests.
 
     Raises:
         ConfigError: there was no window to measure.
     """
+    given = list(windows)
+    if not given:
+        raise ConfigError("speed: found no window to measure; expected a validation set with at least one")
     training = network.training
-    taken: list[float] = []
     network.eval()
+
+    def timed(window: Tensor) -> float:
+        _wait_for(window.device)
+        began = clock()
+        network(window)
+        _wait_for(window.device)
+        return clock() - began
+
     try:
         with torch.no_grad():
-            for window in windows:
-                for _ in range(0 if taken else warm_up):
-                    network(window)
-                _wait_for(window.device)
-                begun = time.perf_counter()
-                network(window)
-                _wait_for(window.device)
-                taken.append(1000.0 * (time.perf_counter() - begun))
+            endless = cycle(given)
+            warm: list[float] = []
+            while len(warm) < 3 or (len(warm) < 10 and sum(warm) < 1.0):
+                warm.append(timed(next(endless)))
+            others = _OtherCores(clock)
+            taken: list[float] = []
+            while len(taken) < least or (len(taken) < count and sum(taken) < seconds):
+                taken.append(timed(next(endless)))
     finally:
         network.train(training)
-    if not taken:
-        raise ConfigError("speed: found no window to measure; expected a validation set with at least one")
-    return statistics.median(taken)
+    milliseconds = 1000.0 * np.asarray(taken)
+    return Latency(
+        median_ms=float(np.median(milliseconds)),
+        p99_ms=float(np.percentile(milliseconds, 99)),
+        windows=len(taken),
+        threads=torch.get_num_threads(),
+        other_cores=others.mean(),
+    )
+
+
+class _OtherCores:
+    """How many cores other processes kept busy since this was made, on average."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._began, self._busy = clock(), self._others()
+
+    def mean(self) -> float:
+        passed = self._clock() - self._began
+        return max(0.0, (self._others() - self._busy) / passed) if passed > 0 else 0.0
+
+    def _others(self) -> float:
+        system, own = psutil.cpu_times(), psutil.Process().cpu_times()
+        return float(system.user + system.system - own.user - own.system)
 
 
 def _wait_for(device: torch.device) -> None:

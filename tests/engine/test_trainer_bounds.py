@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import resource
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,15 +33,16 @@ from spikeyolo.errors import CheckpointError, ConfigError, TrainingError
     train=st.integers(1, 12),
     val=st.integers(1, 6),
     minutes=st.floats(0.2, 3),
+    first_s=st.floats(0, 30),
 )
 def test_the_last_validation_ends_within_the_time_given(
-    batch_s: float, validation_batch_s: float, train: int, val: int, minutes: float
+    batch_s: float, validation_batch_s: float, train: int, val: int, minutes: float, first_s: float
 ) -> None:
-    # A single batch and a validation must fit, and a window costs no more to validate than to train on.
+    # Two batches (the first is no measure) and a validation must fit, which costs no more a window than training.
     validation_batch_s = min(validation_batch_s, batch_s)
-    if batch_s + val * validation_batch_s > 0.9 * 60 * minutes:
+    if first_s + 2 * batch_s + val * validation_batch_s > 0.9 * 60 * minutes:
         return
-    world = World(batch_s, validation_batch_s, train, val)
+    world = World(batch_s, validation_batch_s, train, val, first_s=first_s)
     with TemporaryDirectory() as folder:
         figures = world.fit(Path(folder), max_epochs=12, max_minutes=minutes)
     taken = world.now - 1000.0
@@ -50,6 +52,57 @@ def test_the_last_validation_ends_within_the_time_given(
     if figures["epochs"] < 12:  # and the time is used: what is left would not hold another batch and validation
         left = 60 * minutes - taken
         assert left <= 2 * batch_s + 2.5 * val * max(batch_s, validation_batch_s) + 0.11 * 60 * minutes
+
+
+def test_a_first_batch_that_compiles_kernels_costs_no_epoch(tmp_path: Path) -> None:
+    figures = World(batch_s=1.0, train=20, val=10, first_s=20.0).fit(tmp_path, max_epochs=9, max_minutes=3.0)
+    rows = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert len(rows) - 1 == figures["epochs"] == 5  # 20 s to begin with, then 30 s each
+    assert figures["warm_up_seconds"] == pytest.approx(20.0)
+    assert figures["seconds_per_epoch"] == pytest.approx(30.0, abs=2.0)
+
+
+@pytest.mark.parametrize("at", [20, 26])
+def test_a_budget_that_is_spent_trains_nothing(at: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(Stopped) as stop:
+        World(train=10, val=2, stop_at=at).fit(tmp_path / "first", max_epochs=99, max_minutes=3)
+    position = checkpoint.read_state(stop.value.checkpoint)["position"]
+    later = World(train=10, val=2, figures=(0.7,))
+    with caplog.at_level("INFO"):
+        figures = later.fit(tmp_path / "second", max_epochs=99, max_minutes=0.1, resume=str(stop.value.checkpoint))
+    assert later.steps == 0
+    assert "time is up after epoch" in caplog.text
+    # What was trained in mid-epoch is judged once.
+    assert len(later.validated_at) == (1 if position["batch"] else 0)
+    assert figures["epochs"] == position["epoch"] + len(later.validated_at)
+
+
+def test_the_time_to_the_end_stands_beside_the_bar(tmp_path: Path) -> None:
+    world = World(train=4, val=2, batch_s=2.0, first_s=100.0)
+    world.fit(tmp_path, max_epochs=3)
+    assert "left in all" not in world.said[0]
+    assert world.said[1].endswith("0:00:32 left in all")  # 10 batches and 3 validations of 2 batches
+    assert world.said[-1] == ""  # of a validation
+    bounded = World(train=4, val=2, batch_s=2.0)
+    bounded.fit(tmp_path / "bounded", max_epochs=3, max_minutes=0.3)
+    assert bounded.said[1].endswith("0:00:14 left in all")
+
+
+def test_compiling_kernels_is_said_where_the_first_batch_takes_long(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with caplog.at_level("INFO"):
+        World().fit(tmp_path / "quick", max_epochs=1)
+        assert "compiling" not in caplog.text
+        loss = World.loss
+
+        def slow(self: World, predictions: torch.Tensor, targets: object) -> object:
+            time.sleep(2.5 if not self.steps else 0)
+            return loss(self, predictions, targets)
+
+        monkeypatch.setattr(World, "loss", slow)
+        World().fit(tmp_path / "slow", max_epochs=1)
+    assert caplog.messages.count("compiling kernels, once") == 1
 
 
 def test_learning_rates_follow_the_share_of_time_where_it_is_ahead_of_the_epochs(tmp_path: Path) -> None:

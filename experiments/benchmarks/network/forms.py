@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from spikeyolo import schema
 from spikeyolo.engine.restore import restore_detector
-from spikeyolo.metrics.speed import window_latency_ms
+from spikeyolo.metrics.speed import window_latency
 from spikeyolo.model import InferenceDetector, fold
 
 
@@ -54,7 +54,7 @@ def main() -> None:
     print("| form | mAP50 | mAP | ms a window |\n|---|---|---|---|")
     for name, network in networks.items():
         figures = evaluator.evaluate(network, loader.epoch(0), device=torch.device("cpu"))
-        latency = window_latency_ms(network, islice(windows(), 60))
+        latency = window_latency(network, islice(windows(), 60)).median_ms
         print(f"| {name} | {figures['map50']:.4f} | {figures['map']:.4f} | {latency:.1f} |", flush=True)
 
 
