@@ -99,7 +99,7 @@ def review(
     for name in ("val/map50", "val/map", "seconds_per_epoch", "data_wait_share"):
         log.info("%s %.4f", name, figures[name])
     log.info(
-        "energy of one window %.4f mJ, of its ANN twin %.4f mJ%s; %.1f ms a window (1 in 100 over %.1f ms), threads: %d",
+        "energy of one window %.4f mJ, of its ANN twin %.4f mJ%s; %.1f ms a window (1 %% over %.1f ms), threads: %d",
         costs["energy/window_mj"],
         costs["energy/ann_window_mj"],
         f" ({remark}, so this saving says little)" if remark else "",
