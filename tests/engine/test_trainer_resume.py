@@ -97,8 +97,9 @@ def left(folder: Path) -> dict[str, Any]:
     """All that a run leaves, but the seconds it took."""
     with (folder / "metrics.csv").open(newline="") as file:
         rows = [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+    untimed = ("elapsed_s", "warm_up_s", "history")
     state = checkpoint.read_state(folder / "checkpoints" / "last")
-    position = {name: value for name, value in state["position"].items() if name not in ("elapsed_s", "history")}
+    position = {name: value for name, value in state["position"].items() if name not in untimed}
     files = ("best/weights.safetensors", "last/weights.safetensors")
     weights = {name: (folder / "checkpoints" / name).read_bytes() for name in files}
     training = torch.load(checkpoint.paths(folder / "checkpoints" / "last")[-1], weights_only=True)
