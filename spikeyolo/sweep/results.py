@@ -81,12 +81,21 @@ def config_of(trial: FrozenTrial) -> DictConfig | None:
     return job if isinstance(job, DictConfig) else None
 
 
-def write_best_config(job: DictConfig, folder: Path) -> Path:
-    """Write the composed configuration of the best trial, without Hydra's part, as ``best_config.yaml``."""
+def write_best_config(job: DictConfig, application: DictConfig, folder: Path) -> Path:
+    """Write the composed configuration of the best trial as ``best_config.yaml``.
+
+    Args:
+        job: the trial's configuration; Hydra's part of it is left out.
+        application: as the sweep was composed; of Hydra's part only what an application says of itself is kept, so
+            that a run of this file has its name, its folder and its logging, and no sweeper.
+        folder: of the sweep.
+    """
     from omegaconf import OmegaConf
 
     task = OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"])
-    return _write(folder / "best_config.yaml", OmegaConf.to_yaml(task, resolve=False))
+    own = OmegaConf.masked_copy(application.hydra, ["run", "job_logging"])
+    text = OmegaConf.to_yaml({"hydra": {"job": {"name": application.hydra.job.name}, **own}}, resolve=False)
+    return _write(folder / "best_config.yaml", OmegaConf.to_yaml(task, resolve=False) + text)
 
 
 def _write(path: Path, text: str) -> Path:

@@ -298,7 +298,7 @@ class OptunaSweeper(Sweeper):
                     self.config,
                     best.user_attrs.get(OVERRIDES) or [*space.fixed, *space.overrides(best.params)],
                 )
-                write_best_config(job, folder)
+                write_best_config(job, self.config, folder)
                 if len(settings.directions) == 1:
                     logger.info("best value: %g (trial %d)", best.value, best.number)
                     logger.info("best parameters: %s", best_line(space, best.params))

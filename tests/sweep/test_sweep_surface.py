@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import APPS, LIMIT_S, REPOSITORY, Sweep
+from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
 from spikeyolo.sweep.trial import TRIAL_VARIABLE, current_trial
@@ -115,3 +116,12 @@ def test_the_best_configuration_runs_as_it_is(sweep: Sweep) -> None:
     done = subprocess.run([*command, folder], env=environment, cwd=sweep.folder.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert float((sweep.folder / "again" / "finished.txt").read_text()) == best.value
+
+
+def test_the_best_configuration_keeps_the_applications_own_folder_and_logging(sweep: Sweep) -> None:
+    own = ("hydra.run.dir=runs/${now:%Y}", "hydra.job_logging.root.level=ERROR")
+    sweep.run("hydra.sweeper.n_trials=2", "optimizer=sgd,adamw", *own)
+    best = OmegaConf.load(sweep.folder / "best_config.yaml")
+    assert OmegaConf.to_container(best, resolve=False)["hydra"]["run"] == {"dir": "runs/${now:%Y}"}
+    assert best.hydra.job_logging.root.level == "ERROR"
+    assert set(best.hydra) == {"job", "run", "job_logging"}
