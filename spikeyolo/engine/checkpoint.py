@@ -65,7 +65,7 @@ def save(
         buffer = io.BytesIO()
         torch.save(dict(training), buffer)
         contents[TRAINING] = buffer.getvalue()
-    _write(folder, contents, finite(state), files or Files())
+    _write(folder, contents, state, files or Files())
 
 
 def copy(source: Path, folder: Path) -> None:
@@ -106,7 +106,7 @@ def _write(folder: Path, contents: Mapping[str, bytes], state: Mapping[str, Any]
             files.sync(numbered / name)
         files.sync(numbered)
         files.sync(folder)
-        named = {**state, "format_version": FORMAT_VERSION, "folder": numbered.name}
+        named = {**finite(state), "format_version": FORMAT_VERSION, "folder": numbered.name}
         replace_text(folder / STATE, json.dumps(named, indent=2, allow_nan=False) + "\n", files=files)
     except OSError as error:
         if _named(folder) != numbered.name:

@@ -164,6 +164,9 @@ def test_a_checkpoint_of_version_0_1_is_read_and_replaced(tmp_path: Path) -> Non
     torch.save({"module": module.state_dict(), "optimizer": {}}, folder / "training.pt")
     (folder / "state.json").write_text('{"format_version": 1, "best": -Infinity, "map": NaN}')
     assert holds(folder, module)
+    checkpoint.copy(folder, tmp_path / "copied")
+    assert holds(tmp_path / "copied", module)
+    assert "NaN" not in (tmp_path / "copied" / "state.json").read_text()
     assert holds(folder, saved(folder))
     assert sorted(path.name for path in folder.iterdir()) == ["000001", "state.json", "weights.safetensors"]
 
