@@ -122,6 +122,39 @@ def test_truth_as_prediction_scores_one(seed: int) -> None:
     assert figures["map50"] == pytest.approx(1.0)
 
 
+def best_f1_by_hand(scene: Scene) -> float:
+    """Greedy pairs in each window and class at IoU 0.50, best score first; the best F1 over all thresholds."""
+    pairs: list[tuple[float, bool]] = []
+    for found, truth in scene:
+        free = [True] * len(truth)
+        for row in np.argsort(-found.score, kind="stable"):
+            x, best, which = found.xyxy[row].astype(float), 0.5 - 1e-10, -1
+            for column, y in enumerate(truth.xyxy.astype(float)):
+                inner = np.clip(np.minimum(x[2:], y[2:]) - np.maximum(x[:2], y[:2]), 0, None).prod()
+                overlap = inner / ((x[2:] - x[:2]).prod() + (y[2:] - y[:2]).prod() - inner)
+                if free[column] and found.class_id[row] == truth.class_id[column] and overlap >= best:
+                    best, which = overlap, column
+            if which >= 0:
+                free[which] = False
+            pairs.append((float(found.score[row]), which >= 0))
+    truths = sum(len(truth) for _, truth in scene)
+    scores = {score for score, _ in pairs}
+    counted = [[right for score, right in pairs if score >= threshold] for threshold in scores]
+    return max((2 * sum(right) / (len(right) + truths) for right in counted), default=0.0)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=15, deadline=None)
+def test_the_best_f1_equals_that_of_pairs_made_by_hand(seed: int) -> None:
+    scene = random_scene(seed)
+    figures = judge(scene)
+    if figures["truths"]:
+        assert figures["f1"] == pytest.approx(best_f1_by_hand(scene), abs=1e-9)
+        assert figures["f1"] == pytest.approx(
+            2 * figures["precision"] * figures["recall50"] / max(figures["precision"] + figures["recall50"], 1e-12)
+        )
+
+
 def test_the_order_of_windows_is_of_no_account_where_scores_differ() -> None:
     scene = random_scene(5)
     scores = np.random.default_rng(3).permutation(sum(len(found) for found, _ in scene)) / 1000
