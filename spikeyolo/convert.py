@@ -32,7 +32,7 @@ OPTIONS: Mapping[str, Any] = {
     "classes": list[str] | None,
     "labels_at": str | None,
     "split": Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]+$")] | None,
-    "splits": Annotated[list[Literal["train", "val"]], MinLen(1)],
+    "splits": Annotated[list[Literal["train", "val", "test"]], MinLen(1)],
     "workers": Annotated[int, Ge(1)] | None,
     "strict": bool | None,
     "time_unit": Literal["s", "ms", "us", "ns"] | None,

@@ -112,7 +112,7 @@ def test_an_experiment_takes_another_data_set() -> None:
 def test_building_passes_on_what_a_class_takes_and_nothing_else() -> None:
     data = schema.build(composed("data=etram", "data.root=some/folder", "data.val_split=test").data)
     assert data.dataset.root == Path("some/folder")
-    assert data.dataset.splits == {"train": "train", "val": "test"}
+    assert data.dataset.splits == {"train": "train", "val": "test", "test": "test"}
     assert type(data.classes) is tuple
 
 

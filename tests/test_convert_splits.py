@@ -16,6 +16,7 @@ from spikeyolo.entry import config_directory
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.events.conversion.converted import ConvertedSet
 from spikeyolo.events.conversion.manifest import read_manifest
+from spikeyolo.events.splits import Role
 
 
 def splits(out: Path) -> dict[str, str]:
@@ -29,7 +30,23 @@ def test_a_folder_keeps_its_own_splits_and_is_trained_on_by_them(folders: tuple[
     configured(f"source={tmp_path}/raw", f"out={tmp_path}/out", "classes=[bus,car]", "previews=0")
     assert splits(tmp_path / "out") == dict(zip([f"{folder}/a.zarr" for folder in folders], ["train", "val", "test"]))
     data = ConvertedSet(root=str(tmp_path / "out"), classes=["bus", "car"])
-    assert [len(data.recordings(role)) for role in ("train", "val")] == [1, 1]
+    roles: tuple[Role, ...] = ("train", "val", "test")
+    assert [[item.name for item in data.recordings(role)] for role in roles] == [["a.zarr"]] * 3
+    digests = {item.attributes["digest"] for role in roles for item in data.recordings(role)}
+    assert len(digests) == 3
+
+
+def test_a_data_sets_test_split_is_converted_and_served_where_it_is_named(tmp_path: Path) -> None:
+    for seed, folder in enumerate(("train_h5_1", "val_h5_1", "test_h5_1")):
+        write_recording(tmp_path / "raw" / folder, "a", seed=seed)
+    command = ("data=etram", f"data.root={tmp_path}/raw", "data.classes=[car,bus]", f"out={tmp_path}/out", "previews=0")
+    configured(*command)
+    data = ConvertedSet(root=str(tmp_path / "out"))
+    with pytest.raises(RecordingError, match=r"no recordings of split 'test' \(found train, val\); convert those with"):
+        data.recordings("test")
+    configured(*command, "splits=[test]")
+    assert splits(tmp_path / "out") == {f"{name}_h5_1/a.zarr": name for name in ("train", "val", "test")}
+    assert len(ConvertedSet(root=str(tmp_path / "out")).recordings("test")) == 1
 
 
 def test_a_glob_over_folders_keeps_their_splits(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Interval, Len
 
@@ -16,11 +16,10 @@ from spikeyolo.events.filters import EventFilters
 from spikeyolo.events.formats.text_table import is_event_text
 from spikeyolo.events.formats.time_unit import TimeUnit
 from spikeyolo.events.labels import ClassSelection, LabelRules, is_label_name, labels_beside, labels_of_file
-from spikeyolo.events.splits import check_share, drawn
+from spikeyolo.events.splits import Role, check_share, drawn
 
 log = logging.getLogger(__name__)
 
-Role = Literal["train", "val"]
 Side = Annotated[int, Interval(ge=1, le=4096)]
 SensorSize = Annotated[Sequence[Side], Len(2, 2)]
 SUFFIXES = (".aedat", ".aedat4", ".bag", ".bin", ".csv", ".dat", ".es", ".h5", ".hdf5", ".raw", ".txt")
@@ -72,8 +71,8 @@ class SplitFolders:
     Args:
         root: the folder that holds the splits' folders.
         classes: names, in the order of class ids; where the rules name the files' classes, a selection of those.
-        train_split, val_split: which folders train and which validate.
-        train_labels, val_labels: label rules of each.
+        train_split, val_split, test_split: which folders train, validate and test.
+        train_labels, val_labels: label rules of training, and of validation and test.
         event_rules: how events are cleaned; None takes the defaults.
         size: sensor width and height, px, of files that name none.
         filters: which events are left out; None leaves out none.
@@ -93,6 +92,7 @@ class SplitFolders:
         classes: Sequence[str],
         train_split: str = "train",
         val_split: str = "val",
+        test_split: str = "test",
         train_labels: LabelRules | None = None,
         val_labels: LabelRules | None = None,
         event_rules: EventRules | None = None,
@@ -102,11 +102,8 @@ class SplitFolders:
     ) -> None:
         self.root = Path(root)
         self.classes = tuple(classes)
-        self.splits: dict[Role, str] = {"train": train_split, "val": val_split}
-        self.rules: dict[Role, LabelRules] = {
-            "train": train_labels or LabelRules(),
-            "val": val_labels or LabelRules(),
-        }
+        self.splits: dict[Role, str] = {"train": train_split, "val": val_split, "test": test_split}
+        self.rules = rules_of_roles(train_labels, val_labels)
         self.event_rules = event_rules or EventRules()
         self.size = sensor_size(size)
         self.filters = filters or EventFilters()
@@ -189,7 +186,7 @@ class RecordingFolders(SplitFolders):
     Args:
         root: the folder that holds the splits' folders, or the recordings.
         classes: names, in the order of class ids.
-        train_split, val_split: which folders train and which validate.
+        train_split, val_split, test_split: which folders train, validate and test.
         val_share: share of the training recordings that validates instead, where there is no folder for it.
         split_seed: draws them.
         train_labels, val_labels, event_rules, size, filters, time_unit: see :class:`SplitFolders`.
@@ -204,6 +201,7 @@ class RecordingFolders(SplitFolders):
         classes: Sequence[str],
         train_split: str = "train",
         val_split: str = "val",
+        test_split: str = "test",
         val_share: Annotated[float, Interval(gt=0, lt=1)] | None = None,
         split_seed: Annotated[int, Ge(0)] = 0,
         train_labels: LabelRules | None = None,
@@ -218,6 +216,7 @@ class RecordingFolders(SplitFolders):
             classes=classes,
             train_split=train_split,
             val_split=val_split,
+            test_split=test_split,
             train_labels=train_labels,
             val_labels=val_labels,
             event_rules=event_rules,
@@ -236,8 +235,8 @@ class RecordingFolders(SplitFolders):
             ConfigError: ``val_share`` is given, and there is a folder that validates.
         """
         split, folders = self.splits[role], {name: self._folders(name) for name in self.splits.values()}
-        if self.val_share is None:
-            if not folders[split] and find_recordings(self.root, self.suffixes):
+        if self.val_share is None or role == "test":
+            if role != "test" and not folders[split] and find_recordings(self.root, self.suffixes):
                 raise RecordingError(
                     f"{self.root}: no folder of split {split!r}; expected {' or '.join(self._patterns(split))}, or "
                     "data.val_share=0.2 to draw the validation recordings"
@@ -245,7 +244,13 @@ class RecordingFolders(SplitFolders):
             return super().sources(role)
         train, val = self.splits["train"], self.splits["val"]
         check_share(train, val, {name for name, found in folders.items() if found})
-        files = [file for folder in folders[train] or [self.root] for file in find_recordings(folder, self.suffixes)]
+        tests = set(folders[self.splits["test"]])  # below the root: not to be drawn from
+        files = [
+            file
+            for folder in folders[train] or [self.root]
+            for file in find_recordings(folder, self.suffixes)
+            if not tests & set(file.parents)
+        ]
         by_name = {self._name(self.root, file): file for file in files}
         drawn_names = drawn(list(by_name), self.val_share, self.split_seed, where=str(self.root))
         return checked(
@@ -274,6 +279,7 @@ class DsecDetection(SplitFolders):
         classes: Sequence[str],
         train_split: str = "train",
         val_split: str = "val",
+        test_split: str = "test",
         val_sequences: Sequence[str],
         train_labels: LabelRules | None = None,
         val_labels: LabelRules | None = None,
@@ -287,6 +293,7 @@ class DsecDetection(SplitFolders):
             classes=classes,
             train_split=train_split,
             val_split=val_split,
+            test_split=test_split,
             train_labels=train_labels,
             val_labels=val_labels,
             event_rules=event_rules,
@@ -326,21 +333,23 @@ class DsecDetection(SplitFolders):
 
 
 class SingleRecording:
-    """One recording, or a folder of them: the first part of each trains, the rest validates.
+    """One recording, or a folder of them: the first part of each trains, the rest validates and tests.
 
     Args:
         events: the file, or a folder of files.
         classes: names, in the order of class ids; where the rules name the files' classes, a selection of those.
         train_until_us: where training ends and validation begins, µs from the recording's start.
+        test_from_us: where validation ends and the test begins, µs from the recording's start; None tests nothing.
         labels: the label file, or a folder of them; None looks for ``NAME_bbox.npy`` and the like beside each file.
-        train_labels, val_labels: label rules of each part.
+        train_labels, val_labels: label rules of training, and of validation and test.
         event_rules: how events are cleaned; None takes the defaults.
         size: sensor width and height, px, of files that name none.
         filters: which events are left out; None leaves out none.
         time_unit: of times in text and HDF5 columns of other names; None takes s for fractions, else µs.
 
     Raises:
-        ConfigError: a label file is named for a folder, or a class of the class list is none of the files'.
+        ConfigError: a label file is named for a folder, a class of the class list is none of the files', or the test
+            begins before validation does.
     """
 
     def __init__(
@@ -349,6 +358,7 @@ class SingleRecording:
         events: str,
         classes: Sequence[str],
         train_until_us: Annotated[int, Ge(1)],
+        test_from_us: Annotated[int, Ge(1)] | None = None,
         labels: str | None = None,
         train_labels: LabelRules | None = None,
         val_labels: LabelRules | None = None,
@@ -360,8 +370,14 @@ class SingleRecording:
         self.events = Path(events)
         self.classes = tuple(classes)
         self.train_until_us = train_until_us
+        self.test_from_us = test_from_us
+        if test_from_us is not None and test_from_us <= train_until_us:
+            raise ConfigError(
+                f"data.test_from_us: found {test_from_us}; expected more than data.train_until_us ({train_until_us}), "
+                "so that some of each recording validates"
+            )
         self.labels = None if labels is None else Path(labels)
-        self.rules: dict[Role, LabelRules] = {"train": train_labels or LabelRules(), "val": val_labels or LabelRules()}
+        self.rules = rules_of_roles(train_labels, val_labels)
         self.event_rules = event_rules or EventRules()
         self.size = sensor_size(size)
         self.filters = filters or EventFilters()
@@ -375,9 +391,10 @@ class SingleRecording:
             )
 
     def sources(self, role: Role) -> list[Source]:
-        """The recordings; each is named in both roles, with the part that belongs to the role.
+        """The recordings; each is named in every role, with the part that belongs to the role.
 
         Raises:
+            ConfigError: nothing was set aside for the test.
             RecordingError: there is no such file, or no recording in the folder.
         """
         if self.events.is_dir():
@@ -389,7 +406,14 @@ class SingleRecording:
             files = [self.events]
         else:
             raise RecordingError(f"{self.events}: no such recording; expected an events file, or a folder of them")
-        start, end = (None, self.train_until_us) if role == "train" else (self.train_until_us, None)
+        if role == "test" and self.test_from_us is None:
+            raise ConfigError("data.test_from_us must be given: where each recording's test begins, µs from its start")
+        spans: dict[Role, tuple[int | None, int | None]] = {
+            "train": (None, self.train_until_us),
+            "val": (self.train_until_us, self.test_from_us),
+            "test": (self.test_from_us, None),
+        }
+        start, end = spans[role]
         return checked(
             [
                 Source(
@@ -408,6 +432,12 @@ class SingleRecording:
                 for file in files
             ]
         )
+
+
+def rules_of_roles(train: LabelRules | None, val: LabelRules | None) -> dict[Role, LabelRules]:
+    """Label rules by role: what is tested is judged as what validates."""
+    judged = val or LabelRules()
+    return {"train": train or LabelRules(), "val": judged, "test": judged}
 
 
 def sensor_size(size: Sequence[int] | None) -> tuple[int, int] | None:

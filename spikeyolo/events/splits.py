@@ -6,9 +6,11 @@ import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from spikeyolo.errors import ConfigError, RecordingError
+
+Role = Literal["train", "val", "test"]  # what a split is for
 
 _SPLIT = re.compile(r"(train|val|test)(?:ing|idation|id)?([_-].*)?", re.IGNORECASE)
 

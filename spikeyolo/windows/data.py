@@ -14,7 +14,7 @@ from spikeyolo.errors import ConfigError, LabelError
 from spikeyolo.events.conversion.prepare import check_labels, prepare
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.labels import selected, warn_once, without_common_ids
-from spikeyolo.events.splits import Span, check_apart
+from spikeyolo.events.splits import Role, Span, check_apart
 from spikeyolo.events.store import Recording
 from spikeyolo.events.store.chunks import ChunkCache
 from spikeyolo.events.store.location import is_remote
@@ -30,7 +30,6 @@ from spikeyolo.windows.sampler import EpochSampler
 
 log = logging.getLogger(__name__)
 
-Role = Literal["train", "val"]
 Sampling = Literal["uniform", "balanced"]
 Progress = Callable[[int, int, str], None]
 
@@ -50,7 +49,7 @@ class StoredSet(Protocol):
 
 
 class EventData:
-    """Serves the windows of a data set's two roles, ``train`` and ``val``.
+    """Serves the windows of a data set's roles, ``train``, ``val`` and ``test``.
 
     Args:
         dataset: where the recordings and labels are.
@@ -134,14 +133,13 @@ class EventData:
             negative_share=negative_share,
         )
 
-    def check(self) -> None:
-        """Find both roles' recordings and read their labels before anything is converted.
+    def check(self, roles: Sequence[Role] = ("train", "val")) -> None:
+        """Find the roles' recordings and read their labels before anything is converted.
 
         Raises:
             RecordingError, LabelError: a file is not what it should be.
         """
         if isinstance(self.dataset, RecordedSet):
-            roles: tuple[Role, ...] = ("train", "val")
             found = {role: self._sources(self.dataset, role) for role in roles}
             check_apart(
                 {
@@ -271,16 +269,38 @@ class EventData:
 
     def val_loader(self, *, pin_memory: bool = False, progress: Progress | None = None) -> WindowLoader:
         """Every validation window once, in order, as recorded."""
-        parts = self.parts("val", progress=progress)
+        return self._whole("val", pin_memory=pin_memory, progress=progress)
+
+    def test_loader(self, *, pin_memory: bool = False, progress: Progress | None = None) -> WindowLoader:
+        """Every test window once, in order, as recorded.
+
+        Raises:
+            ConfigError, RecordingError: the data set has nothing to test on.
+        """
+        return self._whole("test", pin_memory=pin_memory, progress=progress)
+
+    def _whole(self, role: Role, *, pin_memory: bool, progress: Progress | None) -> WindowLoader:
+        """Every window of a role once, in order, as recorded; said is which figures it leaves undefined."""
+        parts = self.parts(role, progress=progress)
         absent = absent_classes(parts, self.classes)
         if len(absent) == len(self.classes):
-            log.warning("val: %d recordings without any box: val/map50, val/map … will not be defined", len(parts))
-        elif absent:
-            figures = ", ".join(f"val/ap/{name}, val/ap50/{name}" for name in absent)
             log.warning(
-                "val: no box of %s in %d recordings: %s will not be defined", ", ".join(absent), len(parts), figures
+                "%s: %d recordings without any box: %s/map50, %s/map … will not be defined",
+                role,
+                len(parts),
+                role,
+                role,
             )
-        dataset = WindowDataset(parts, rules=self.rules, encoder=self.encoder, role="val")
+        elif absent:
+            figures = ", ".join(f"{role}/ap/{name}, {role}/ap50/{name}" for name in absent)
+            log.warning(
+                "%s: no box of %s in %d recordings: %s will not be defined",
+                role,
+                ", ".join(absent),
+                len(parts),
+                figures,
+            )
+        dataset = WindowDataset(parts, rules=self.rules, encoder=self.encoder, role=role)
         sampler = EpochSampler(size=len(dataset), batch_size=self.batch_size, shuffle=False)
         return WindowLoader(dataset, sampler, workers=self.workers, pin_memory=pin_memory)
 

@@ -15,8 +15,12 @@ from spikeyolo.events.datasets import (
     Mpx1,
     RecordingFolders,
     SingleRecording,
+    SplitFolders,
 )
 from spikeyolo.events.labels import LabelRules
+from spikeyolo.events.splits import Role
+
+ROLES: tuple[Role, ...] = ("train", "val", "test")
 
 
 def touch(root: Path, *names: str) -> None:
@@ -100,8 +104,8 @@ def test_dsec_splits_its_train_folder_by_sequence(tmp_path: Path) -> None:
     (train,), (val,) = data.sources("train"), data.sources("val")
     assert (train.name, val.name) == ("train/zurich_city_00_a", "val/zurich_city_16_a")
     assert train.labels is not None
-    test = DsecDetection(root=str(tmp_path), classes=["car"], val_sequences=[], val_split="test").sources("val")
-    assert [source.name for source in test] == ["test/thun_01_a"]
+    judged = DsecDetection(root=str(tmp_path), classes=["car"], val_sequences=[], val_split="test").sources("val")
+    assert [source.name for source in judged] == [source.name for source in data.sources("test")] == ["test/thun_01_a"]
     with pytest.raises(RecordingError, match="no sequences of split 'val'"):
         DsecDetection(root=str(tmp_path), classes=["car"], val_sequences=[]).sources("val")
 
@@ -112,6 +116,33 @@ def test_one_recording_is_cut_in_two_parts(tmp_path: Path) -> None:
     (train,), (val,) = data.sources("train"), data.sources("val")
     assert (train.start_us, train.end_us, val.start_us, val.end_us) == (None, 1_600_000, 1_600_000, None)
     assert train.labels == val.labels == tmp_path / "a_bbox.npy"
+
+
+def test_the_end_of_a_recording_is_its_test_where_one_is_set_aside(tmp_path: Path) -> None:
+    touch(tmp_path, "a.aedat4")
+    event_file = str(tmp_path / "a.aedat4")
+    data = SingleRecording(events=event_file, classes=["car"], train_until_us=1_600_000, test_from_us=2_000_000)
+    spans = [(source.start_us, source.end_us) for role in ROLES for source in data.sources(role)]
+    assert spans == [(None, 1_600_000), (1_600_000, 2_000_000), (2_000_000, None)]
+    with pytest.raises(ConfigError, match=r"data\.test_from_us must be given"):
+        SingleRecording(events=event_file, classes=["car"], train_until_us=5).sources("test")
+    with pytest.raises(
+        ConfigError, match=r"data\.test_from_us: found 5; expected more than data\.train_until_us \(5\)"
+    ):
+        SingleRecording(events=event_file, classes=["car"], train_until_us=5, test_from_us=5)
+
+
+@pytest.mark.parametrize("kind", [Etram, Gen1, Mpx1, RecordingFolders])
+def test_the_test_folder_tests_under_the_rules_of_validation(kind: type[SplitFolders], tmp_path: Path) -> None:
+    touch(tmp_path, "train/a.h5", "val/b.h5", "test/c.h5", "late/d.h5")
+    rules = LabelRules(skip_first_us=500_000)
+    data = kind(root=str(tmp_path), classes=["car"], val_labels=rules)
+    (test,) = data.sources("test")
+    assert (test.name, test.split, test.rules) == ("test/c", "test", rules)
+    (other,) = kind(root=str(tmp_path), classes=["car"], test_split="late").sources("test")
+    assert other.name == "late/d"
+    with pytest.raises(RecordingError, match="no recordings of split 'none'"):
+        kind(root=str(tmp_path), classes=["car"], test_split="none").sources("test")
 
 
 def test_a_folder_of_recordings_is_cut_one_by_one(tmp_path: Path) -> None:
@@ -151,6 +182,14 @@ def test_validation_recordings_are_drawn_from_the_training_folder_where_there_is
     touch(tmp_path, "val/d.dat")
     with pytest.raises(ConfigError, match=r"data\.val_share: the set has recordings of its own for validation"):
         data.sources("val")
+
+
+def test_what_tests_is_never_drawn_from(tmp_path: Path) -> None:
+    touch(tmp_path, "a.raw", "b.dat", "test/c.dat", "test_2/d.raw")
+    data = RecordingFolders(root=str(tmp_path), classes=["car"], val_share=0.5)
+    found = [source.name for role in ROLES for source in data.sources(role)]
+    assert sorted(found) == ["a", "b", "test/c", "test_2/d"]
+    assert [source.name for source in data.sources("test")] == ["test/c", "test_2/d"]
 
 
 def test_folders_of_splits_may_hold_any_format(tmp_path: Path) -> None:

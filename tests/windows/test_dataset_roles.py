@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stored import store
 
+from spikeyolo.errors import RecordingError
 from spikeyolo.events.datasets import Etram
 from spikeyolo.events.labels import LabelRules
 from spikeyolo.events.store import Recording
@@ -55,6 +56,21 @@ def test_no_validation_window_ends_in_the_beginning_that_the_label_rule_skips(tm
     assert min(ends) >= start + skip_us
     assert min(whole.window(index).end_us for index in range(len(whole))) < start + skip_us
     assert min(train.window(index).end_us for index in range(len(train))) < start + skip_us
+
+
+def test_the_test_loader_serves_every_window_of_the_test_split_once_in_order(tmp_path: Path) -> None:
+    served = data(tmp_path / "set", tmp_path / "store")
+    with pytest.raises(RecordingError, match="no recordings of split 'test'"):
+        served.test_loader()
+    events, boxes = etram_set.film(2)
+    etram_set.write_events(tmp_path / "set" / "test_h5_1" / "a.h5", events)
+    np.save(tmp_path / "set" / "test_h5_1" / "a_bbox.npy", etram_set.label_rows(boxes))
+    served = data(tmp_path / "set", tmp_path / "store")
+    served.check(("test",))
+    loader = served.test_loader()
+    assert [part.name for part in loader.dataset.parts] == ["test_h5_1/a"]
+    windows = [window for batch in loader.epoch(0) for window in batch.windows]
+    assert windows == [loader.dataset.window(index) for index in range(len(loader.dataset))]
 
 
 def test_balanced_sampling_serves_training_and_leaves_validation_in_order(tmp_path: Path) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 from annotated_types import Ge, Interval
 
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.events.conversion.manifest import Published, read_published
-from spikeyolo.events.splits import check_share, drawn
+from spikeyolo.events.splits import Role, check_share, drawn
 from spikeyolo.events.store import Recording
 from spikeyolo.events.store.location import normalise
-
-Role = Literal["train", "val"]
 
 
 class ConvertedSet:
@@ -22,7 +20,7 @@ class ConvertedSet:
     Args:
         root: the ``out`` of the conversion.
         classes: names, in the order of class ids, of those that it was converted with; None takes all.
-        train_split, val_split: which splits train and which validate.
+        train_split, val_split, test_split: which splits train, validate and test.
         val_share: share of the training recordings that validates instead, for sets without a validation split.
         split_seed: draws them.
     """
@@ -34,12 +32,13 @@ class ConvertedSet:
         classes: Sequence[str] | None = None,
         train_split: str = "train",
         val_split: str = "val",
+        test_split: str = "test",
         val_share: Annotated[float, Interval(gt=0, lt=1)] | None = None,
         split_seed: Annotated[int, Ge(0)] = 0,
     ) -> None:
         self.root = normalise(root)
         self._classes = None if classes is None else tuple(classes)
-        self.splits: dict[Role, str] = {"train": train_split, "val": val_split}
+        self.splits: dict[Role, str] = {"train": train_split, "val": val_split, "test": test_split}
         self.val_share = val_share
         self.split_seed = split_seed
         self._published: dict[str, Published] | None = None
@@ -89,7 +88,7 @@ class ConvertedSet:
     def _chosen(self, role: Role, published: dict[str, Published]) -> dict[str, Published]:
         splits = {item.split for item in published.values()}
         split = self.splits[role]
-        if self.val_share is not None:
+        if self.val_share is not None and role != "test":
             check_share(self.splits["train"], self.splits["val"], splits)
             pool = self.splits["train"] if self.splits["train"] in splits else ""
             names = [name for name, item in published.items() if item.split == pool]
@@ -100,5 +99,7 @@ class ConvertedSet:
             found = ", ".join(sorted(splits - {""})) or f"{len(published)} recordings of no split"
             advice = "add data.val_share=0.2 to draw the validation recordings"
             advice += "" if splits - {""} else ", or convert again with split=train and split=val"
+            if role == "test":
+                advice = "convert those with splits=[test] or split=test into the same set, or name data.test_split"
             raise RecordingError(f"{self.root}: no recordings of split {split!r} (found {found}); {advice}")
         return chosen

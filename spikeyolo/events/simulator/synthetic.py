@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Gt, Interval
@@ -22,12 +22,12 @@ from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.events.simulator.camera import EventCamera
 from spikeyolo.events.simulator.scene import Scene, cloud
 from spikeyolo.events.simulator.shading import REACH, SHAPES
+from spikeyolo.events.splits import Role
 from spikeyolo.events.store import RecordingWriter
 from spikeyolo.events.store.attributes import FORMAT_VERSION
 from spikeyolo.events.types import Boxes, Events
 
-Role = Literal["train", "val"]
-ROLES: tuple[Role, ...] = ("train", "val")
+ROLES: tuple[Role, ...] = ("train", "val", "test")  # the order is part of each sequence's seed
 VERSION = 1  # raised whenever the same parameters would give other events
 
 
@@ -38,10 +38,10 @@ class SyntheticDataset:
     are reflected: some stay in view, some leave and return.
 
     Args:
-        root: folder of the store; this set lives in ``{root}/<digest>/{train,val}/sequence_0000.zarr``.
+        root: folder of the store; this set lives in ``{root}/<digest>/{train,val,test}/sequence_0000.zarr``.
         classes: names out of disc, square, triangle, cross, ring, bar, in the order of class ids.
         width, height: sensor, px.
-        train_sequences, val_sequences: recordings of each role.
+        train_sequences, val_sequences, test_sequences: recordings of each role.
         duration_us: length of a recording, µs.
         objects_min, objects_max: objects of a recording, bounds included.
         size_min_px, size_max_px: diameter of the disc that has the object's area.
@@ -74,6 +74,7 @@ class SyntheticDataset:
         height: Annotated[int, Interval(ge=16, le=4096)] = 96,
         train_sequences: Annotated[int, Ge(1)] = 32,
         val_sequences: Annotated[int, Ge(1)] = 8,
+        test_sequences: Annotated[int, Ge(1)] = 8,
         duration_us: Annotated[int, Ge(1000)] = 200_000,
         objects_min: Annotated[int, Ge(0)] = 1,
         objects_max: Annotated[int, Interval(ge=1, le=64)] = 3,
@@ -114,7 +115,7 @@ class SyntheticDataset:
         self.root = Path(root)
         self.classes = tuple(classes)  # numbers become floats below: 1000 and 1000.0 name the same set
         self.width, self.height = width, height
-        self.sequences = {"train": train_sequences, "val": val_sequences}
+        self.sequences = {"train": train_sequences, "val": val_sequences, "test": test_sequences}
         self.duration_us = duration_us
         self.objects = (objects_min, objects_max)
         self.size_px = (float(size_min_px), float(size_max_px))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.events.simulator.scene import Scene
 from spikeyolo.events.simulator.shading import REACH, REACHES, SHAPES, signed_distance
-from spikeyolo.events.simulator.synthetic import SyntheticDataset
+from spikeyolo.events.simulator.synthetic import ROLES, SyntheticDataset
 from spikeyolo.events.store import Recording
 
 SMALL: dict[str, Any] = {
@@ -200,6 +200,13 @@ def test_a_set_is_written_once_completed_where_it_is_not_and_found_again(tmp_pat
     grown = small(tmp_path, train_sequences=4).recordings("train")
     assert grown[:3] == paths
     assert small(tmp_path, seed=1).folder != dataset.folder
+
+
+def test_the_three_roles_share_no_sequence(tmp_path: Path) -> None:
+    dataset = small(tmp_path, test_sequences=2)
+    digests = [Recording.open(path).attributes["digest"] for role in ROLES for path in dataset.recordings(role)]
+    assert len(dataset.recordings("test")) == 2
+    assert len(set(digests)) == len(digests)
 
 
 def test_recordings_in_another_format_of_the_store_are_not_met_again(
