@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import hydra
+import hydra.errors
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
@@ -57,6 +58,10 @@ def run(task: Task, config_name: str) -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "8000")
     # norse compiles its own functions when it is imported, which this version of torch does not like to see.
     warnings.filterwarnings("ignore", message=r".*torch\.jit\.script.* is deprecated", category=FutureWarning)
+    # Hydra 1.4 warns of what 1.5 will ask for; pyproject stays below that.
+    migration = getattr(hydra.errors, "Hydra15MigrationWarning", None)
+    if migration is not None:
+        warnings.filterwarnings("ignore", category=migration)
     try:
         hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=config_name)(task)()
     except SpikeyoloError as error:
