@@ -34,7 +34,7 @@ def test_a_sweep_leaves_results_a_configuration_that_runs_and_figures(sweep) -> 
     assert results.overrides in output
     config = OmegaConf.load(sweep.folder / "best_config.yaml")
     assert config.x == best.params["x"]
-    assert "hydra" not in config
+    assert "sweeper" not in config.hydra  # it runs once
     assert config.optimizer.momentum == (0.5 if best.params["optimizer"] == "sgd" else 0.0)
     figures = {path.name for path in (sweep.folder / "figures").iterdir()}
     for name in ("optimization_history", "parallel_coordinate", "slice", "timeline", "intermediate_values"):
