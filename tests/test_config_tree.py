@@ -186,7 +186,7 @@ def test_how_recordings_are_read_is_set_without_a_plus(name: str, command: str) 
     dataset = schema.build(config.data.dataset)
     assert dataset.size == (304, 240)
     assert dataset.event_rules == EventRules(max_step_back_us=7)
-    assert [rules.label_clock for rules in dataset.rules.values()] == ["unix", "unix"]
+    assert [rules.label_clock for rules in dataset.rules.values()] == ["unix"] * 3
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_every_data_set_names_the_clock_of_its_labels(name: str, clock: str) -> 
     config = composed(f"data={name}")
     assert config.data.label_clock == clock
     dataset = schema.build(config.data.dataset)
-    assert [rules.label_clock for rules in dataset.rules.values()] == [clock, clock]
+    assert [rules.label_clock for rules in dataset.rules.values()] == [clock] * 3
     assert dataset.event_rules == EventRules()
 
 
