@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_events_labels import ETRAM, GOOD, boxes, read
 
 from spikeyolo.errors import LabelError
-from spikeyolo.events.labels import LabelRules
+from spikeyolo.events.labels import LabelRules, warn_once
 
 SPAN_US = (0, 2_360_000)
 UNITS = {"us": 1, "ms": 1000, "s": 1_000_000}
@@ -128,3 +128,16 @@ def test_times_whose_every_box_a_rule_left_out_are_named_as_unknown(tmp_path: Pa
     np.testing.assert_array_equal(labels.left_out_us, [2000, 4000])
     labels = read(tmp_path, array, classes=["car"], rules=LabelRules(min_side_px=10, names=["car", "bus"]))
     np.testing.assert_array_equal(labels.left_out_us, [2000])  # at 3000 and 4000 it is known that there is no car
+
+
+def test_times_before_the_evaluation_begins_are_no_unknown_ones(tmp_path: Path) -> None:
+    array = at([1000, 5000, 6000], "<i8", w=[30, 5, 30])
+    labels = read(tmp_path, array, rules=LabelRules(min_side_px=10, skip_first_us=2000))
+    np.testing.assert_array_equal(labels.left_out_us, [5000])
+
+
+def test_what_was_said_of_a_set_is_not_said_again(caplog: pytest.LogCaptureFixture) -> None:
+    said: set[str] = set()
+    warn_once([("a.npy", {"coverage": "a sliver"}), ("b.npy", {"coverage": "another"}), ("c.npy", {})], said)
+    warn_once([("d.npy", {"coverage": "a third", "tracks": "no tracks"})], said)
+    assert caplog.messages == ["a.npy: a sliver (so in 2 of 3 label files)", "d.npy: no tracks"]
