@@ -206,17 +206,22 @@ class CheckedReader:
         logger.warning("%s", sentence)
 
     def _guessed_size(self) -> tuple[int, int]:
-        """Pixels that not even the largest known sensor holds are dirt, and have no say."""
-        largest_width, largest_height = KNOWN_SIZES[-1]
+        """Pixels that not even the largest known sensor holds are dirt, and have no say.
+
+        Looks no further than the answer needs, and keeps the first event's time: it lies inside what is guessed.
+        """
+        (most_columns, most_lines), *smaller = KNOWN_SIZES[::-1]
         columns = lines = 0
-        first_us = None
+        end_us = None
         self.width = self.height = MAX_SIDE  # for decoders that look at pixels as they go
         for events in self._look(_SOME):
-            first_us = int(events.t[0]) if first_us is None else first_us
-            now = (events.t < first_us + 1_000_000) & (events.x < largest_width) & (events.y < largest_height)
+            end_us = int(events.t[0]) + 1_000_000 if end_us is None else end_us
+            now = (events.t < end_us) & (events.x < most_columns) & (events.y < most_lines)
+            if self._first_us is None and now.any():
+                self._first_us = int(events.t[now.argmax()])
             columns = max(columns, int(events.x.max(where=now, initial=0)))
             lines = max(lines, int(events.y.max(where=now, initial=0)))
-            if events.t[-1] >= first_us + 1_000_000:
+            if events.t[-1] >= end_us or not any(columns < width and lines < height for width, height in smaller):
                 break
         return next(size for size in KNOWN_SIZES if columns < size[0] and lines < size[1])
 

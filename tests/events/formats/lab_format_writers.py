@@ -30,6 +30,11 @@ bool polarity
 """
 
 
+def from_bottom(line: int, height: int) -> int:
+    """Lines counted from the bottom; one outside the sensor stays where it is."""
+    return height - 1 - line if line < height else line
+
+
 def write_event_stream(events: Events, kind: str = "dvs", resets: bool = False, exposures: bool = False) -> bytes:
     """``resets`` lie between the events, ``exposures`` (of an ATIS) as events that are no changes."""
     atis = kind == "atis"
@@ -41,7 +46,7 @@ def write_event_stream(events: Events, kind: str = "dvs", resets: bool = False, 
             body += b"\xff" if not atis else bytes([0xFC | min(passed // step, 3)])
             passed -= step * (min(passed // step, 3) if atis else 1)
         now = t
-        place = struct.pack("<HH", x, events.height - 1 - y)
+        place = struct.pack("<HH", x, from_bottom(y, events.height))
         body += bytes([passed << low | p << low - 1]) + place
         if resets:
             body += bytes([0xFC if atis else 0xFE]) * 5
@@ -80,7 +85,7 @@ def write_aedat2(
     lines += [f"# AEChip: {chip}"] if chip else []
     body = b""
     for t, x, y, p in rows(events):
-        column, line = events.width - 1 - x, events.height - 1 - y
+        column, line = from_bottom(x, events.width), from_bottom(y, events.height)
         if "DAVIS" in chip:
             address = line << 22 | column << 12 | p << 11
             others = [0x80000000 | address, address | 0x400]

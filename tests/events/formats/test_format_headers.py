@@ -8,12 +8,13 @@ import h5py
 import numpy as np
 import pytest
 from format_writers import recordings, rows, write_dat, write_evt2, write_evt3
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from spikeyolo.errors import RecordingError
 from spikeyolo.events import Events
 from spikeyolo.events.formats import open_recording
+from spikeyolo.events.formats.dat import DatReader
 from spikeyolo.events.formats.header import TextHeader
 
 few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -111,6 +112,32 @@ def test_only_the_first_second_and_what_some_sensor_can_hold_decide_the_sensor(t
     assert (reader.width, reader.height) == (240, 180)
     assert sum(map(len, reader.batches())) == 4001
     assert reader.counts.outside_sensor == 3
+
+
+@pytest.mark.parametrize(("x", "least", "most"), [(1279, 1, 20_000), (300, 100_000, 100_000)])
+def test_a_sensor_is_guessed_from_no_more_events_than_decide_it(tmp_path, monkeypatch, x, least, most):
+    decoded, decode = [], DatReader._decode
+
+    def counting(reader, max_events):
+        for events in decode(reader, max_events):
+            decoded.append(len(events))
+            yield events
+
+    monkeypatch.setattr(DatReader, "_decode", counting)
+    count = 100_000  # all in the first second
+    reader = open_recording(dat_without_size(tmp_path, [x] + [5] * (count - 1), [5] * count))
+    assert reader.time_offset_us == 0
+    assert least <= sum(decoded) <= most  # that it is the largest sensor may be certain at once
+
+
+@few
+@example([1400, 5])
+@given(st.lists(st.integers(0, 1500), min_size=1, max_size=9))
+def test_a_guessed_sensor_gives_the_first_event_that_a_named_one_gives(tmp_path_factory, x):
+    path = dat_without_size(tmp_path_factory.mktemp("a"), x, [3] * len(x), t=[7 * i + 11 for i in range(len(x))])
+    guessed = open_recording(path)
+    named = open_recording(path, size=(guessed.width, guessed.height))
+    assert guessed.time_offset_us == named.time_offset_us
 
 
 def test_a_given_size_is_for_files_that_name_none(tmp_path):
