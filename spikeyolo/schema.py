@@ -3,6 +3,7 @@ anything is built, so that the signature is the one place where a parameter's ty
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import inspect
 import pkgutil
@@ -132,6 +133,8 @@ def _check_target(node: Mapping[str, Any], path: str, variables: Set[str]) -> No
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{path}._target_: {target!r} cannot be imported ({_first_line(error)})") from error
     function = factory.__init__ if inspect.isclass(factory) else factory
+    if dataclasses.is_dataclass(factory):  # the hints of inherited fields are told by the class that wrote them
+        function = factory
     parameters = _parameters(factory)
     if parameters is None:
         return

@@ -22,6 +22,7 @@ from spikeyolo.events.cleaning import EventRules
 from spikeyolo.train import GROUPS
 
 CONF = config_directory()
+ELSEWHERE = ("protocol",)  # groups that training does not read; tests/metrics/protocols checks these
 # What a user has to name.
 GIVEN = {"root": "some/folder", "events": "some.h5", "classes": ["car"], "train_until_us": 1_000_000}
 ISSUE = (
@@ -35,7 +36,7 @@ def options() -> list[str]:
     found = []
     for path in sorted(CONF.rglob("*.yaml")):
         group = path.parent.relative_to(CONF).as_posix()
-        if group == "." or group.startswith("hydra"):
+        if group == "." or group.startswith("hydra") or group in ELSEWHERE:
             continue
         sign = "+" if group in ("experiment", "search") or not known(group) else ""
         found.append(f"{sign}{group}={path.stem}")

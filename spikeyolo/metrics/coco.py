@@ -133,12 +133,20 @@ class CocoEvaluation:
         }
 
     @cached_property
-    def matches(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """Which true boxes (``[N]``) and which detections (``[M]``) belong to a pair at IoU 0.50."""
-        found = self.run.image_diagnostics(iou_thr=0.5)
-        marked = np.zeros(len(self.truth), bool), np.zeros(len(self.found), bool)
-        for pairs, mark in zip((found["gt_match"], found["dt_match"]), marked):
-            mark[np.fromiter(pairs, np.int64, len(pairs)) - 1] = True
+    def pairs(self) -> npt.NDArray[np.int64]:
+        """``[N]`` int64, the detection that is paired with each true box at IoU 0.50; -1 where none is."""
+        found = self.run.image_diagnostics(iou_thr=0.5)["gt_match"]
+        pairs = np.full(len(self.truth), -1)
+        pairs[np.fromiter(found.keys(), np.int64, len(found)) - 1] = (
+            np.fromiter(found.values(), np.int64, len(found)) - 1
+        )
+        return pairs
+
+    @property
+    def matched(self) -> npt.NDArray[np.bool_]:
+        """``[M]`` bool, which detections are paired with a true box at IoU 0.50."""
+        marked = np.zeros(len(self.found), bool)
+        marked[self.pairs[self.pairs >= 0]] = True
         return marked
 
 

@@ -79,7 +79,7 @@ class DetectionMetrics:
         evaluation = self._evaluation
         if not len(evaluation.truth):
             return ThresholdCurve.of(np.empty(0, bool), np.empty(0), 1)
-        return ThresholdCurve.of(evaluation.matches[1], evaluation.found.score, len(evaluation.truth))
+        return ThresholdCurve.of(evaluation.matched, evaluation.found.score, len(evaluation.truth))
 
     def _columns(self, boxes: Boxes | Detections, score: npt.NDArray[np.float64]) -> BoxColumns:
         xyxy = boxes.xyxy.astype(np.float64)
