@@ -1,19 +1,14 @@
-"""What a sweep leaves in its folder: the best found as YAML, as a configuration that runs, as a line to paste, and
-figures."""
+"""What a sweep leaves in its folder: the best found as YAML, as a configuration that runs, and as a line to paste."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import logging
 import os
 import shlex
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import optuna
 from optuna.trial import FrozenTrial
 
 from spikeyolo.sweep.ledger import FOLDER, METRICS
@@ -23,7 +18,7 @@ from spikeyolo.sweep.study import SweepStudy
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["best_line", "import_drawing", "write_best_config", "write_figures", "write_results"]
+__all__ = ["best_line", "config_of", "write_best_config", "write_results"]
 
 logger = logging.getLogger(__name__)
 
@@ -103,86 +98,3 @@ def _write(path: Path, text: str) -> Path:
     partial.write_text(text)
     partial.replace(path)
     return path
-
-
-def import_drawing() -> None:
-    """Import what draws the figures, in a thread while trials run: it takes seconds."""
-    for name in ("matplotlib", "matplotlib.pyplot", "plotly.graph_objects", "sklearn.ensemble"):
-        with contextlib.suppress(ImportError):
-            module = importlib.import_module(name)
-            if name == "matplotlib":
-                module.use("Agg")
-
-
-def write_figures(study: optuna.Study, folder: Path) -> list[Path]:
-    """Write every figure the study has data for, as PNG (matplotlib) and HTML (plotly, where it is installed)."""
-    warnings.filterwarnings("ignore", module="optuna")  # remarks on studies too small for a figure's statistics
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it remarks on choices that look like numbers
-    with contextlib.suppress(ImportError):
-        # Plotly looks at pandas wherever it is loaded, and fails on one that another thread has half imported.
-        importlib.import_module("pandas")
-    target = folder / "figures"
-    target.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, function, arguments in _figures(study):
-        try:
-            written += [_png(study, function, arguments, target / f"{name}.png")]
-        except (ValueError, RuntimeError, ImportError) as error:
-            logger.debug("no figure %s.png: %s", name, error)
-        try:
-            written += [_html(study, function, arguments, target / f"{name}.html")]
-        except (ValueError, RuntimeError, ImportError) as error:
-            logger.debug("no figure %s.html: %s", name, error)
-    return written
-
-
-def _figures(study: optuna.Study) -> list[tuple[str, str, dict[str, Any]]]:
-    """File name, Optuna's plotting function, its arguments."""
-    shared: list[tuple[str, str, dict[str, Any]]] = [("timeline", "plot_timeline", {})]
-    if len(study.directions) == 1:
-        names = ("optimization_history", "param_importances", "parallel_coordinate", "slice", "intermediate_values")
-        return [(name, f"plot_{name}", {}) for name in names] + shared
-    figures: list[tuple[str, str, dict[str, Any]]] = [("pareto_front", "plot_pareto_front", {})]
-    for index in range(len(study.directions)):
-        arguments = {"target": _objective(index), "target_name": f"objective {index}"}
-        for name in ("optimization_history", "param_importances", "parallel_coordinate", "slice"):
-            figures.append((f"{name}_{index}", f"plot_{name}", arguments))
-    return figures + shared
-
-
-def _objective(index: int) -> Callable[[FrozenTrial], float]:
-    return lambda trial: float(trial.values[index])
-
-
-def _png(study: optuna.Study, function: str, arguments: Mapping[str, Any], path: Path) -> Path:
-    import matplotlib
-    from matplotlib import pyplot
-
-    matplotlib.use("Agg")
-    import optuna.visualization.matplotlib as drawing
-
-    _need(study, function)
-    axes = getattr(drawing, function)(study, **arguments)
-    first = axes.flat[0] if hasattr(axes, "flat") else axes
-    first.figure.savefig(path, dpi=120, bbox_inches="tight")
-    pyplot.close("all")
-    return path
-
-
-def _html(study: optuna.Study, function: str, arguments: Mapping[str, Any], path: Path) -> Path:
-    import optuna.visualization as drawing
-
-    _need(study, function)
-    figure = getattr(drawing, function)(study, **arguments)
-    figure.write_html(path, include_plotlyjs="directory")  # opens without a network
-    return path
-
-
-def _need(study: optuna.Study, function: str) -> None:
-    """Optuna draws empty axes where it has nothing to show."""
-    trials: Sequence[FrozenTrial] = study.get_trials(deepcopy=False)
-    finished = [t for t in trials if t.state.is_finished() and t.values is not None]
-    if function == "plot_intermediate_values" and not any(t.intermediate_values for t in trials):
-        raise ValueError("no trial has reported")
-    if not finished or (function == "plot_param_importances" and len(finished) < 4):
-        raise ValueError("too few finished trials")

@@ -138,8 +138,9 @@ class OptunaSweeper(Sweeper):
         from spikeyolo.sweep.console import SweepConsole
         from spikeyolo.sweep.constraints import parse_constraints
         from spikeyolo.sweep.drawing import Drawing, check_keys, describe_shared
+        from spikeyolo.sweep.figures import import_drawing
         from spikeyolo.sweep.loop import Limits, SweepLoop
-        from spikeyolo.sweep.results import best_line, import_drawing
+        from spikeyolo.sweep.results import best_line
         from spikeyolo.sweep.space import read_space
         from spikeyolo.sweep.starts import starting_points
         from spikeyolo.sweep.storage import open_storage, patiently, storage_address
@@ -278,9 +279,10 @@ class OptunaSweeper(Sweeper):
     ) -> None:
         """Write what is known, also after a stop; a storage that is away must not hide why the sweep stopped."""
         from spikeyolo.sweep.drawing import compose
+        from spikeyolo.sweep.figures import objective_names, write_figures
         from spikeyolo.sweep.ledger import OVERRIDES, RUN_ID
         from spikeyolo.sweep.observer import SweepRecord
-        from spikeyolo.sweep.results import best_line, config_of, write_best_config, write_figures, write_results
+        from spikeyolo.sweep.results import best_line, config_of, write_best_config, write_results
         from spikeyolo.sweep.storage import storage_errors
 
         assert self.config is not None
@@ -305,7 +307,7 @@ class OptunaSweeper(Sweeper):
                 else:
                     logger.info("Pareto front: %d trials", len(front))
             if settings.figures and status == "FINISHED":
-                write_figures(study.study, folder)
+                write_figures(study.study, folder, objective_names(self.config, len(settings.directions)))
             if observer is not None:
                 observer.close(
                     SweepRecord(

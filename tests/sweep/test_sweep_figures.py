@@ -1,0 +1,59 @@
+"""Figures of a study are in the house's colours and bear the objective's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from omegaconf import OmegaConf
+
+from spikeyolo.sweep import figures
+from spikeyolo.sweep.figures import objective_names, write_figures
+
+
+def finished(*directions: str) -> optuna.Study:
+    study = optuna.create_study(directions=directions, sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(lambda trial: [trial.suggest_float("gamma", 0, 3) + k for k in range(len(directions))], n_trials=5)
+    return study
+
+
+@pytest.mark.parametrize(
+    ("directions", "names"), [(("maximize",), ["val/map50"]), (("maximize", "minimize"), ["val/map50", "energy/mj"])]
+)
+def test_every_figure_is_dark_and_the_objectives_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directions: tuple[str, ...], names: list[str]
+) -> None:
+    words: list[str] = []
+
+    def look(figure: Figure, path: Path, **options: object) -> None:
+        assert to_hex(figure.get_facecolor()) == figures.BACKGROUND
+        for axes in figure.findobj(Axes):
+            assert to_hex(axes.get_facecolor()) == figures.PANEL
+            words.extend((axes.get_xlabel(), axes.get_ylabel()))
+            assert {to_hex(text.get_color()) for text in (axes.title, axes._left_title)} == {figures.TEXT}
+
+    monkeypatch.setattr(Figure, "savefig", look)
+    monkeypatch.setattr(figures, "_html", lambda study, function, arguments, path: path)
+    written = write_figures(finished(*directions), tmp_path, names)
+    assert len([path for path in written if path.suffix == ".png"]) >= 4
+    assert set(names) <= set(words)
+    assert not any(word.startswith("Objective") for word in words)
+
+
+@pytest.mark.parametrize(
+    ("objective", "count", "names"),
+    [
+        ("val/map50", 1, ["val/map50"]),
+        (["val/map50", "energy/mj"], 2, ["val/map50", "energy/mj"]),
+        ("val/map50", 2, ["objective 0", "objective 1"]),
+        (None, 1, ["objective"]),
+        ("${nowhere.there}", 1, ["objective"]),
+    ],
+)
+def test_objectives_are_called_as_the_application_calls_them(objective: object, count: int, names: list[str]) -> None:
+    assert objective_names(OmegaConf.create({"objective": objective}), count) == names
+    assert objective_names(OmegaConf.create({}), 1) == ["objective"]
