@@ -167,6 +167,26 @@ def empty(classes: Sequence[str] = (), metadata: Mapping[str, Any] | None = None
     return DetectionTable((), tuple(classes), none, none, none, none, score, box, none, None, metadata or {})
 
 
+def concatenated(tables: Sequence[DetectionTable]) -> DetectionTable:
+    """The rows of tables of the same classes, each of recordings of its own; metadata and embeddings are not kept."""
+    first = np.cumsum([0, *(len(table.recordings) for table in tables)])
+
+    def joined(name: str) -> npt.NDArray[Any]:
+        return np.concatenate([getattr(table, name) for table in tables])
+
+    return DetectionTable(
+        tuple(name for table in tables for name in table.recordings),
+        tables[0].classes,
+        np.concatenate([table.recording + start for table, start in zip(tables, first)]),
+        joined("t_us"),
+        joined("step"),
+        joined("class_id"),
+        joined("score"),
+        joined("xywh"),
+        joined("track_id"),
+    )
+
+
 def _metadata(rows: pa.Table, path: Path | str) -> dict[str, Any]:
     text = (rows.schema.metadata or {}).get(METADATA_KEY)
     if text is None:
