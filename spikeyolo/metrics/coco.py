@@ -61,6 +61,7 @@ class CocoEvaluation:
         images: how many there are, with or without boxes.
         max_detections: of an image and class that are looked at, best first.
         areas: also judge small, medium and large boxes apart.
+        ious: overlaps from which boxes make a pair; None: COCO's 0.50, 0.55, …, 0.95.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class CocoEvaluation:
         images: int,
         max_detections: int = 100,
         areas: bool = True,
+        ious: Sequence[float] | None = None,
     ) -> None:
         self.truth, self.found, self.classes = truth, found, tuple(classes)
         listed = [{"id": i} for i in range(1, images + 1)]
@@ -84,6 +86,8 @@ class CocoEvaluation:
         if not areas:
             ranges = self.run.params.area_rng
             self.run.params.area_rng, self.run.params.area_rng_lbl = ranges[:1], ["all"]
+        if ious is not None:
+            self.run.params.iou_thrs = list(ious)
         self.run.evaluate()
         self.run.accumulate()
 

@@ -1,0 +1,121 @@
+"""Whether one detector is better than another: a paired bootstrap over recordings.
+
+Windows of one recording are not independent, so whole recordings are drawn. The interval is the percentile interval
+widened for few recordings (Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 2015,
+section 5.3: its levels are those at which a normal interval would have Student's width).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.stats import norm, t
+
+from spikeyolo.detections import DetectionTable, GroundTruth, Looks
+from spikeyolo.errors import ConfigError
+from spikeyolo.metrics.coco import NAN
+from spikeyolo.metrics.protocols import Protocol
+from spikeyolo.metrics.resample import ResampledPrecision
+from spikeyolo.metrics.score import judge
+
+Verdict = Literal["better", "worse", "cannot be told"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A difference and how sure it is.
+
+    Attributes:
+        metric: its name.
+        first, second: the figures.
+        difference: second − first.
+        low, high: its interval; NaN with fewer than two recordings.
+        confidence: of the interval.
+        recordings: how many were drawn from.
+        verdict: of the second, held against the first.
+    """
+
+    metric: str
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+    confidence: float
+    recordings: int
+    verdict: Verdict
+
+    def sentence(self) -> str:
+        """In words, as in ``better: map50 0.512 → 0.561, +0.049 [+0.021, +0.078] (95 %, 31 recordings)``."""
+        word = self.verdict if self.verdict != "cannot be told" else f"cannot be told with {self.recordings} recordings"
+        interval = "" if math.isnan(self.low) else f" [{self.low:+.3f}, {self.high:+.3f}]"
+        return (
+            f"{word}: {self.metric} {self.first:.3f} → {self.second:.3f}, {self.difference:+.3f}{interval} "
+            f"({100 * self.confidence:g} %, {self.recordings} recordings)"
+        )
+
+
+def compare(
+    first: DetectionTable,
+    second: DetectionTable,
+    truth: GroundTruth,
+    protocol: Protocol,
+    *,
+    metric: str = "map50",
+    frames: tuple[Looks | None, Looks | None] = (None, None),
+    draws: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two tables of detections of the same recordings.
+
+    Args:
+        first, second: detections.
+        truth, protocol: as of :func:`spikeyolo.metrics.score`.
+        metric: ``map``, ``map50``, ``map75``, ``ap/CLASS`` or ``ap50/CLASS``.
+        frames: when each detector ran, as of :func:`spikeyolo.metrics.score`.
+        draws: resamples of the recordings.
+        confidence: of the interval.
+        seed: of the draws.
+
+    Raises:
+        DetectionError, ConfigError: as of :func:`spikeyolo.metrics.score`, or there is no such metric.
+    """
+    before, after = (
+        ResampledPrecision.of(judge(table, truth, protocol, frames=ran), metric)
+        for table, ran in zip((first, second), frames)
+    )
+    return paired_difference(before, after, draws=draws, confidence=confidence, seed=seed)
+
+
+def paired_difference(
+    first: ResampledPrecision, second: ResampledPrecision, *, draws: int = 2000, confidence: float = 0.95, seed: int = 0
+) -> Comparison:
+    """The same from figures whose pairs are made; several detectors are compared without making them again.
+
+    Raises:
+        ConfigError: they are of different metrics or recordings.
+    """
+    if (first.metric, first.recordings) != (second.metric, second.recordings):
+        raise ConfigError(
+            f"comparison: found {first.metric} of {len(first.recordings)} recordings and {second.metric} of "
+            f"{len(second.recordings)}; expected the same metric and recordings"
+        )
+    count = len(first.recordings)
+    figures = first.figure(), second.figure()
+    difference = figures[1] - figures[0]
+    low, high = NAN, NAN
+    if count > 1:
+        rng = np.random.default_rng(seed)
+        weights = rng.multinomial(count, np.full(count, 1 / count), draws)
+        differences = second.figures(weights) - first.figures(weights)
+        differences = differences[~np.isnan(differences)]  # no true box was drawn
+        quantile = t.ppf((1 + confidence) / 2, count - 1) * math.sqrt(count / (count - 1))
+        levels = norm.cdf([-quantile, quantile])
+        if len(differences):
+            low, high = (float(value) for value in np.quantile(differences, levels))
+    verdict: Verdict = "better" if low > 0 else "worse" if high < 0 else "cannot be told"
+    return Comparison(first.metric, *figures, difference, low, high, confidence, count, verdict)

@@ -1,0 +1,143 @@
+"""Average precision of any resample of recordings, from pairs that are made once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from spikeyolo.errors import ConfigError
+from spikeyolo.metrics.coco import NAN
+from spikeyolo.metrics.score import Judged
+
+_RECALLS = np.linspace(0, 1, 101)
+IOUS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+
+
+@dataclass(frozen=True, eq=False)
+class _OfClass:
+    """Detections of one class, best first.
+
+    Attributes:
+        recording: ``[M]`` int64.
+        right: ``[T, M]`` bool, whether it is paired with a true box, at each IoU.
+        truths: ``[R]`` int64, true boxes of each recording.
+    """
+
+    recording: npt.NDArray[np.int64]
+    right: npt.NDArray[np.bool_]
+    truths: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class ResampledPrecision:
+    """One figure of mean average precision, for any weights of recordings.
+
+    COCO's matching looks at one image at a time, so it is run once; a recording that a resample draws twice counts
+    twice, as if it were there twice.
+
+    Attributes:
+        metric: ``map``, ``map50``, ``map75``, ``ap/CLASS`` or ``ap50/CLASS``.
+        recordings: names of those with a look.
+    """
+
+    metric: str
+    recordings: tuple[str, ...]
+    _classes: tuple[_OfClass, ...]
+
+    @classmethod
+    def of(cls, judged: Judged, metric: str) -> ResampledPrecision:
+        """Pair the boxes that count.
+
+        Raises:
+            ConfigError: there is no such metric, or no such class.
+        """
+        ious, chosen = _wanted(metric, judged.classes)
+        evaluation = judged.evaluation(areas=False, ious=ious)
+        present, image_recording = np.unique(judged.image_recording, return_inverse=True)
+        names = tuple(judged.recordings[i] for i in present)
+        rows: dict[int, list[list[int]]] = {}
+        right: dict[int, list[npt.NDArray[np.bool_]]] = {}
+        for part in evaluation.run.eval_imgs:
+            if part is not None and part["dtIds"]:
+                rows.setdefault(part["category_id"], []).append(part["dtIds"])
+                right.setdefault(part["category_id"], []).append(np.array(part["dtMatched"], bool))
+        classes = []
+        for k in chosen:
+            mine = judged.truth.class_id == k
+            truths = np.bincount(image_recording[judged.truth.image[mine]], minlength=len(names))
+            row = np.concatenate(rows[k]).astype(np.int64) - 1 if k in rows else np.empty(0, np.int64)
+            pairs = np.concatenate(right[k], axis=1) if k in right else np.empty((len(ious), 0), bool)
+            order = np.argsort(-judged.found.score[row], kind="stable")
+            recording = image_recording[judged.found.image[row[order]]]
+            classes.append(_OfClass(recording, np.ascontiguousarray(pairs[:, order]), truths))
+        return cls(metric, names, tuple(classes))
+
+    def figures(self, weights: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """``[D]``, the metric of each resample, in which recording r is there ``weights[d, r]`` times (``[D, R]``
+        int64); NaN where no true box is left."""
+        total, defined = np.zeros(len(weights)), np.zeros(len(weights), np.int64)
+        for of_class in self._classes:
+            truths = weights @ of_class.truths
+            defined += truths > 0
+            total += _average_precisions(weights, of_class.recording, of_class.right, truths)
+        return np.where(defined > 0, total / np.maximum(defined, 1), NAN)
+
+    def figure(self) -> float:
+        """The metric over all recordings."""
+        return float(self.figures(np.ones((1, len(self.recordings)), np.int64))[0])
+
+
+def _wanted(metric: str, classes: Sequence[str]) -> tuple[Sequence[float], list[int]]:
+    """The IoU thresholds and the classes that a metric is the mean over."""
+    kind, _, name = metric.partition("/")
+    ious = {"map": IOUS, "ap": IOUS, "map50": IOUS[:1], "ap50": IOUS[:1], "map75": IOUS[5:6]}.get(kind)
+    fits = name in classes if kind in ("ap", "ap50") else not name
+    if ious is None or not fits:
+        ap = ", ".join(f"ap50/{each}" for each in classes)
+        raise ConfigError(f"metric: found {metric!r}; expected map, map50, map75, ap/CLASS or ap50/CLASS ({ap})")
+    return ious, [list(classes).index(name)] if name else list(range(len(classes)))
+
+
+@numba.njit(cache=True, nogil=True)
+def _average_precisions(
+    weights: npt.NDArray[np.int64],
+    recording: npt.NDArray[np.int64],
+    right: npt.NDArray[np.bool_],
+    truths: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float64]:
+    """``[D]``, COCO's average precision over 101 recalls, mean over the rows of ``right``, 0 without true boxes.
+
+    Goes from the last detection back: at each recall stands the greatest precision of all that follows.
+    """
+    values = np.zeros(len(weights))
+    for draw in range(len(weights)):
+        if truths[draw] == 0:
+            continue
+        for row in range(right.shape[0]):
+            true, false = 0, 0
+            for i in range(len(recording)):
+                if right[row, i]:
+                    true += weights[draw, recording[i]]
+                else:
+                    false += weights[draw, recording[i]]
+            greatest, level = 0.0, 100
+            for i in range(len(recording) - 1, -1, -1):
+                weight = weights[draw, recording[i]]
+                if weight == 0:
+                    continue
+                recall = true / truths[draw]
+                while level >= 0 and recall < _RECALLS[level]:
+                    values[draw] += greatest
+                    level -= 1
+                greatest = max(greatest, true / (true + false))
+                if right[row, i]:
+                    true -= weight
+                else:
+                    false -= weight
+            values[draw] += greatest * (level + 1)
+    values /= 101 * right.shape[0]
+    return values
