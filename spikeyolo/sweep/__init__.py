@@ -1,8 +1,9 @@
 """Sweeps: many runs, searched by Optuna. Knows nothing of events or networks.
 
-``sweeper`` reads the configuration, ``loop`` asks and tells, ``study`` keeps the budget on disk, ``pool`` runs each
-trial in a process of its own (``cluster``: through a launcher), ``trial`` is what a training run sees of it, and
-``messages`` is what they say to one another. Nothing heavy is imported here.
+``sweeper`` reads the configuration (``settings``, ``algorithms``), ``loop`` asks and tells, ``space/`` is what is
+searched, ``study/`` what is remembered on disk, ``workers/`` what runs each trial in a process of its own, ``report/``
+what one sees of it; ``trial`` is what a training run sees, ``messages`` what all say to one another. Nothing heavy is
+imported here.
 """
 
 from spikeyolo.sweep.trial import TrialPruned, TrialReporter, current_trial

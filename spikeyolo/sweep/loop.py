@@ -15,8 +15,6 @@ from optuna.terminator import BaseTerminator
 from optuna.trial import Trial
 
 from spikeyolo.errors import SweepError
-from spikeyolo.sweep.console import SweepConsole
-from spikeyolo.sweep.ledger import BEAT_S, ERROR, FOLDER, RUN_ID
 from spikeyolo.sweep.messages import (
     Completed,
     Ended,
@@ -31,9 +29,11 @@ from spikeyolo.sweep.messages import (
     Started,
     state_of,
 )
-from spikeyolo.sweep.observer import Observer, TrialRecord
-from spikeyolo.sweep.storage import StorageAwayError
-from spikeyolo.sweep.study import OvertakenError, SweepStudy
+from spikeyolo.sweep.report.console import SweepConsole
+from spikeyolo.sweep.report.observer import Observer, TrialRecord
+from spikeyolo.sweep.study.ledger import BEAT_S, ERROR, FOLDER, RUN_ID
+from spikeyolo.sweep.study.storage import StorageAwayError
+from spikeyolo.sweep.study.study import OvertakenError, SweepStudy
 
 __all__ = ["Executor", "Limits", "SweepLoop"]
 

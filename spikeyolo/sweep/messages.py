@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from spikeyolo.sweep.observer import Observer
+from spikeyolo.sweep.report.observer import Observer
 
 __all__ = [
     "Completed",

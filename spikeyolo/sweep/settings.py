@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from omegaconf.errors import OmegaConfBaseException
 
 from spikeyolo.errors import SweepError
-from spikeyolo.sweep.ledger import retried_trials
-from spikeyolo.sweep.space import DESCRIPTION, KINDS
-from spikeyolo.sweep.storage import is_journal
+from spikeyolo.sweep.space.reading import DESCRIPTION, KINDS
+from spikeyolo.sweep.study.ledger import retried_trials
+from spikeyolo.sweep.study.storage import is_journal
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

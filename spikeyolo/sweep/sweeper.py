@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
     from omegaconf import DictConfig
 
-    from spikeyolo.sweep.observer import Observer
-    from spikeyolo.sweep.pool import LocalPool
+    from spikeyolo.sweep.report.observer import Observer
     from spikeyolo.sweep.settings import Settings
     from spikeyolo.sweep.space import SearchSpace
-    from spikeyolo.sweep.study import SweepStudy
+    from spikeyolo.sweep.study.study import SweepStudy
+    from spikeyolo.sweep.workers.pool import LocalPool
 
 __all__ = ["OptunaSweeper"]
 
@@ -55,7 +55,7 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the sweep; a mistake of the user's ends the process with one line and exit code 2, Ctrl-C with 130."""
-        from spikeyolo.sweep.forkserver import refuse_if_imported
+        from spikeyolo.sweep.workers.forkserver import refuse_if_imported
 
         refuse_if_imported()
         try:
@@ -95,12 +95,12 @@ class OptunaSweeper(Sweeper):
 
     def _pool(self, settings: Settings, folder: Path) -> LocalPool:
         """The workers, warming up while the rest is prepared; through a launcher each waits for a job of it."""
-        from spikeyolo.sweep import tracking
-        from spikeyolo.sweep.cluster import Launching, connect_ray
-        from spikeyolo.sweep.devices import plan_workers
-        from spikeyolo.sweep.job import pack_application
-        from spikeyolo.sweep.pool import LocalPool
-        from spikeyolo.sweep.storage import storage_address
+        from spikeyolo.sweep.report import tracking
+        from spikeyolo.sweep.study.storage import storage_address
+        from spikeyolo.sweep.workers.cluster import Launching, connect_ray
+        from spikeyolo.sweep.workers.devices import plan_workers
+        from spikeyolo.sweep.workers.job import pack_application
+        from spikeyolo.sweep.workers.pool import LocalPool
 
         assert self.config is not None
         assert self.hydra_context is not None
@@ -135,16 +135,17 @@ class OptunaSweeper(Sweeper):
         import optuna
 
         from spikeyolo.sweep.algorithms import build_pruner, build_sampler, build_terminator, rehearse
-        from spikeyolo.sweep.console import SweepConsole
-        from spikeyolo.sweep.constraints import parse_constraints
-        from spikeyolo.sweep.drawing import Drawing, check_keys, describe_shared
-        from spikeyolo.sweep.figures import import_drawing
         from spikeyolo.sweep.loop import Limits, SweepLoop
-        from spikeyolo.sweep.results import best_line
+        from spikeyolo.sweep.report.conclusion import conclude
+        from spikeyolo.sweep.report.console import SweepConsole
+        from spikeyolo.sweep.report.figures import import_drawing
+        from spikeyolo.sweep.report.results import best_line
         from spikeyolo.sweep.space import read_space
-        from spikeyolo.sweep.starts import starting_points
-        from spikeyolo.sweep.storage import open_storage, patiently, storage_address
-        from spikeyolo.sweep.study import SweepStudy
+        from spikeyolo.sweep.space.constraints import parse_constraints
+        from spikeyolo.sweep.space.drawing import Drawing, check_keys, describe_shared
+        from spikeyolo.sweep.study.starts import starting_points
+        from spikeyolo.sweep.study.storage import open_storage, patiently, storage_address
+        from spikeyolo.sweep.study.study import SweepStudy
 
         assert self.config is not None
         assert self.hydra_context is not None
@@ -244,7 +245,7 @@ class OptunaSweeper(Sweeper):
             raise
         finally:
             console.close()
-            self._conclude(settings, study, space, folder, observer, status)
+            conclude(settings, study, space, folder, observer, status, config=config, loader=loader)
         best = study.best()
         if best is None and not study.counts().complete and not study.counts().waiting:
             counts = study.counts()
@@ -254,8 +255,8 @@ class OptunaSweeper(Sweeper):
     def _observer(self, settings: Settings, study: SweepStudy, space: SearchSpace) -> Observer | None:
         if not settings.tracking:
             return None
+        from spikeyolo.sweep.report.tracking import observe
         from spikeyolo.sweep.space import describe
-        from spikeyolo.sweep.tracking import observe
 
         observer: Observer = observe(settings.tracking, study_name=settings.study_name)
         study.share_run(
@@ -267,62 +268,6 @@ class OptunaSweeper(Sweeper):
             )
         )
         return observer
-
-    def _conclude(
-        self,
-        settings: Settings,
-        study: SweepStudy,
-        space: SearchSpace,
-        folder: Path,
-        observer: Observer | None,
-        status: str,
-    ) -> None:
-        """Write what is known, also after a stop; a storage that is away must not hide why the sweep stopped."""
-        from spikeyolo.sweep.drawing import compose
-        from spikeyolo.sweep.figures import objective_names, write_figures
-        from spikeyolo.sweep.ledger import OVERRIDES, RUN_ID
-        from spikeyolo.sweep.observer import SweepRecord
-        from spikeyolo.sweep.results import best_line, config_of, write_best_config, write_results
-        from spikeyolo.sweep.storage import storage_errors
-
-        assert self.config is not None
-        assert self.hydra_context is not None
-        expected: tuple[type[Exception], ...] = (SweepError, *storage_errors())
-        try:
-            study.patience_s = min(study.patience_s, 5.0)
-            study.leave()
-            write_results(study, space, folder)
-            front = study.front()
-            if front:
-                best = front[0]
-                job = config_of(best) or compose(
-                    self.hydra_context.config_loader,
-                    self.config,
-                    best.user_attrs.get(OVERRIDES) or [*space.fixed, *space.overrides(best.params)],
-                )
-                write_best_config(job, self.config, folder)
-                if len(settings.directions) == 1:
-                    logger.info("best value: %g (trial %d)", best.value, best.number)
-                    logger.info("best parameters: %s", best_line(space, best.params))
-                else:
-                    logger.info("Pareto front: %d trials", len(front))
-            if settings.figures and status == "FINISHED":
-                write_figures(study.study, folder, objective_names(self.config, len(settings.directions)))
-            if observer is not None:
-                observer.close(
-                    SweepRecord(
-                        status=status,
-                        folder=folder,
-                        best_values=list(front[0].values) if front else (),
-                        best_overrides=best_line(space, front[0].params) if front else "",
-                        best_runs=[t.user_attrs[RUN_ID] for t in front if RUN_ID in t.user_attrs],
-                    )
-                )
-            logger.info("results: %s", folder)
-        except expected as error:
-            if status == "FINISHED":
-                raise
-            logger.warning("the results could not be written: %s", error)
 
 
 def _sweep_folder(config: DictConfig) -> Path:

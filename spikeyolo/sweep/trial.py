@@ -135,7 +135,7 @@ def current_trial() -> TrialReporter | None:
     if descriptor is not None:
         channel = PipeChannel(descriptor)
     else:
-        from spikeyolo.sweep.cluster import StorageChannel
+        from spikeyolo.sweep.workers.cluster import StorageChannel
 
         channel = StorageChannel(**storage)
     return TrialReporter(channel=channel, **context)

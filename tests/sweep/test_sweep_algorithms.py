@@ -13,11 +13,11 @@ from optuna.trial import TrialState
 
 from spikeyolo.errors import SweepError
 from spikeyolo.sweep.algorithms import build_pruner, build_sampler, build_terminator, prepare_pruner, rehearse
-from spikeyolo.sweep.constraints import parse_constraints
-from spikeyolo.sweep.drawing import Drawing
 from spikeyolo.sweep.settings import Settings
 from spikeyolo.sweep.signatures import arguments
 from spikeyolo.sweep.space import read_space
+from spikeyolo.sweep.space.constraints import parse_constraints
+from spikeyolo.sweep.space.drawing import Drawing
 
 SAMPLERS = ("tpe", "motpe", "random", "cmaes", "nsgaii", "nsgaiii", "gp", "qmc", "grid", "bruteforce", "partialfixed")
 PRUNERS = ("none", "median", "percentile", "successive_halving", "hyperband", "wilcoxon", "patient", "threshold")

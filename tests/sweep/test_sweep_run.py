@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
-from spikeyolo.sweep.ledger import ERROR, RETRY_OF
+from spikeyolo.sweep.study.ledger import ERROR, RETRY_OF
 
 
 def test_a_sweep_leaves_results_a_configuration_that_runs_and_figures(sweep) -> None:

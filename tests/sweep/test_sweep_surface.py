@@ -45,15 +45,15 @@ def test_the_sweep_runs_where_nothing_of_events_and_networks_is_installed(sweep:
     sweep.environment["PYTHONPATH"] = f"{tmp_path}:{REPOSITORY}"
     code = (
         "import importlib, pkgutil, spikeyolo.sweep as room\n"
-        "names = [m.name for m in pkgutil.iter_modules(room.__path__)]\n"
-        "[importlib.import_module(f'spikeyolo.sweep.{name}') for name in names]\n"
+        "names = [m.name for m in pkgutil.walk_packages(room.__path__, 'spikeyolo.sweep.')]\n"
+        "[importlib.import_module(name) for name in names]\n"
         "print(len(names))\n"
         "import torch\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **sweep.environment}, capture_output=True, text=True
     )
-    assert int(done.stdout) > 10, done.stderr
+    assert int(done.stdout) > 25, done.stderr
     assert "import of torch halted" in done.stderr  # the block holds
     sweep.run("hydra.sweeper.n_trials=2", "hydra.sweeper.figures=true")
     assert [t.state for t in sweep.trials()] == [TrialState.COMPLETE] * 2
@@ -61,7 +61,7 @@ def test_the_sweep_runs_where_nothing_of_events_and_networks_is_installed(sweep:
 
 def test_one_file_of_the_sweep_knows_mlflow() -> None:
     room = REPOSITORY / "spikeyolo" / "sweep"
-    naming = {path.name for path in room.glob("*.py") if "mlflow" in path.read_text().lower()}
+    naming = {path.name for path in room.rglob("*.py") if "mlflow" in path.read_text().lower()}
     assert naming == {"tracking.py", "settings.py"}  # the settings name the key
 
 

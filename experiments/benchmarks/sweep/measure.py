@@ -104,8 +104,8 @@ def ask(peer: str | None) -> dict[str, float]:
 
     sys.path.insert(0, str(REPOSITORY))
     from spikeyolo.sweep.space import read_space
-    from spikeyolo.sweep.storage import open_storage
-    from spikeyolo.sweep.study import SweepStudy
+    from spikeyolo.sweep.study.storage import open_storage
+    from spikeyolo.sweep.study.study import SweepStudy
 
     del peer
     optuna.logging.set_verbosity(optuna.logging.ERROR)

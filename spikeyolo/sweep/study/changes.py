@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from optuna.distributions import BaseDistribution, check_distribution_compatibility, json_to_distribution
 
 from spikeyolo.errors import SweepError
 from spikeyolo.sweep.space import describe
 
-__all__ = ["flatten", "list_changes", "list_differences"]
+__all__ = ["list_changes", "list_differences"]
 
 LISTED = 8  # differences, before the rest is only counted
 
@@ -45,16 +44,6 @@ def list_changes(stored: Mapping[str, str], now: Mapping[str, BaseDistribution],
             "so choose another study_name or folder"
         )
     return sorted(changes)
-
-
-def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
-    """A nested configuration as ``a.b.c → text``; a list is one value."""
-    if not isinstance(tree, Mapping) or not tree:
-        return {prefix: str(tree)}
-    flat: dict[str, str] = {}
-    for key, value in tree.items():
-        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
 
 
 def list_differences(before: Mapping[str, str], now: Mapping[str, str], searched: Iterable[str]) -> list[str]:

@@ -5,24 +5,17 @@ once. Talks to the warm server for starts and exits, and to every trial over a s
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import spawn
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from spikeyolo.errors import SweepError
-from spikeyolo.sweep.forkserver import receive, send
-from spikeyolo.sweep.job import CONSOLE, DETAIL_LINES
 from spikeyolo.sweep.messages import (
     Completed,
     Ended,
@@ -36,13 +29,12 @@ from spikeyolo.sweep.messages import (
     Report,
     Started,
 )
+from spikeyolo.sweep.workers.job import CONSOLE, DETAIL_LINES
+from spikeyolo.sweep.workers.server import WarmServer
 
 __all__ = ["LocalPool"]
 
-START_LIMIT_S = 300.0
 KILL_LIMIT_S = 10.0
-
-logger = logging.getLogger("spikeyolo.sweep")
 
 
 @dataclass
@@ -67,7 +59,7 @@ class LocalPool:
 
     Args:
         slots: the environment of each worker (its device).
-        application: from :func:`spikeyolo.sweep.job.pack_application`.
+        application: from :func:`spikeyolo.sweep.workers.job.pack_application`.
         preload: modules the warm server imports.
         log: where the server and trials without a folder yet write.
         trial_timeout_s: how long one trial may take; None for as long as it likes.
@@ -85,15 +77,12 @@ class LocalPool:
         grace_s: float = 10.0,
     ) -> None:
         self.slots = [dict(slot) for slot in slots]
-        self._application = dict(application)
-        self._preload = list(preload)
+        self._server = WarmServer(application=application, preload=preload, log=log)
         self._log = log
         self._trial_timeout_s = trial_timeout_s
         self._grace_s = grace_s
         self._later: list[Event] = []  # events of other trials, seen while one was killed
         self._workers: dict[int, Worker] = {}
-        self._server: subprocess.Popen[bytes] | None = None
-        self._line: socket.socket | None = None
         self._stopping = False
 
     @property
@@ -110,60 +99,8 @@ class LocalPool:
 
     def warm_up(self) -> None:
         """Start the server, without waiting for its imports."""
-        if self._server is not None:
-            return
-        here, there = socket.socketpair()
         # Threads are counted when libraries load, so before the fork; the share is the same for all workers.
-        environment = {**os.environ, **{k: v for k, v in self.slots[0].items() if k != "CUDA_VISIBLE_DEVICES"}}
-        command = [sys.executable, "-c", _BOOT, json.dumps([p or os.getcwd() for p in sys.path]), str(there.fileno())]
-        with self._open_log() as log:
-            self._server = subprocess.Popen(
-                command,
-                env=environment,
-                pass_fds=[there.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C on the terminal is the controller's to handle
-            )
-        there.close()
-        self._line = here
-        preparation = {k: v for k, v in spawn.get_preparation_data("trial").items() if k != "authkey"}
-        send(here, (preparation, self._preload, self._application))
-
-    def _open_log(self) -> IO[bytes]:
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        return self._log.open("ab")
-
-    def _wait_for_server(self) -> None:
-        self.warm_up()
-        assert self._line is not None
-        if not wait([self._line], START_LIMIT_S):
-            raise SweepError(f"the workers' server did not start within {START_LIMIT_S:.0f} s; see {self._log}")
-        try:
-            answer, _ = receive(self._line)
-        except (EOFError, OSError) as error:
-            self.close()
-            raise SweepError(f"the workers' server died while importing the application; see {self._log}") from error
-        if answer[0] == "unguarded":
-            self.close()
-            raise SweepError(
-                f"{answer[1]}: importing this script runs it, which every worker would do; its last lines must be "
-                "if __name__ == '__main__': main()"
-            )
-        if answer[0] == "broken":
-            self.close()
-            last = answer[1].strip().splitlines()[-1]
-            raise SweepError(f"the application cannot be imported by its workers: {last}; the trace is in {self._log}")
-        if answer[1]:
-            logger.warning(
-                "importing the application starts the threads %s, whose locks a fork would copy for ever: every trial "
-                "imports the application anew, which takes longer",
-                ", ".join(answer[1]),
-            )
-        self._ready = True
-
-    _ready = False
+        self._server.warm_up({k: v for k, v in self.slots[0].items() if k != "CUDA_VISIBLE_DEVICES"})
 
     def start(self, order: Order) -> None:
         """Start a trial on a free worker.
@@ -173,19 +110,17 @@ class LocalPool:
         """
         if not self.free:
             raise SweepError("no worker is free")
-        if not self._ready:
-            self._wait_for_server()
+        if not self._server.ready:
+            self.warm_up()
+            self._server.wait()
         used = {worker.slot for worker in self._workers.values()}
         slot = next(i for i in range(len(self.slots)) if i not in used)
         here, there = socket.socketpair()
         deadline_s = None if self._trial_timeout_s is None else time.monotonic() + self._trial_timeout_s
         worker = Worker(slot=slot, connection=Connection(here.detach()), deadline_s=deadline_s)
         self._workers[order.number] = worker
-        try:
-            assert self._line is not None
-            send(self._line, ("trial", order.number, self.slots[slot], order), (there.fileno(),))
-        except OSError:
-            pass  # a server that died is seen by the next poll, which ends this trial as crashed
+        with contextlib.suppress(OSError):  # a server that died is seen by the next poll, which ends this trial
+            self._server.send(("trial", order.number, self.slots[slot], order), (there.fileno(),))
         there.close()
 
     def poll(self, timeout_s: float) -> list[Event]:
@@ -194,16 +129,17 @@ class LocalPool:
         return later + self._listen(0.0 if later else timeout_s)
 
     def _listen(self, timeout_s: float) -> list[Event]:
-        if self._line is None:
+        line = self._server.line
+        if line is None:
             return []
         self._stop_late()
         connections = {w.connection: n for n, w in self._workers.items() if w.connection is not None}
         events: list[Event] = []
-        ready = wait([*connections, self._line], timeout_s)
+        ready = wait([*connections, line], timeout_s)
         for connection in ready:
             if isinstance(connection, Connection):
                 events += self._read(connections[connection])
-        if self._line in ready:
+        if line in ready:
             events += self._read_server()
         return events
 
@@ -246,9 +182,8 @@ class LocalPool:
         return events
 
     def _read_server(self) -> list[Event]:
-        assert self._line is not None
         try:
-            answer, _ = receive(self._line)
+            answer = self._server.receive()
         except (EOFError, OSError):
             return self._lose_server()
         if answer[0] == "forked":
@@ -344,32 +279,13 @@ class LocalPool:
             self._send_signal(worker, number)
 
     def _send_signal(self, worker: Worker, number: signal.Signals) -> None:
-        if worker.pid is not None and self._line is not None:
+        if worker.pid is not None and self._server.line is not None:
             with contextlib.suppress(OSError):  # the server is gone, and its workers with it
-                send(self._line, ("signal", worker.pid, number))
+                self._server.send(("signal", worker.pid, number))
 
     def close(self) -> None:
         """Kill what still runs and end the server."""
-        self._ready = False
-        if self._line is not None:
-            self._line.close()
-            self._line = None
-        if self._server is not None:
-            try:
-                self._server.wait(10)
-            except subprocess.TimeoutExpired:
-                self._server.kill()
-                self._server.wait()
-            self._server = None
-
-
-_BOOT = """
-import json, sys
-sys.path[:] = json.loads(sys.argv[1])
-descriptor = int(sys.argv[2])
-from spikeyolo.sweep.forkserver import serve
-serve(descriptor)
-"""
+        self._server.close()
 
 
 def _cause(status: int | None) -> str:

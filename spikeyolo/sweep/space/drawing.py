@@ -10,10 +10,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import Trial
 
 from spikeyolo.errors import SweepError
-from spikeyolo.sweep.changes import flatten
-from spikeyolo.sweep.conditions import text_of
-from spikeyolo.sweep.space import Parameter, SearchSpace
-from spikeyolo.sweep.starts import config_text
+from spikeyolo.sweep.space.parameters import Parameter, SearchSpace
+from spikeyolo.sweep.space.text import config_text, flatten, text_of
 from spikeyolo.sweep.targets import locate
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikeyolo.errors import SweepError
-from spikeyolo.sweep.cluster import Launching, StorageChannel, cancel_jobs, launch
 from spikeyolo.sweep.messages import Order
-from spikeyolo.sweep.observer import Observer, TrialRecord
+from spikeyolo.sweep.report.observer import Observer, TrialRecord
 from spikeyolo.sweep.trial import TRIAL_VARIABLE, TrialPruned
+from spikeyolo.sweep.workers.cluster import Launching, StorageChannel, cancel_jobs, launch
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
@@ -117,7 +117,7 @@ def run_order(
     config: DictConfig,
     launching: Launching | None = None,
 ) -> None:
-    """Run one trial in this process and tell the controller, in the words of :mod:`spikeyolo.sweep.pool`."""
+    """Run one trial in this process and tell the controller, in the words of :mod:`spikeyolo.sweep.workers.pool`."""
     connection = Connection(descriptor)
     try:
         message = _run(connection, descriptor, order, hydra_context, task_function, config, launching)

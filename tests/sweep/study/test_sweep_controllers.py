@@ -12,13 +12,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from spikeyolo.sweep import ledger
-from spikeyolo.sweep.ledger import BEAT_S, CONTROLLER, SILENCE_S, Heartbeat, Ownership
 from spikeyolo.sweep.loop import Limits, SweepLoop
 from spikeyolo.sweep.messages import Completed, Ended, Event, Interrupted, Order, Report, Started
 from spikeyolo.sweep.space import read_space
-from spikeyolo.sweep.storage import open_storage, patiently
-from spikeyolo.sweep.study import OvertakenError, SweepStudy
+from spikeyolo.sweep.study import ledger
+from spikeyolo.sweep.study.ledger import BEAT_S, CONTROLLER, SILENCE_S, Heartbeat, Ownership
+from spikeyolo.sweep.study.storage import open_storage, patiently
+from spikeyolo.sweep.study.study import OvertakenError, SweepStudy
 
 THEIRS = "another/boot/1|17|1.0|abcd"
 SPACE = read_space({"x": "interval(0,1)"}, [])
@@ -50,7 +50,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr("spikeyolo.sweep.ledger.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("spikeyolo.sweep.study.ledger.time.monotonic", lambda: self.now)
 
     def watch(self, ours: Ownership, beats: dict[str, object], seconds: float) -> bool:
         """Look every few seconds, as the heartbeat does; returns whether the other lives at the end."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from spikeyolo.errors import SweepError
+from spikeyolo.sweep.space.text import text_of
 
 __all__ = ["Condition", "in_order", "parse_conditions"]
 
@@ -56,13 +57,6 @@ def _parse(parameter: str, spec: object) -> Iterable[Condition]:
             yield from _parse(parameter, item)
     else:
         raise SweepError(f"when.{parameter}: found {spec!r}, expected key=value")
-
-
-def text_of(value: object) -> str:
-    """The text a value has in an override, without quotes."""
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def in_order(keys: Sequence[str], conditions: Mapping[str, tuple[Condition, ...]]) -> list[str]:

@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from spikeyolo.errors import SweepError
-from spikeyolo.sweep.space import override_text, read_space
-from spikeyolo.sweep.starts import starting_points
+from spikeyolo.sweep.space import read_space
+from spikeyolo.sweep.space.text import override_text
+from spikeyolo.sweep.study.starts import starting_points
 
 
 def one(text: str) -> object:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from spikeyolo.errors import SweepError
-from spikeyolo.sweep import devices
-from spikeyolo.sweep.devices import Device, cuda_devices, parse_listing, plan_workers
+from spikeyolo.sweep.workers import devices
+from spikeyolo.sweep.workers.devices import Device, cuda_devices, parse_listing, plan_workers
 
 
 def visible(plans: list[dict[str, str]]) -> list[str]:

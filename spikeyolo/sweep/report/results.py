@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial
 
-from spikeyolo.sweep.ledger import FOLDER, METRICS
 from spikeyolo.sweep.space import SearchSpace
-from spikeyolo.sweep.study import SweepStudy
+from spikeyolo.sweep.study.ledger import FOLDER, METRICS
+from spikeyolo.sweep.study.study import SweepStudy
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

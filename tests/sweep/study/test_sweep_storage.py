@@ -14,7 +14,7 @@ import optuna
 import pytest
 
 from spikeyolo.errors import SweepError
-from spikeyolo.sweep.storage import open_storage
+from spikeyolo.sweep.study.storage import open_storage
 
 
 @contextmanager

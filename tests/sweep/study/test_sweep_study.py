@@ -15,9 +15,9 @@ from optuna.trial import TrialState
 from spikeyolo.errors import SweepError
 from spikeyolo.sweep.messages import Completed, Failed, Interrupted, Pruned
 from spikeyolo.sweep.space import read_space
-from spikeyolo.sweep.starts import starting_points
-from spikeyolo.sweep.storage import StorageAwayError, open_storage, patiently, storage_address
-from spikeyolo.sweep.study import SweepStudy
+from spikeyolo.sweep.study.starts import starting_points
+from spikeyolo.sweep.study.storage import StorageAwayError, open_storage, patiently, storage_address
+from spikeyolo.sweep.study.study import SweepStudy
 
 SPACE = read_space({"x": "interval(0,1)"}, [])
 

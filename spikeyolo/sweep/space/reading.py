@@ -1,4 +1,4 @@
-"""Search spaces: Hydra's override syntax (or typed mappings in YAML) read into Optuna distributions and back.
+"""Search spaces: Hydra's override syntax (or typed mappings in YAML) read into Optuna distributions.
 
 ``optimizer.lr=tag(log,interval(1e-5,1e-2))`` on the command line and ``optimizer.lr: tag(log,interval(1e-5,1e-2))``
 under ``hydra.sweeper.params`` are the same parameter; what is fixed on the command line leaves the space.
@@ -7,188 +7,24 @@ under ``hydra.sweeper.params`` are the same parameter; what is fixed on the comm
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from spikeyolo.errors import SweepError
-from spikeyolo.sweep.conditions import Condition, in_order, parse_conditions, text_of
+from spikeyolo.sweep.space.conditions import in_order, parse_conditions
+from spikeyolo.sweep.space.parameters import Choice, Parameter, SearchSpace
+from spikeyolo.sweep.space.text import override_text, text_of
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
     from hydra.core.override_parser.types import Override, RangeSweep
-    from optuna.distributions import BaseDistribution
-    from optuna.trial import Trial
 
-__all__ = ["Parameter", "SearchSpace", "read_space"]
+__all__ = ["DESCRIPTION", "KINDS", "read_space"]
 
 DESCRIPTION = {"type", "low", "high", "step", "log", "choices"}  # the keys of a parameter as a mapping
 KINDS = ("float", "int", "categorical")
-
-Choice = str | int | float | bool | None
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One searched key: its distribution, and how a value is written as an override."""
-
-    name: str  # as in the override, with a leading + where the key is added
-    distribution: BaseDistribution
-    texts: Mapping[str, str] = field(default_factory=dict)  # repr of a choice → its text in an override
-    conditions: tuple[Condition, ...] = ()
-
-    @property
-    def key(self) -> str:
-        return self.name.lstrip("+")
-
-    def text(self, value: Any) -> str:
-        """The value as it stands right of ``=`` in an override."""
-        return self.texts.get(repr(value)) or override_text(value)
-
-    def override(self, value: Any) -> str:
-        return f"{self.name}={self.text(value)}"
-
-
-@dataclass(frozen=True)
-class SearchSpace:
-    """All searched parameters, each after those its conditions read, and the overrides every trial shares."""
-
-    parameters: tuple[Parameter, ...]
-    fixed: tuple[str, ...] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(parameter.name for parameter in self.parameters)
-
-    @property
-    def distributions(self) -> dict[str, BaseDistribution]:
-        return {parameter.name: parameter.distribution for parameter in self.parameters}
-
-    def suggest(self, trial: Trial, lookup: Callable[[str], str | None]) -> list[str]:
-        """Ask a trial for the value of every parameter whose conditions hold; returns its overrides.
-
-        ``lookup`` gives the text of a key outside the space, for the conditions.
-        """
-        chosen: dict[str, str] = {}
-        overrides: list[str] = []
-
-        def text(key: str) -> str | None:
-            return chosen[key] if key in chosen else lookup(key)
-
-        for parameter in self.parameters:
-            if not all(condition.holds(text) for condition in parameter.conditions):
-                continue
-            value = suggest(trial, parameter.name, parameter.distribution)
-            chosen[parameter.key] = parameter.text(value).strip("'\"")
-            overrides.append(parameter.override(value))
-        return overrides
-
-    def overrides(self, values: Mapping[str, Any]) -> list[str]:
-        """Overrides of given values, in the space's order; names outside the space keep their plain text."""
-        known = {parameter.name: parameter for parameter in self.parameters}
-        ordered = [p.override(values[p.name]) for p in self.parameters if p.name in values]
-        return ordered + [f"{name}={override_text(v)}" for name, v in values.items() if name not in known]
-
-    def grid(self) -> dict[str, list[Choice]]:
-        """Values of every parameter, for samplers that count them.
-
-        Raises:
-            SweepError: a parameter is continuous.
-        """
-        return {parameter.name: _values(parameter) for parameter in self.parameters}
-
-
-def _values(parameter: Parameter) -> list[Choice]:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    distribution = parameter.distribution
-    if isinstance(distribution, CategoricalDistribution):
-        return list(distribution.choices)
-    if isinstance(distribution, IntDistribution):
-        return list(range(distribution.low, distribution.high + 1, distribution.step))
-    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
-        low, high, step = (Fraction(str(v)) for v in (distribution.low, distribution.high, distribution.step))
-        return [float(low + i * step) for i in range((high - low) // step + 1)]
-    raise SweepError(
-        f"{parameter.name}: this sampler tries every value, so it needs choice(…) or range(…), "
-        f"found {describe(distribution)}"
-    )
-
-
-def suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
-    """Suggest by distribution, which Optuna's public interface offers by type only."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if isinstance(distribution, FloatDistribution):
-        low, high, step, log = distribution.low, distribution.high, distribution.step, distribution.log
-        return trial.suggest_float(name, low, high, step=step, log=log)
-    if isinstance(distribution, IntDistribution):
-        return trial.suggest_int(
-            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
-        )
-    if isinstance(distribution, CategoricalDistribution):
-        return trial.suggest_categorical(name, distribution.choices)
-    raise SweepError(f"{name}: a {type(distribution).__name__} cannot be searched")
-
-
-def describe(distribution: BaseDistribution) -> str:
-    """A distribution in the words of the override grammar."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if isinstance(distribution, CategoricalDistribution):
-        return f"choice({','.join(text_of(choice) for choice in distribution.choices)})"
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high, step = distribution.low, distribution.high, distribution.step
-    stepped = step is not None and not (isinstance(distribution, IntDistribution) and step == 1)
-    text = f"range({low},{high},step={step})" if stepped else f"interval({low},{high})"
-    if isinstance(distribution, IntDistribution) and not stepped:
-        text = f"int({text})"
-    return f"tag(log,{text})" if distribution.log else text
-
-
-def override_text(value: Any) -> str:
-    """Write a plain value, or a list or mapping of them, so that Hydra's grammar reads the same value back.
-
-    Raises:
-        SweepError: no override has that value.
-    """
-    if isinstance(value, Mapping):
-        items = (f"{override_text(key)}:{override_text(item)}" for key, item in value.items())
-        return _read_back(value, f"{{{','.join(items)}}}")
-    if isinstance(value, list | tuple):
-        return _read_back(list(value), f"[{','.join(map(override_text, value))}]")
-    if not isinstance(value, str):
-        return text_of(value) if value is None or isinstance(value, bool | int | float) else str(value)
-    return _override_of_text(value)
-
-
-def _override_of_text(value: str) -> str:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import Quote, QuotedString
-    from hydra.errors import HydraException
-
-    try:
-        parsed = OverridesParser.create().parse_override(f"k={value}")
-        # A comma or a bracket is one value here, and several in a list.
-        plain = not parsed.is_sweep_override() and not set(value) & set(",:[]{}()")
-        if plain and parsed.value() == value and value == value.strip():
-            return value
-    except HydraException:
-        pass
-    return QuotedString(text=value, quote=Quote.single).with_quotes()
-
-
-def _read_back(value: Any, text: str) -> str:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    try:
-        if OverridesParser.create().parse_override(f"k={text}").value() == value:
-            return text
-    except HydraException:
-        pass
-    raise SweepError(f"found {value!r}, expected a value that an override can write")
 
 
 def read_space(

@@ -11,8 +11,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-from spikeyolo.sweep import figures
-from spikeyolo.sweep.figures import objective_names, write_figures
+from spikeyolo.sweep.report import figures
+from spikeyolo.sweep.report.figures import objective_names, write_figures
 
 
 def finished(*directions: str) -> optuna.Study:

@@ -36,7 +36,7 @@ EXIT_LIMIT_S = 5.0
 WORKER = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from spikeyolo.sweep.forkserver import work
+from spikeyolo.sweep.workers.forkserver import work
 work()
 """
 IMPORTING = "SPIKEYOLO_SWEEP_IMPORTING"  # in the environment: the process that imports the application for workers
@@ -178,7 +178,7 @@ def _prepare(recipe: Any) -> Callable[[int, Any], None]:
             raise Unguarded from error
         for name in modules:
             importlib.import_module(name)
-        from spikeyolo.sweep.job import load_application
+        from spikeyolo.sweep.workers.job import load_application
 
         return load_application(application)
     finally:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spikeyolo.errors import SweepError
-from spikeyolo.sweep.observer import SweepRecord, TrialRecord
+from spikeyolo.sweep.report.observer import SweepRecord, TrialRecord
 
 if TYPE_CHECKING:
     pass
@@ -47,7 +47,7 @@ def observe(settings: Mapping[str, Any], *, study_name: str) -> SweepRun:
 
 
 class SweepRun:
-    """The parent run of a sweep: an :class:`~spikeyolo.sweep.observer.Observer`.
+    """The parent run of a sweep: an :class:`~spikeyolo.sweep.report.observer.Observer`.
 
     Args:
         tracking_uri: of the MLflow server or store; None for MLflow's default.

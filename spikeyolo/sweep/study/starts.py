@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import CategoricalDistribution
 
 from spikeyolo.errors import SweepError
-from spikeyolo.sweep.conditions import text_of
-from spikeyolo.sweep.space import Parameter, SearchSpace, override_text
-from spikeyolo.sweep.storage import open_storage, storage_address
+from spikeyolo.sweep.space import Parameter, SearchSpace
+from spikeyolo.sweep.space.text import config_text, override_text, text_of
+from spikeyolo.sweep.study.storage import open_storage, storage_address
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["config_text", "starting_points"]
+__all__ = ["starting_points"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,21 +59,6 @@ def _defaults(space: SearchSpace, composed: DictConfig) -> dict[str, Any]:
     values = {p.name: config_text(composed, p.key) for p in space.parameters}
     nullable = {p.name for p in space.parameters if isinstance(p.distribution, CategoricalDistribution)}
     return {k: v for k, v in values.items() if v is not None or k in nullable}
-
-
-def config_text(composed: DictConfig, key: str) -> Any:
-    """The value of a key in the composed configuration: of a group, the option chosen; None where there is none."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    choices = composed.hydra.runtime.choices
-    if key in choices:
-        return choices[key]
-    try:
-        value = OmegaConf.select(composed, key)
-        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-    except OmegaConfBaseException:  # an interpolation that only a job can resolve
-        return None
 
 
 def _best_of(entry: Mapping[str, Any], folder: Path, directions: Sequence[str]) -> list[dict[str, Any]]:

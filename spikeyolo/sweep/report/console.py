@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spikeyolo.sweep.ledger import Counts
 from spikeyolo.sweep.messages import Completed, Failed, Interrupted, Outcome, Pruned
+from spikeyolo.sweep.study.ledger import Counts
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

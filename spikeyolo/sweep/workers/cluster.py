@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from spikeyolo.sweep.ledger import METRICS, OWNER, RUN_ID
 from spikeyolo.sweep.messages import Order
+from spikeyolo.sweep.study.ledger import METRICS, OWNER, RUN_ID
 from spikeyolo.sweep.trial import TRIAL_VARIABLE
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class StorageChannel:
         import optuna
 
         from spikeyolo.sweep.algorithms import build_pruner
-        from spikeyolo.sweep.storage import open_storage
+        from spikeyolo.sweep.study.storage import open_storage
 
         storage = open_storage(address, mend=False)
         directions = len(storage.get_study_directions(storage.get_study_id_from_name(study_name)))

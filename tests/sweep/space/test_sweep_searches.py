@@ -12,9 +12,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf, open_dict
 
 from spikeyolo.sweep.algorithms import build_pruner, build_sampler, prepare_pruner
-from spikeyolo.sweep.drawing import check_keys
 from spikeyolo.sweep.settings import Settings
 from spikeyolo.sweep.space import read_space
+from spikeyolo.sweep.space.drawing import check_keys
 
 SEARCHES = sorted(path.stem for path in (REPOSITORY / "conf" / "search").glob("*.yaml"))
 
