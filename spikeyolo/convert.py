@@ -74,6 +74,7 @@ def run(config: DictConfig) -> None:
 
 def convert_into(config: DictConfig, options: Mapping[str, Any]) -> list[Outcome]:
     """Convert all sources, follow them on the console, bring the manifest up to date, and draw pictures and table."""
+    from spikeyolo.events.conversion.abandoned import remove_abandoned
     from spikeyolo.events.conversion.convert import Conversion
     from spikeyolo.events.conversion.manifest import read_published, withdraw_moved
     from spikeyolo.events.conversion.places import place_of
@@ -101,6 +102,8 @@ def convert_into(config: DictConfig, options: Mapping[str, Any]) -> list[Outcome
     order = {conversion.name: number for number, conversion in enumerate(conversions)}
     outcomes.sort(key=lambda outcome: order[outcome.conversion.name])
     withdraw_moved(out, {outcome.conversion.name: outcome.entry for outcome in outcomes if outcome.entry})
+    if is_remote(out):
+        remove_abandoned(str(out), set(order))
     entries = [outcome.entry for outcome in outcomes if outcome.entry and outcome.entry["labelled"]]
     warn_once([(entry["labels"], entry["label_warnings"]) for entry in entries])
     print_table([(outcome.conversion.source.name, outcome.status, outcome.entry) for outcome in outcomes])

@@ -110,12 +110,12 @@ def shrunk(rows: Rows) -> Rows:
 
 
 SET = {
-    "train_h5_1/stray": Dirty(4, events=stray_event, event_counts={"outside_sensor": 1}),
+    "train_h5_1/stray": Dirty(2, events=stray_event, event_counts={"outside_sensor": 1}),
     "train_h5_1/back": Dirty(
         1, events=step_back, event_counts={"stepped_back": 1, "largest_step_back_us": 3}, float_size=True
     ),
     "train_h5_1/twice": Dirty(
-        2, lambda rows: np.repeat(rows, 2), box_counts=lambda n: {"in_file": 2 * n, "dropped_duplicate": n}
+        4, lambda rows: np.repeat(rows, 2), box_counts=lambda n: {"in_file": 2 * n, "dropped_duplicate": n}
     ),
     "train_h5_1/others": Dirty(3, others_too, box_counts=lambda n: {"in_file": 2 * n, "dropped_class_not_kept": n}),
     "train_h5_2/zeros": Dirty(0, tracked(np.zeros), box_counts=lambda n: {"without_track": n}),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spikeyolo.errors import RecordingError
+from spikeyolo.events.conversion.abandoned import TOKEN_BYTES
 from spikeyolo.events.conversion.identity import (
     accepted,
     differences,
@@ -118,7 +119,7 @@ def _write(
     if files.labels is not None:  # say what is wrong with them before the events are decoded
         labels_of(files, conversion.classes, reader, None)
     if is_remote(place):  # below a prefix of its own, which nobody reads before it is published
-        place = f"{str(place).removesuffix('.zarr')}-{secrets.token_hex(6)}.zarr"
+        place = f"{str(place).removesuffix('.zarr')}-{secrets.token_hex(TOKEN_BYTES)}.zarr"
     with RecordingWriter(
         place,
         width=reader.width,

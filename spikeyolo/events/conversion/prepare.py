@@ -100,7 +100,8 @@ def prepare(
         replace(item, labels=None, split=item.split if item.start_us is item.end_us is None else "") for item in sources
     ]
     missing = [Conversion(source, path, ()) for source, path in zip(whole, paths) if not path.exists()]
-    _convert(missing, progress)
+    _convert(missing, folder, progress)
+    paths = [stored_path(source, folder) for source in sources]
     read, cleaned, filtered = [], [], FilterCounts()
     for source, path in zip(sources, paths):
         recording = Recording.open(path)
@@ -135,14 +136,21 @@ def prepare(
     return prepared
 
 
-def _convert(missing: Sequence[Conversion], progress: Progress | None) -> None:
-    """Convert them all, or none after the first that cannot be: no training begins without it."""
-    done = 0
+def _convert(missing: Sequence[Conversion], folder: Path, progress: Progress | None) -> None:
+    """Convert them all, or none after the first that cannot be: no training begins without it.
+
+    Where another training has stored the same file under other event rules meanwhile, this one's place is another.
+    """
+    done, elsewhere = 0, []
 
     def finished(outcome: Outcome) -> None:
         nonlocal done
         if outcome.status == "failed":
-            raise RecordingError(outcome.error)
+            place = stored_path(outcome.conversion.source, folder)
+            if place == outcome.conversion.place:
+                raise RecordingError(outcome.error)
+            elsewhere.append(replace(outcome.conversion, place=place))
+            return
         done += 1
         source = outcome.conversion.source
         log.info("%s → %s", source.events, outcome.conversion.place)
@@ -159,3 +167,5 @@ def _convert(missing: Sequence[Conversion], progress: Progress | None) -> None:
             progress(done, len(missing), f"converting {'; '.join(texts)}")
 
     convert_all(missing, workers=None, finished=finished, watch=watch)
+    if elsewhere:
+        _convert(elsewhere, folder, progress)

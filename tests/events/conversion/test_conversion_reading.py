@@ -15,7 +15,9 @@ import pytest
 from spikeyolo.errors import RecordingError
 from spikeyolo.events.cleaning import EventRules
 from spikeyolo.events.conversion import identity
+from spikeyolo.events.conversion import prepare as prepare_module
 from spikeyolo.events.conversion.convert import Conversion, convert
+from spikeyolo.events.conversion.pool import convert_all
 from spikeyolo.events.conversion.prepare import prepare
 from spikeyolo.events.datasets import DsecDetection, Etram, Gen1, Mpx1, SingleRecording, Source
 from spikeyolo.events.labels import LabelRules
@@ -89,6 +91,28 @@ def test_rules_that_change_nothing_find_the_recording_finished_and_others_do_not
     assert converted(tmp_path, size=(304, 240))[0] == "verified"  # the file names its sensor
     with pytest.raises(RecordingError, match=r"its rules for events differ.*replace=true"):
         converted(tmp_path, event_rules=EventRules(strict=True))
+
+
+def test_two_first_trainings_at_once_under_different_rules_each_get_their_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_columns(tmp_path / "a.h5", step_back=50)
+    rules = {"lifted": EventRules(), "cut": EventRules(max_step_back_us=20, beyond="cut")}
+    sources = {name: [Source(tmp_path / "a.h5", None, "a", "train", event_rules=rule)] for name, rule in rules.items()}
+    first = []
+
+    def overtaken(*arguments: Any, **settings: Any) -> None:
+        """The other training begins and ends when this one has seen that nothing is stored yet."""
+        monkeypatch.setattr(prepare_module, "convert_all", convert_all)
+        first.extend(prepare(sources["lifted"], store=tmp_path / "store", classes=()))
+        convert_all(*arguments, **settings)
+
+    monkeypatch.setattr(prepare_module, "convert_all", overtaken)
+    second = prepare(sources["cut"], store=tmp_path / "store", classes=())
+    assert [item.open().num_events for item in (*first, *second)] == [COUNT, 500]
+    for found, name in ((first, "lifted"), (second, "cut")):
+        (again,) = prepare(sources[name], store=tmp_path / "store", classes=())
+        assert again.path == found[0].path
 
 
 def test_a_clean_recording_is_the_same_under_any_rules(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from test_events_conversion import write_dat, write_labels
 from test_events_store import assert_equal, make_boxes, make_events, store
 
 from spikeyolo.errors import RecordingError
+from spikeyolo.events.conversion.abandoned import remove_abandoned
 from spikeyolo.events.conversion.convert import Conversion, convert
 from spikeyolo.events.conversion.converted import ConvertedSet
 from spikeyolo.events.conversion.manifest import read_manifest
@@ -83,6 +84,24 @@ def test_what_a_killed_job_left_is_neither_read_nor_touched(bucket: str, tmp_pat
     convert(converted(bucket, tmp_path))
     assert s3fs.S3FileSystem(use_listings_cache=False).exists(left)
     (recording,) = ConvertedSet(root=f"{bucket}/set", classes=["car"]).recordings("train")
+    recording.verify()
+
+
+def test_what_killed_jobs_left_of_the_converted_recordings_is_removed_once_it_is_old(
+    bucket: str, tmp_path: Path
+) -> None:
+    convert(converted(bucket, tmp_path))
+    (kept,) = folders(bucket)
+    left = [f"train/{name}-0123456789ab.zarr" for name in ("a", "another")]
+    others = ["train/a-b.zarr", "train/a.zarr"]  # not named as a job names what it writes
+    for name in (*left, *others):
+        s3fs.S3FileSystem().pipe(f"{bucket}/set/{name}/events/c/7", b"by a process that was killed, or is at work")
+    root, before = f"{bucket}/set", folders(bucket)
+    assert remove_abandoned(root, {"train/a.zarr"}) == []  # not a day old
+    assert folders(bucket) == before
+    assert remove_abandoned(root, {"train/a.zarr"}, older_than_s=0.0) == [f"{root}/{left[0]}"]
+    assert folders(bucket) == sorted(["a-b.zarr", "a.zarr", "another-0123456789ab.zarr", kept])
+    (recording,) = ConvertedSet(root=root, classes=["car"]).recordings("train")
     recording.verify()
 
 
