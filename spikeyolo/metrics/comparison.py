@@ -66,7 +66,7 @@ def compare(
     *,
     metric: str = "map50",
     frames: tuple[Looks | None, Looks | None] = (None, None),
-    draws: int = 2000,
+    draws: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Comparison:
@@ -77,7 +77,7 @@ def compare(
         truth, protocol: as of :func:`spikeyolo.metrics.score`.
         metric: ``map``, ``map50``, ``map75``, ``ap/CLASS`` or ``ap50/CLASS``.
         frames: when each detector ran, as of :func:`spikeyolo.metrics.score`.
-        draws: resamples of the recordings.
+        draws: resamples of the recordings; with a few hundred the ends of the interval are too uncertain.
         confidence: of the interval.
         seed: of the draws.
 
@@ -92,7 +92,7 @@ def compare(
 
 
 def paired_difference(
-    first: ResampledPrecision, second: ResampledPrecision, *, draws: int = 2000, confidence: float = 0.95, seed: int = 0
+    first: ResampledPrecision, second: ResampledPrecision, *, draws: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> Comparison:
     """The same from figures whose pairs are made; several detectors are compared without making them again.
 

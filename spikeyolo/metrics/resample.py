@@ -83,7 +83,11 @@ class ResampledPrecision:
         for of_class in self._classes:
             truths = weights @ of_class.truths
             defined += truths > 0
-            total += _average_precisions(weights, of_class.recording, of_class.right, truths)
+            right = [np.bincount(of_class.recording[row], minlength=weights.shape[1]) for row in of_class.right]
+            every = np.bincount(of_class.recording, minlength=weights.shape[1])
+            true = weights @ np.stack(right, axis=1)
+            false = (weights @ every)[:, None] - true
+            total += _average_precisions(weights, of_class.recording, of_class.right, truths, true, false)
         return np.where(defined > 0, total / np.maximum(defined, 1), NAN)
 
     def figure(self) -> float:
@@ -108,36 +112,32 @@ def _average_precisions(
     recording: npt.NDArray[np.int64],
     right: npt.NDArray[np.bool_],
     truths: npt.NDArray[np.int64],
+    all_true: npt.NDArray[np.int64],
+    all_false: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float64]:
     """``[D]``, COCO's average precision over 101 recalls, mean over the rows of ``right``, 0 without true boxes.
 
-    Goes from the last detection back: at each recall stands the greatest precision of all that follows.
+    Goes from the last detection back: at each recall stands the greatest precision of all that follows, and only right
+    detections raise either. ``all_true`` and ``all_false`` (``[D, T]``) are the sums of all detections' weights.
     """
     values = np.zeros(len(weights))
     for draw in range(len(weights)):
         if truths[draw] == 0:
             continue
         for row in range(right.shape[0]):
-            true, false = 0, 0
-            for i in range(len(recording)):
-                if right[row, i]:
-                    true += weights[draw, recording[i]]
-                else:
-                    false += weights[draw, recording[i]]
+            true, false = all_true[draw, row], all_false[draw, row]
             greatest, level = 0.0, 100
             for i in range(len(recording) - 1, -1, -1):
                 weight = weights[draw, recording[i]]
-                if weight == 0:
-                    continue
-                recall = true / truths[draw]
-                while level >= 0 and recall < _RECALLS[level]:
-                    values[draw] += greatest
-                    level -= 1
-                greatest = max(greatest, true / (true + false))
-                if right[row, i]:
-                    true -= weight
-                else:
+                if not right[row, i]:
                     false -= weight
+                elif weight > 0:
+                    recall = true / truths[draw]
+                    while level >= 0 and recall < _RECALLS[level]:
+                        values[draw] += greatest
+                        level -= 1
+                    greatest = max(greatest, true / (true + false))
+                    true -= weight
             values[draw] += greatest * (level + 1)
     values /= 101 * right.shape[0]
     return values
