@@ -13,8 +13,8 @@ from annotated_types import Ge, Interval, Len
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.events.cleaning import EventRules
 from spikeyolo.events.filters import EventFilters
-from spikeyolo.events.formats.text_table import is_event_text
-from spikeyolo.events.formats.time_unit import TimeUnit
+from spikeyolo.events.formats.tables.text_table import is_event_text
+from spikeyolo.events.formats.tables.time_unit import TimeUnit
 from spikeyolo.events.labels import ClassSelection, LabelRules, is_label_name, labels_beside, labels_of_file
 from spikeyolo.events.splits import Role, check_share, drawn
 

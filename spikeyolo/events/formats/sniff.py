@@ -7,10 +7,13 @@ from pathlib import Path
 
 from spikeyolo.errors import RecordingError
 from spikeyolo.events.cleaning import EventRules
-from spikeyolo.events.formats import aedat2, aedat3, aedat4, dat, event_stream, evt, hdf5, rosbag, saccade, text_table
-from spikeyolo.events.formats.header import TextHeader
+from spikeyolo.events.formats import event_stream, rosbag, saccade
+from spikeyolo.events.formats.inivation import aedat2, aedat3, aedat4
+from spikeyolo.events.formats.prophesee import dat, evt
+from spikeyolo.events.formats.prophesee.header import TextHeader
 from spikeyolo.events.formats.reader import MAX_SIDE, CheckedReader, EventReader
-from spikeyolo.events.formats.time_unit import TimeUnit
+from spikeyolo.events.formats.tables import hdf5, text_table
+from spikeyolo.events.formats.tables.time_unit import TimeUnit
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.formats.aedat2 import CHIPS
+from spikeyolo.events.formats.inivation.aedat2 import CHIPS
 from spikeyolo.events.formats.reader import CheckedReader, columns
 from spikeyolo.events.types import Events
 

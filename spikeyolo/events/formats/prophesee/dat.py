@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.formats.header import TextHeader
+from spikeyolo.events.formats.prophesee.header import TextHeader
 from spikeyolo.events.formats.words import State, WordReader
 
 VERSION_1_SIZE = (304, 240)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.formats.compression import unpack_lz4, unpack_zstd_frame
+from spikeyolo.events.formats.inivation.compression import unpack_lz4, unpack_zstd_frame
 from spikeyolo.events.formats.reader import CheckedReader, columns
 from spikeyolo.events.types import Events
 

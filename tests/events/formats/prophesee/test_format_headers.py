@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from spikeyolo.errors import RecordingError
 from spikeyolo.events import Events
 from spikeyolo.events.formats import open_recording
-from spikeyolo.events.formats.dat import DatReader
-from spikeyolo.events.formats.header import TextHeader
+from spikeyolo.events.formats.prophesee.dat import DatReader
+from spikeyolo.events.formats.prophesee.header import TextHeader
 
 few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 WRITERS = {"a.dat": write_dat, "a2.raw": write_evt2, "a3.raw": write_evt3}

@@ -20,7 +20,7 @@ from lab_format_writers import write_text
 from spikeyolo.errors import RecordingError
 from spikeyolo.events import Events
 from spikeyolo.events.formats import open_recording
-from spikeyolo.events.formats.text_table import find_layout, is_event_text
+from spikeyolo.events.formats.tables.text_table import find_layout, is_event_text
 
 SIZE = {"size": (1280, 720)}
 separators = st.sampled_from([" ", "  ", ",", ", ", ";", "\t"])
@@ -86,7 +86,7 @@ def test_polarities_of_minus_one_are_off(tmp_path):
 def test_a_file_of_many_blocks_is_read_whole(tmp_path, monkeypatch):
     events = some_events(5000)
     (path := tmp_path / "a.txt").write_bytes(write_text(events))
-    monkeypatch.setattr("spikeyolo.events.formats.text_table.BLOCK_BYTES", 1000)
+    monkeypatch.setattr("spikeyolo.events.formats.tables.text_table.BLOCK_BYTES", 1000)
     assert_gives(path, events, "text", 1 << 20, **SIZE)
 
 
@@ -117,7 +117,7 @@ def test_a_line_that_is_no_event_is_shown_and_leaves_those_before(tmp_path, bad)
 
 
 def test_a_bad_line_is_counted_from_the_files_start_in_every_block(tmp_path, monkeypatch):
-    monkeypatch.setattr("spikeyolo.events.formats.text_table.BLOCK_BYTES", 1000)
+    monkeypatch.setattr("spikeyolo.events.formats.tables.text_table.BLOCK_BYTES", 1000)
     lines = write_text(some_events(500)).decode().splitlines(keepends=True)
     (path := tmp_path / "a.txt").write_text("# events\n" + "".join(lines[:400]) + "nothing\n" + "".join(lines[400:]))
     reader, found = read(path, **SIZE)

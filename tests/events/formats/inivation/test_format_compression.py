@@ -9,7 +9,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikeyolo.events.formats.compression import unpack_lz4, unpack_zstd_frame
+from spikeyolo.events.formats.inivation.compression import unpack_lz4, unpack_zstd_frame
 
 LIMIT = 1 << 22
 KINDS = [(lz4.frame.compress, unpack_lz4), (zstandard.ZstdCompressor().compress, unpack_zstd_frame)]

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from spikeyolo.events.formats.evt2 import initial_state as initial_evt2_state
-from spikeyolo.events.formats.evt2 import next_high
+from spikeyolo.events.formats.prophesee.evt2 import initial_state as initial_evt2_state
+from spikeyolo.events.formats.prophesee.evt2 import next_high
 from spikeyolo.events.formats.words import State
 
 CD_OFF, CD_ON, VECTOR_OFF, VECTOR_ON, TIME_HIGH = range(0xA, 0xF)

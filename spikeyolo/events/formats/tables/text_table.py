@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.formats.column_names import role_of
 from spikeyolo.events.formats.reader import CheckedReader, checked_columns
-from spikeyolo.events.formats.time_unit import TimeUnit, guess_unit, to_us, whole_numbers
+from spikeyolo.events.formats.tables.column_names import role_of
+from spikeyolo.events.formats.tables.time_unit import TimeUnit, guess_unit, to_us, whole_numbers
 from spikeyolo.events.types import Events
 
 logger = logging.getLogger(__name__)

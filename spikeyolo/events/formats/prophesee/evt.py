@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.formats import evt2, evt3, evt4
-from spikeyolo.events.formats.header import TextHeader
+from spikeyolo.events.formats.prophesee import evt2, evt3, evt4
+from spikeyolo.events.formats.prophesee.header import TextHeader
 from spikeyolo.events.formats.words import State, WordReader
 from spikeyolo.events.types import Events
 

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.formats.ecf import ECF_FILTER, MAX_EVENTS, decode_chunk
-from spikeyolo.events.formats.hdf5_search import SAMPLE_ROWS, FoundEvents, find_events
+from spikeyolo.events.formats.prophesee.ecf import ECF_FILTER, MAX_EVENTS, decode_chunk
 from spikeyolo.events.formats.reader import CheckedReader, blank_columns, checked_columns
-from spikeyolo.events.formats.time_unit import TimeUnit, guess_unit, to_us, whole_numbers
+from spikeyolo.events.formats.tables.hdf5_search import SAMPLE_ROWS, FoundEvents, find_events
+from spikeyolo.events.formats.tables.time_unit import TimeUnit, guess_unit, to_us, whole_numbers
 from spikeyolo.events.types import Events
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from spikeyolo.events.formats.column_names import roles_of
+from spikeyolo.events.formats.tables.column_names import roles_of
 
 # Orders of columns in tables without names, as published sets have them (rpg_e2vid, MVSEC, N-Caltech conversions).
 TABLE_ORDERS = ("txyp", "xytp", "xypt")

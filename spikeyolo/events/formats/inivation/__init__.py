@@ -1,0 +1,1 @@
+"""iniVation's formats: AEDAT 2.0, 3.1 and 4."""
