@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePath
 
 from spikeyolo.errors import RecordingError
-from spikeyolo.events.labels.readers import SUFFIXES
+from spikeyolo.events.labels.formats.readers import SUFFIXES
 
 _WORDS = ("_bbox", "_labels")
 

@@ -13,8 +13,8 @@ from spikeyolo.errors import LabelError
 from spikeyolo.events.labels.classes import ClassSelection
 from spikeyolo.events.labels.cleaned import Labels
 from spikeyolo.events.labels.clock import EventsClock
-from spikeyolo.events.labels.readers import read_rows
-from spikeyolo.events.labels.rows import LabelRows
+from spikeyolo.events.labels.formats.readers import read_rows
+from spikeyolo.events.labels.formats.rows import LabelRows
 from spikeyolo.events.labels.rules import LabelRules
 from spikeyolo.events.labels.tracks import identities
 from spikeyolo.events.labels.units import SLIVER, check_times, fitting_units, in_us, looks_normalised

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from spikeyolo.errors import LabelError
-from spikeyolo.events.labels.coco import read_coco
-from spikeyolo.events.labels.mot import read_mot, sequence_files
-from spikeyolo.events.labels.npy import read_npy
-from spikeyolo.events.labels.rows import LabelRows
-from spikeyolo.events.labels.table import read_csv
-from spikeyolo.events.labels.text import is_number, read_text
-from spikeyolo.events.labels.yolo import label_files, name_files, read_yolo
+from spikeyolo.events.labels.formats.coco import read_coco
+from spikeyolo.events.labels.formats.mot import read_mot, sequence_files
+from spikeyolo.events.labels.formats.npy import read_npy
+from spikeyolo.events.labels.formats.rows import LabelRows
+from spikeyolo.events.labels.formats.table import read_csv
+from spikeyolo.events.labels.formats.text import is_number, read_text
+from spikeyolo.events.labels.formats.yolo import label_files, name_files, read_yolo
 
 SUFFIXES = (".npy", ".csv", ".json", ".txt")
 

@@ -10,8 +10,8 @@ import numpy as np
 import yaml
 
 from spikeyolo.errors import LabelError
-from spikeyolo.events.labels.rows import LabelRows, confidences, numbers, tracks
-from spikeyolo.events.labels.text import number, read_text
+from spikeyolo.events.labels.formats.rows import LabelRows, confidences, numbers, tracks
+from spikeyolo.events.labels.formats.text import number, read_text
 from spikeyolo.events.labels.tracks import as_track_ids
 
 _NAMES = ("classes.txt", "obj.names", "data.yaml", "dataset.yaml")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikeyolo.errors import LabelError
-from spikeyolo.events.labels.rows import LabelRows
+from spikeyolo.events.labels.formats.rows import LabelRows
 from spikeyolo.events.labels.tracks import NO_TRACK, as_track_ids
 from spikeyolo.events.types import Array
 

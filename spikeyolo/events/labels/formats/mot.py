@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from spikeyolo.errors import LabelError
-from spikeyolo.events.labels.rows import LabelRows, confidences, numbers, tracks
-from spikeyolo.events.labels.text import number, read_text
+from spikeyolo.events.labels.formats.rows import LabelRows, confidences, numbers, tracks
+from spikeyolo.events.labels.formats.text import number, read_text
 from spikeyolo.events.labels.tracks import as_track_ids
 
 
