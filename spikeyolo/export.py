@@ -21,6 +21,7 @@ OPTIONS: Mapping[str, Any] = {
     "checkpoint": str,
     "format": Literal["onnx", "nir", "torch_export"],
     "out": str | None,
+    "backend": Literal["onnxruntime", "openvino"],
     "window": Literal["run", "drawn"],
     "time_steps": Annotated[int, Ge(1)],
     "height": Annotated[int, Ge(32)],
@@ -54,8 +55,10 @@ def run(config: DictConfig) -> Path:
     name = options["format"]
     out = Path(options["out"]) if options["out"] else folder.with_name(folder.name + SUFFIXES[name])
     out.parent.mkdir(parents=True, exist_ok=True)
-    write = {"onnx": export_onnx, "nir": export_nir, "torch_export": export_torch}[name]
-    difference = write(detector, frames, out)
+    if name == "onnx":
+        difference = export_onnx(detector, frames, out, backend=options["backend"])
+    else:
+        difference = {"nir": export_nir, "torch_export": export_torch}[name](detector, frames, out)
     log.info("%s: %s of %s", out, name, ", ".join(state.get("classes", [])))
     log.info("window [T, B, C, H, W] = %s, largest difference of a logit %.3g", list(frames.shape), difference)
     return out

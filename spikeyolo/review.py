@@ -5,7 +5,7 @@ latency.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -24,7 +24,6 @@ from spikeyolo.metrics.detection import DetectionMetrics
 from spikeyolo.metrics.energy import EnergyMeter, EnergyReport
 from spikeyolo.metrics.speed import Latency, window_latency
 from spikeyolo.model import InferenceDetector, fold
-from spikeyolo.model.inference import Backend
 from spikeyolo.report.energy import draw_energy
 from spikeyolo.report.figures import draw_confusion, draw_precision_recall
 from spikeyolo.report.history import draw_history
@@ -43,6 +42,7 @@ def review(
     *,
     evaluator: DetectionEvaluator,
     meter: EnergyMeter,
+    inference: Callable[[nn.Module], InferenceDetector],
     device: torch.device,
 ) -> dict[str, float]:
     """Draw what the best checkpoint sees, measure what it costs, and hand the run's files to the logger.
@@ -52,6 +52,7 @@ def review(
         figures: of the training.
         evaluator: that it was judged by.
         meter: of energy.
+        inference: what runs the detector where its latency is measured.
         device: the detector's.
 
     Returns:
@@ -86,8 +87,9 @@ def review(
             advance=advance,
         )
     drawn += energy_files
-    log.info("measuring latency: some seconds of single windows")
-    costs = energy | measure_latency(detector=task.detector, loader=task.val, device=device)
+    network = inference(task.detector)
+    log.info("measuring latency in %s, %s: some seconds of single windows", network.backend, network.precision)
+    costs = energy | measure_latency(network, loader=task.val, device=device)
     write_metrics(task.folder / "metrics.json", {**figures, **costs})
     task.logger.log_metrics(costs, int(figures["epochs"]))
     files = [(task.folder / ".hydra" / "config.yaml", "config"), (task.folder / "metrics.csv", None)]
@@ -211,16 +213,16 @@ def _energy_figures(report: EnergyReport, steps: int) -> dict[str, float]:
 
 
 def measure_latency(
-    *, detector: nn.Module, loader: WindowLoader, device: torch.device, windows: int = 8, backend: Backend = "torch"
+    network: nn.Module, *, loader: WindowLoader, device: torch.device, windows: int = 8
 ) -> dict[str, float]:
-    """``speed/window_ms`` and what belongs to it: how long the folded detector takes for a validation window."""
+    """``speed/window_ms`` and what belongs to it: how long a network takes for a validation window."""
 
     def single() -> Iterator[Tensor]:
         for batch in loader.epoch(0):
             for index in range(batch.frames.shape[1]):
                 yield batch.frames[:, index : index + 1].contiguous().to(device)
 
-    latency = window_latency(InferenceDetector(detector, backend=backend), islice(single(), windows))
+    latency = window_latency(network, islice(single(), windows))
     if latency.other_cores > 0.25 and device.type == "cpu":
         log.warning(
             "speed/window_ms was measured while other processes kept %.1f cores busy: on a quiet machine it is less",

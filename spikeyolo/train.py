@@ -15,7 +15,19 @@ from spikeyolo import entry
 
 log = logging.getLogger("spikeyolo")
 
-GROUPS = ("data", "augment", "model", "loss", "optimizer", "scheduler", "trainer", "evaluator", "energy", "logger")
+GROUPS = (
+    "data",
+    "augment",
+    "model",
+    "loss",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "evaluator",
+    "energy",
+    "inference",
+    "logger",
+)
 
 
 @entry.in_a_sentence
@@ -37,6 +49,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
 
     from spikeyolo import objective
     from spikeyolo.engine.task import Pruned, Stopped, Task
+    from spikeyolo.model.inference import check_backend
     from spikeyolo.report.console import Console
     from spikeyolo.report.environment import run_tags
     from spikeyolo.review import cost_names, review
@@ -56,6 +69,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     optimizer = schema.build(config.optimizer, _partial_=True)  # its parameters come when training begins
     evaluator = schema.build(config.evaluator, classes=data.classes)
     meter = schema.build(config.energy)
+    inference = schema.build(config.inference, _partial_=True)  # its detector comes when the training is done
     wanted = config.objective or f"val/{trainer.select_by}"
     names = [wanted] if isinstance(wanted, str) else list(wanted)
     composed: Any = OmegaConf.to_container(config, resolve=True)
@@ -71,6 +85,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     if trial is not None and trainer.resume is None and (folder / "checkpoints" / "last").is_dir():
         trainer.resume = folder / "checkpoints" / "last"  # the trial was put back: it goes on
     trainer.check(detector, optimizer, description)
+    check_backend(trainer.device, **inference.keywords)
     judged = evaluator.evaluate(detector, (), device=trainer.device)
     trainer.check_selection(judged)
     known = objective.known_figures(judged, cost_names())
@@ -110,7 +125,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
                 pruner=trial,
             )
         figures = trainer.fit(task)
-        figures |= review(task, figures, evaluator=evaluator, meter=meter, device=trainer.device)
+        figures |= review(task, figures, evaluator=evaluator, meter=meter, inference=inference, device=trainer.device)
         values = objective.chosen(figures, names)
         if trial is not None:
             trial.record({name: float(value) for name, value in figures.items() if math.isfinite(value)})

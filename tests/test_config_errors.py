@@ -60,6 +60,10 @@ MISTAKES = {
         r"optimizer.lr: found several values; .*\[0.1,0.2\], or -m",
     ),
     "an experiment without its plus": ("experiment=smoke", r"experiment: nothing .*; expected \+experiment=OPTION"),
+    "a runtime that has no such precision": (
+        "inference.backend=onnxruntime inference.precision=bfloat16",
+        r"backend=onnxruntime runs in float32, found precision=bfloat16; expected openvino",
+    ),
     "no such figure": ("trainer.select_by=map5", r"trainer.select_by: found 'map5', .*; did you mean map75\?"),
     "a class that the list has not, to select by": (
         "trainer.select_by=ap50/crss",

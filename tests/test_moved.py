@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from spikeyolo import schema
 from spikeyolo.model.neuron import LifBox
-from spikeyolo.moved import MOVED
+from spikeyolo.moved import MOVED, moved
 
 
 @pytest.mark.parametrize("old", MOVED)
@@ -18,6 +18,13 @@ def test_each_former_path_is_gone_and_leads_to_a_class_of_the_same_name(old: str
     assert isinstance(found, type)
     assert found.__name__ == old.rpartition(".")[2]
     assert MOVED[old] not in MOVED
+
+
+def test_targets_are_found_wherever_they_stand() -> None:
+    old, new = next(iter(MOVED.items()))
+    tree = {"a": [{"_target_": old, "name": old}, [{"b": {"_target_": old}}]], "_target_": "other", "none": None}
+    expected = {"a": [{"_target_": new, "name": old}, [{"b": {"_target_": new}}]], "_target_": "other", "none": None}
+    assert moved(tree) == expected
 
 
 def test_a_model_of_an_older_configuration_is_checked_and_built() -> None:

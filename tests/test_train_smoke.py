@@ -166,13 +166,15 @@ def test_the_tracked_artifacts_are_the_files_of_the_run(
     assert Path(fetched).read_bytes() == original.read_bytes()
 
 
-def test_the_same_command_finds_its_recordings_again_and_gives_the_same_digits(
+def test_the_same_command_finds_its_recordings_again_and_gives_the_same_digits_in_whatever_latency_is_measured(
     smoke: tuple[Path, Path, Ended],
 ) -> None:
     cwd, first, _ = smoke
     made = {path: path.stat().st_mtime_ns for path in (cwd / "data").rglob("*") if path.is_file()}
-    ended = train(*SMOKE, "trainer.device=cpu", "logger=none", cwd=cwd)
+    ended = train(*SMOKE, "trainer.device=cpu", "logger=none", "inference.precision=bfloat16", cwd=cwd)
     assert ended.code == 0, ended.errors
+    assert "measuring latency in torch, bfloat16" in ended.errors
+    assert "measuring latency in torch, float32" in smoke[2].errors
     second = run_folder(cwd)
     assert second != first
     assert {path: path.stat().st_mtime_ns for path in (cwd / "data").rglob("*") if path.is_file()} == made

@@ -139,7 +139,7 @@ def spiking_conv(
     neuron: NeuronFactory | None, inputs: int, outputs: int, kernel: int, stride: int = 1,
     *, padding: int | None = None, groups: int = 1, bias: bool = False, norm: bool = True, alone: bool = False,
 ) -> SpikingConv:  # fmt: skip
-    """Neuron (unless None) → one convolution → norm (unless told not to); padding keeps the size at stride 1."""
+    """Neuron (unless None) → one convolution → norm (unless ``norm`` is False); padding keeps the size at stride 1."""
     padding = kernel // 2 if padding is None else padding
     return SpikingConv(
         neuron() if neuron is not None else None,

@@ -33,13 +33,13 @@ def decode_boxes(box_logits: Tensor, points: Tensor, strides: Tensor) -> Tensor:
 class Decoder:
     """Turns predictions into detections, one set a window.
 
-    Every pair of a cell and a class is a candidate of its own, so one cell may answer for two classes.
+    Every pair of an anchor point and a class is a candidate of its own, so one anchor point may predict two classes.
 
     Args:
         confidence: candidates with a lower class probability are dropped.
         iou: of two candidates that overlap more than this, the worse is dropped (arXiv 1506.02640's NMS).
         max_detections: the most detections of one window.
-        steps: which time steps speak: the last one, or all of them, pooled before the suppression.
+        steps: which time steps' candidates count: the last one's, or all, pooled before the suppression.
         class_agnostic: whether candidates of different classes suppress one another.
         max_candidates: the most candidates of one window that enter the suppression, best first.
     """
@@ -67,7 +67,7 @@ class Decoder:
 
         Args:
             predictions: of T time steps and B windows, on any device and in any floating type.
-            frame_size: height and width, px, that boxes are clipped to; by default the area that the cells cover.
+            frame_size: height and width, px, that boxes are clipped to; by default the area of the anchor points.
 
         Returns:
             B sets of detections, best first.
@@ -89,10 +89,10 @@ class Decoder:
         chosen = score > self.confidence
         score, index = score[chosen], index[chosen]
         class_id = index % K
-        cell = index // K % A
+        anchor = index // K % A
         step = first + index // (K * A)
         xyxy = decode_boxes(
-            predictions.box_logits[step, window, cell], predictions.points[cell], predictions.strides[cell]
+            predictions.box_logits[step, window, anchor], predictions.points[anchor], predictions.strides[anchor]
         )
         xyxy = torch.minimum(xyxy.clamp_min(0), limits)
         groups = torch.zeros_like(class_id) if self.class_agnostic else class_id
@@ -103,12 +103,12 @@ class Decoder:
             xyxy=xyxy[keep].float().cpu().numpy(),
             score=score[keep].cpu().numpy(),
             class_id=class_id[keep].cpu().numpy(),
-            embedding=None if embedding is None else embedding[step, window, cell][keep].float().cpu().numpy(),
+            embedding=None if embedding is None else embedding[step, window, anchor][keep].float().cpu().numpy(),
         )
 
 
 def _limits(predictions: Predictions, frame_size: tuple[int, int] | None) -> Tensor:
-    """Right and bottom border twice, ``[4]`` px: of the frame, or of the area the finest cells cover."""
+    """Right and bottom border twice, ``[4]`` px: of the frame, or of the area that the finest level covers."""
     points, strides = predictions.points, predictions.strides
     if frame_size is not None:
         height, width = frame_size

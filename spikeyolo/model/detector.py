@@ -33,11 +33,11 @@ class Detector(nn.Module):
         depth: scales the blocks' repeats (d).
         width: scales the channels (w).
         p5_ratio: widening of the last block's second branch (2 in the sizes m and l).
-        neuron: builds one neuron, called once for each place where spikes arise.
+        neuron: builds one neuron, called once for each layer that spikes.
         temporal: ``per_step`` keeps every step's logits; ``mean`` gives every step their mean over time (published).
         form: of inference; ``integer`` sends counts from 0 to D through the synapses, ``binary`` unrolls each step to D
             sub-steps of 0 and 1, with the same result. Training is always in integers.
-        embedding: length of the unit vector that describes each cell for tracking; 0 for none.
+        embedding: length of the unit vector that describes each anchor point's object for tracking; 0 for none.
         pretrained: a weights file with published or own names (state dict or safetensors) to start from.
         strict: refuse a file that does not fit wholly; else what does not fit is logged and keeps its start values.
     """

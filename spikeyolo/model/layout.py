@@ -27,4 +27,4 @@ def as_steps(batch: Tensor, like: Tensor) -> Tensor:
 
 def join(maps: Sequence[Tensor]) -> Tensor:
     """Maps ``[T, B, ·, H, W]`` one behind the other along their channels."""
-    return as_steps(torch.cat([as_batch(part) for part in maps], dim=1), like=maps[0])
+    return as_steps(torch.cat([as_batch(each) for each in maps], dim=1), like=maps[0])

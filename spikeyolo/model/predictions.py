@@ -15,7 +15,7 @@ class Predictions:
         box_logits: ``[T, B, A, 4, R]``, logits over R distance bins for left, top, right, bottom, in units of the
             level's stride (distribution focal loss, arXiv 2006.04388).
         class_logits: ``[T, B, A, K]``.
-        points: ``[A, 2]`` float32, anchor points (centres of the cells), x and y in px of the encoded frame.
+        points: ``[A, 2]`` float32, anchor points (centres of the cells of a map), x and y in px of the encoded frame.
         strides: ``[A]`` float32, px.
         embedding: ``[T, B, A, E]`` of unit length, or None.
     """

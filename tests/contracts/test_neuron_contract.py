@@ -93,6 +93,9 @@ def test_a_state_of_other_maps_is_one_sentence(neuron: Neuron, batches: tuple[in
         neuron(many, state)
     with pytest.raises(ConfigError, match=r"expected \[1, 3, 4, 4\]"):
         neuron(torch.randn(2, 1, 3, 4, 4), neuron(torch.randn(2, 1, 3, 4, 5))[1])
+    elsewhere = type(state)(*(values.to("meta") for values in _tensors(state)))
+    with pytest.raises(ConfigError, match="on meta, expected it where the maps are: cpu"):
+        neuron(few, elsewhere)
     other = IlifState(torch.zeros(3)) if not isinstance(neuron, Ilif) else Lif()(few)[1]
     with pytest.raises(ConfigError, match="of this network"):
         neuron(few, other)

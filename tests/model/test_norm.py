@@ -68,6 +68,15 @@ def test_float32_agrees_to_rounding_on_a_map_of_many_blocks(norms: int) -> None:
     _check([_norm(24, i, torch.float32) for i in range(norms)], maps, rtol=2e-3, atol=5e-3)
 
 
+@pytest.mark.parametrize("norms", [1, 2])
+def test_maps_far_from_zero_keep_their_variance(norms: int) -> None:
+    maps = _maps((16, 3, 20, 20), 0, 1000.0, torch.float32)
+    chain = [_norm(3, i, torch.float32) for i in range(norms)]
+    found = chain[-1](maps, *chain[:-1])
+    expected = nn.Sequential(*(_plain(norm).double() for norm in chain))(maps.double())
+    torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-3)
+
+
 def test_scale_and_shift_give_the_norm_and_its_gradient() -> None:
     maps = _maps((3, 5, 4, 4), 1, 2.0, torch.float64)
     norm = _norm(5, 2, torch.float64)

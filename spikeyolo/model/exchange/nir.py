@@ -1,7 +1,7 @@
 """The folded network as a graph of the Neuromorphic Intermediate Representation (NIR, arXiv 2311.14641).
 
 What NIR says directly: convolutions, sums (several edges into one node), and a leaky neuron. What is decomposed: a
-concatenation becomes one neuron and one convolution a part, whose results are summed. What NIR cannot say:
+concatenation becomes one neuron and one convolution for each input, whose results are summed. What NIR cannot say:
 
 - up to D spikes a step with a reset that takes off what was fired, and a leak only between steps: a neuron is written
   as NIR's nearest primitive (``LIF`` of threshold 0.5 whose Euler step of ``DT`` seconds leaks like ours); its metadata
@@ -12,7 +12,6 @@ concatenation becomes one neuron and one convolution a part, whose results are s
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from torch.nn import functional as F
 from spikeyolo.errors import ConfigError
 from spikeyolo.model.blocks import Block, SpikingConv
 from spikeyolo.model.detector import Detector
+from spikeyolo.model.exchange.checked import partial_path
 from spikeyolo.model.inference.binary import sub_steps
 from spikeyolo.model.inference.fold import fold
 from spikeyolo.model.neuron import Ilif, IlifParameters, IlifState
@@ -32,7 +32,7 @@ from spikeyolo.optional import optional
 DT = 1e-3  # seconds of one time step, as norse counts them
 
 Sources = tuple[str, ...]  # nodes whose outputs are summed
-Parts = tuple[tuple[Sources, int], ...]  # concatenated sums and their channels
+Maps = tuple[tuple[Sources, int], ...]  # concatenated sums and their channels
 
 
 class _GraphWriter:
@@ -50,15 +50,15 @@ class _GraphWriter:
         self.sizes[name] = size
         return name
 
-    def unit(self, name: str, unit: SpikingConv, parts: Parts) -> Parts:
-        """A neuron and a convolution for each part; the bias goes with the first."""
+    def unit(self, name: str, unit: SpikingConv, maps: Maps) -> Maps:
+        """A neuron and a convolution for each of the concatenated maps; the bias goes with the first."""
         synapse = unit.synapse
         assert isinstance(synapse, nn.Conv2d)
         bias = np.zeros(synapse.out_channels, np.float32) if synapse.bias is None else _array(synapse.bias)
         written: list[str] = []
         first = 0
-        for index, (sources, channels) in enumerate(parts):
-            where = name if len(parts) == 1 else f"{name}.part{index}"
+        for index, (sources, channels) in enumerate(maps):
+            where = name if len(maps) == 1 else f"{name}.input{index}"
             height, width = self.sizes[sources[0]]
             if unit.neuron is not None:
                 neuron = _neuron(self.nir, unit.neuron, (channels, height, width))
@@ -93,24 +93,24 @@ class _GraphWriter:
         )
         return self.node(name, nested, sources, size)
 
-    def chain(self, name: str, layers: nn.Module, parts: Parts) -> Parts:
+    def chain(self, name: str, layers: nn.Module, maps: Maps) -> Maps:
         for index, layer in enumerate(layers.layers):  # type: ignore[arg-type]
             write = self.block if isinstance(layer, Block) else self.unit
-            parts = write(f"{name}.{index}", layer, parts)
-        return parts
+            maps = write(f"{name}.{index}", layer, maps)
+        return maps
 
-    def block(self, name: str, block: Block, parts: Parts) -> Parts:
+    def block(self, name: str, block: Block, maps: Maps) -> Maps:
         separable = block.separable
-        inner = self.unit(f"{name}.expand", separable.expand, parts)
+        inner = self.unit(f"{name}.expand", separable.expand, maps)
         inner = self.unit(f"{name}.mix", separable.mix, inner)
-        parts = _plus(parts, self.unit(f"{name}.project", separable.project, inner))
-        inner = self.unit(f"{name}.widen", block.widen, parts)
-        return _plus(parts, self.unit(f"{name}.narrow", block.narrow, inner))
+        maps = _plus(maps, self.unit(f"{name}.project", separable.project, inner))
+        inner = self.unit(f"{name}.widen", block.widen, maps)
+        return _plus(maps, self.unit(f"{name}.narrow", block.narrow, inner))
 
     def network(self, detector: Detector) -> None:
         body, neck, head = detector.backbone, detector.neck, detector.head
-        maps: Parts = ((("input",), detector.in_channels),)
-        stages: list[Parts] = []
+        maps: Maps = ((("input",), detector.in_channels),)
+        stages: list[Maps] = []
         for index in range(1, 5):
             maps = self.unit(f"backbone.down{index}", getattr(body, f"down{index}"), maps)
             maps = self.chain(f"backbone.stage{index}", getattr(body, f"stage{index}"), maps)
@@ -142,21 +142,21 @@ class _GraphWriter:
                 output = self.nir.Output({"output": np.array([channels, height, width])})
                 self.node(f"{kind}{level}", output, sources, (height, width))
 
-    def twice(self, name: str, parts: Parts) -> Parts:
-        ((sources, channels),) = parts
+    def twice(self, name: str, maps: Maps) -> Maps:
+        ((sources, channels),) = maps
         return (((self.hole(name, "upsample nearest x2", sources, channels, 2),), channels),)
 
-    def joined(self, name: str, parts: Parts) -> Parts:
-        """A concatenation as one sum: each part through a 1×1 convolution that puts it in its channels."""
-        total = sum(channels for _, channels in parts)
+    def joined(self, name: str, maps: Maps) -> Maps:
+        """A concatenation as one sum: each input through a 1×1 convolution that puts it in its channels."""
+        total = sum(channels for _, channels in maps)
         written = []
         first = 0
-        for index, (sources, channels) in enumerate(parts):
+        for index, (sources, channels) in enumerate(maps):
             weight = np.zeros((total, channels, 1, 1), np.float32)
             weight[first + np.arange(channels), np.arange(channels)] = 1
             size = self.sizes[sources[0]]
-            place = self.nir.Conv2d(size, weight, (1, 1), (0, 0), (1, 1), 1, np.zeros(total, np.float32))
-            written.append(self.node(f"{name}.part{index}", place, sources, size))
+            convolution = self.nir.Conv2d(size, weight, (1, 1), (0, 0), (1, 1), 1, np.zeros(total, np.float32))
+            written.append(self.node(f"{name}.input{index}", convolution, sources, size))
             first += channels
         return ((tuple(written), total),)
 
@@ -167,7 +167,7 @@ def _size(convolution: nn.Conv2d, height: int, width: int) -> tuple[int, int]:
     return (height + 2 * int(padding) - side) // stride + 1, (width + 2 * int(padding) - side) // stride + 1
 
 
-def _plus(first: Parts, second: Parts) -> Parts:
+def _plus(first: Maps, second: Maps) -> Maps:
     ((sources, channels),), ((more, _),) = first, second
     return ((sources + more, channels),)
 
@@ -286,7 +286,7 @@ def export_nir(detector: Detector, frames: Tensor, path: Path) -> float:
     """
     nir = optional("nir")
     graph = to_nir(detector, *frames.shape[-2:])
-    partial = path.with_name(f"{path.stem}.partial-{os.getpid()}{path.suffix}")
+    partial = partial_path(path)
     try:
         nir.write(str(partial), graph)
         found = run_nir(nir.read(str(partial), type_check=False), frames)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from spikeyolo.model.exchange.checked import largest_difference, partial_path
-from spikeyolo.model.inference.backend import onnxruntime_program
+from spikeyolo.model.inference.backend import onnxruntime_program, openvino_program
 from spikeyolo.model.inference.fold import fold
 from spikeyolo.model.inference.window import WindowOutputs, onnx_model
 
 
-def export_onnx(detector: nn.Module, frames: Tensor, path: Path) -> float:
-    """Write an ONNX model, run it in onnxruntime, and give the largest difference of a logit from the detector's.
+def export_onnx(
+    detector: nn.Module, frames: Tensor, path: Path, *, backend: Literal["onnxruntime", "openvino"] = "onnxruntime"
+) -> float:
+    """Write an ONNX model, run it, and give the largest difference of a logit from the detector's.
 
     The model takes ``frames`` as float32.
 
@@ -22,13 +25,15 @@ def export_onnx(detector: nn.Module, frames: Tensor, path: Path) -> float:
         detector: unfolded, in any mode.
         frames: ``[T, B, C, H, W]`` uint8, the window's shape and what is compared.
         path: ``.onnx``, written whole or not at all.
+        backend: what runs the model.
 
     Raises:
-        ConfigError: onnx, onnxscript or onnxruntime is not installed.
+        ConfigError: onnx, onnxscript or the backend is not installed.
     """
     model = onnx_model(fold(detector), frames)
+    run = openvino_program(model) if backend == "openvino" else onnxruntime_program(model)
     with torch.no_grad():
-        difference = largest_difference(WindowOutputs(detector.eval())(frames), onnxruntime_program(model)(frames))
+        difference = largest_difference(WindowOutputs(detector.eval())(frames), run(frames))
     partial = partial_path(path)
     try:
         partial.write_bytes(model)

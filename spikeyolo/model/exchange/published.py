@@ -54,7 +54,7 @@ class LoadReport:
     Attributes:
         loaded: our names that were filled.
         missing: our names the file has nothing for.
-        unused: the file's names we have no place for.
+        unused: names in the file that the network does not have.
         mismatched: our name → shape in the file, shape here.
     """
 

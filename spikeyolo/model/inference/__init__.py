@@ -1,6 +1,6 @@
 """The trained network for inference: folded, binary (spike-driven), and in the runtimes that can run it."""
 
-from spikeyolo.model.inference.backend import Backend, InferenceDetector, Precision
+from spikeyolo.model.inference.backend import Backend, InferenceDetector, Precision, check_backend
 from spikeyolo.model.inference.binary import spike_driven
 from spikeyolo.model.inference.fold import FoldReport, compare, fold, macs
 
@@ -9,6 +9,7 @@ __all__ = [
     "FoldReport",
     "InferenceDetector",
     "Precision",
+    "check_backend",
     "compare",
     "fold",
     "macs",

@@ -50,15 +50,10 @@ class InferenceDetector(nn.Module):
     def __init__(self, detector: nn.Module, *, backend: Backend = "torch", precision: Precision = "float32") -> None:
         super().__init__()
         device = next(detector.parameters()).device
+        check_backend(device, backend=backend, precision=precision)
         if backend == "auto":
             backend = _best(detector, device)
             log.info("backend=auto: %s", backend)
-        if backend in ("openvino", "onnxruntime"):
-            optional(backend)
-            if device.type != "cpu":
-                raise ConfigError(f"backend={backend} runs on a CPU, found the detector on {device}; expected torch")
-            if backend == "onnxruntime" and precision == "bfloat16":
-                raise ConfigError("backend=onnxruntime runs in float32, found precision=bfloat16; expected openvino")
         self.backend: Backend = backend
         self.precision: Precision = precision
         in_torch = backend in ("torch", "compile")
@@ -111,6 +106,21 @@ class InferenceDetector(nn.Module):
             self._programs[shape] = held, program
         window = F.pad(frames, (0, 0) * 3 + (0, held - batch))  # the last batch of a set may be a smaller one
         return tuple(output[:, :batch] for output in program(window))
+
+
+def check_backend(device: torch.device, *, backend: Backend = "torch", precision: Precision = "float32") -> None:
+    """Refuse early what an :class:`InferenceDetector` of a detector on this device would refuse.
+
+    Raises:
+        ConfigError: the backend is not installed, has no such precision, or does not run on the device.
+    """
+    if backend in ("openvino", "onnxruntime"):
+        for package in (backend, "onnx", "onnxscript"):
+            optional(package)
+        if device.type != "cpu":
+            raise ConfigError(f"backend={backend} runs on a CPU, found the detector on {device}; expected torch")
+        if backend == "onnxruntime" and precision == "bfloat16":
+            raise ConfigError("backend=onnxruntime runs in float32, found precision=bfloat16; expected openvino")
 
 
 def _best(detector: nn.Module, device: torch.device) -> Backend:

@@ -136,8 +136,8 @@ def fold(detector: nn.Module, *, synapses: Synapses = "separable", dtype: torch.
     Args:
         detector: in any mode; it is left as it is.
         synapses: ``single`` makes each synapse one convolution, so that only spikes enter convolutions (as hardware
-            wants it); ``separable`` leaves 1×1 and depthwise parts apart, which multiplies less and is faster here, but
-            for units in binary form, whose sub-steps take one convolution.
+            needs it); ``separable`` leaves 1×1 and depthwise convolutions apart, which multiplies less and is faster
+            here, but for units in binary form, whose sub-steps take one convolution.
         dtype: of weights and maps, as they are by default. Spike counts are exact in bfloat16 up to D = 256, so only
             weights and currents are rounded; membranes integrate in float32 and logits come out in ``dtype``.
     """

@@ -17,7 +17,7 @@ from spikeyolo.optional import optional
 
 
 class WindowOutputs(nn.Module):
-    """A detector as a function from a window to a tuple of tensors, as exchange formats want it."""
+    """A detector as a function from a window to a tuple of tensors, as exchange formats need it."""
 
     def __init__(self, detector: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: what a part of the network computed is forgotten, and computed again in the backward pass."""
+"""Gradient checkpointing: what a block computed is forgotten, and computed again in the backward pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def recomputed(run: Callable[[Tensor], Tensor], maps: Tensor, owner: nn.Module) 
     Args:
         run: computes with the parameters of ``owner``, and draws no random numbers.
         maps: of any shape.
-        owner: the module whose norms take part.
+        owner: the module that computes, norms included.
     """
     norms = [module for module in owner.modules() if isinstance(module, Norm)]
     if torch.compiler.is_compiling():  # traced once; the compiler chooses what the backward pass computes again

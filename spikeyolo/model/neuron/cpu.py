@@ -158,7 +158,7 @@ def forward(
         residual: ``[N]`` of the same dtype, or empty for a fresh start.
         spikes: ``[T, N]`` of the same dtype.
         kept: ``[T, N]`` uint8, spike count plus 128 inside the surrogate window, or ``[T, 0]`` without gradient.
-        rest: ``[N]`` of the same dtype, or empty where it is not wanted.
+        rest: ``[N]`` of the same dtype, or empty where it is not needed.
     """
     dtype = np.float32 if currents.dtype == torch.float32 else np.float64
     rounding = 1.5 * 2.0**23 if dtype is np.float32 else 1.5 * 2.0**52

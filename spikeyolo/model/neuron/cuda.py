@@ -102,29 +102,30 @@ def forward(
         residual: ``[...]`` float32 (float64 for float64 currents), or empty for a fresh start.
         spikes: ``[T, ...]`` of the currents' dtype.
         kept: ``[T, ...]`` uint8, spike count plus 128 inside the surrogate window, or empty without gradient.
-        rest: like ``residual``, or empty where it is not wanted.
+        rest: like ``residual``, or empty where it is not needed.
     """
     steps, double = len(currents), currents.dtype == torch.float64
     size = currents.numel() // steps
-    _forward[(triton.cdiv(size, BLOCK),)](
-        currents,
-        residual,
-        spikes,
-        kept,
-        rest,
-        steps,
-        size,
-        levels=float(levels),
-        decay=decay,
-        margin=margin,
-        rounding=1.5 * 2.0 ** (52 if double else 23),
-        double=double,
-        resume=residual.numel() > 0,
-        record=kept.numel() > 0,
-        keep=rest.numel() > 0,
-        block=BLOCK,
-        enable_fp_fusion=False,
-    )
+    with torch.cuda.device_of(currents):  # Triton launches on the current device
+        _forward[(triton.cdiv(size, BLOCK),)](
+            currents,
+            residual,
+            spikes,
+            kept,
+            rest,
+            steps,
+            size,
+            levels=float(levels),
+            decay=decay,
+            margin=margin,
+            rounding=1.5 * 2.0 ** (52 if double else 23),
+            double=double,
+            resume=residual.numel() > 0,
+            record=kept.numel() > 0,
+            keep=rest.numel() > 0,
+            block=BLOCK,
+            enable_fp_fusion=False,
+        )
 
 
 def backward(
@@ -138,16 +139,17 @@ def backward(
     """Write the gradient of the currents; shapes as in :func:`forward`."""
     steps = len(grad_spikes)
     size = grad_spikes.numel() // steps
-    _backward[(triton.cdiv(size, BLOCK),)](
-        grad_spikes,
-        grad_rest,
-        kept,
-        grad_currents,
-        steps,
-        size,
-        decay=decay,
-        double=grad_spikes.dtype == torch.float64,
-        resume=grad_rest.numel() > 0,
-        block=BLOCK,
-        enable_fp_fusion=False,
-    )
+    with torch.cuda.device_of(grad_spikes):
+        _backward[(triton.cdiv(size, BLOCK),)](
+            grad_spikes,
+            grad_rest,
+            kept,
+            grad_currents,
+            steps,
+            size,
+            decay=decay,
+            double=grad_spikes.dtype == torch.float64,
+            resume=grad_rest.numel() > 0,
+            block=BLOCK,
+            enable_fp_fusion=False,
+        )

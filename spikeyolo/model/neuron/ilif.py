@@ -2,7 +2,7 @@
 
 A neuron follows norse's shape: a plain step ``(currents, state, parameters, dt) → (spikes, state)`` under a thin
 ``SNN`` module, whose forward takes ``[T, ...]`` and returns the spikes and the state left behind. The network builds
-its neurons from a factory without arguments, one at each place where spikes arise.
+its neurons from a factory without arguments, one for each layer that spikes.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _empty_ilif_state(currents: Tensor) -> IlifState:
 
 
 class Relu(Neuron):
-    """Rectified linear unit: no spikes and no memory, the ANN twin that tells what spikes cost."""
+    """Rectified linear unit: no spikes and no memory, the ANN twin that shows what spikes cost."""
 
     levels = None
 

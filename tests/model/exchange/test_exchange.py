@@ -47,6 +47,13 @@ def test_the_plain_neuron_is_the_fused_one() -> None:
     currents = torch.randn(4, 2, 3, 5, dtype=torch.float64) * 2
     for expected, found in zip(Ilif(levels=3, decay=0.5)(currents), PlainIlif(levels=3, decay=0.5)(currents)):
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    carried = Ilif()(currents)[1]
+    for expected, found in zip(Ilif()(currents, carried), PlainIlif()(currents, carried)):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    with pytest.raises(ConfigError, match=r"carried along is \[2, 3, 5\], expected \[4, 3, 5\]"):
+        PlainIlif()(torch.randn(1, 4, 3, 5, dtype=torch.float64), carried)
+    with pytest.raises(ConfigError, match=r"carried along is \[2, 3, 5\], expected \[3, 5\]"):  # it would broadcast
+        PlainIlif()(currents[:, 0], carried)
 
 
 def test_a_torch_export_program_gives_the_detectors_logits(tmp_path: Path) -> None:
@@ -123,7 +130,8 @@ def _checkpoint(folder: Path, **changes: Any) -> Path:
 
 def _config(**changes: Any) -> Any:
     base = {"checkpoint": "???", "format": "torch_export", "out": None, "window": "drawn", "time_steps": 2}
-    return OmegaConf.create(base | {"height": 64, "width": 64, "debug": False} | changes)
+    base |= {"backend": "onnxruntime", "height": 64, "width": 64, "debug": False}
+    return OmegaConf.create(base | changes)
 
 
 def test_the_entry_point_exports_a_checkpoint_beside_its_folder(

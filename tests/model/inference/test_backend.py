@@ -13,7 +13,7 @@ from torch import Tensor
 from spikeyolo.errors import ConfigError
 from spikeyolo.model.detector import Detector
 from spikeyolo.model.inference import InferenceDetector, backend, fold
-from spikeyolo.model.inference.window import onnx_model
+from spikeyolo.model.inference.window import WindowOutputs, onnx_model
 from spikeyolo.model.neuron import Ilif, Lif
 from spikeyolo.model.predictions import Predictions
 
@@ -93,12 +93,66 @@ def test_bfloat16_stays_within_its_stated_distance(name: Any, built: list[list[i
 
 @pytest.mark.slow
 def test_the_compiled_network_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiler = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda module: compiler(module, backend="eager"))  # inductor takes minutes
+    compiler, graphs = torch.compile, []
+
+    def eager(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda module: compiler(module, backend=eager))  # inductor takes minutes
     detector = _detector()
     network = InferenceDetector(detector, backend="compile")
     with torch.no_grad():
         assert max(_distances(network(_frames()), detector(_frames()))) < 1e-4
+    assert len(graphs) == 1
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_a_program_is_built_for_each_shape_and_for_larger_batches_only(
+    name: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(name)
+    built: list[list[int]] = []
+
+    def program(network: Detector) -> Any:
+        fixed = list(built[-1])
+
+        def run(frames: Tensor) -> tuple[Tensor, ...]:
+            assert list(frames.shape) == fixed  # of that shape alone, as those of the runtimes
+            return WindowOutputs(network)(frames)
+
+        return run
+
+    monkeypatch.setattr(backend, "onnx_model", lambda network, frames: (built.append(list(frames.shape)), network)[1])
+    monkeypatch.setattr(backend, f"{name}_program", lambda network, *precision: program(network))
+    detector, network = _detector(), InferenceDetector(_detector(), backend=name)
+    with torch.no_grad():
+        for batch in (1, 3, 2, 3):
+            assert max(_distances(network(_frames(batch)), detector(_frames(batch)))) < 1e-4
+        network(_frames(2)[:, :, :, :40])
+    assert [shape[1] for shape in built] == [1, 3, 2]
+    assert built[-1][-2] == 40
+
+
+def test_runtimes_use_as_many_threads_as_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime, openvino = pytest.importorskip("onnxruntime"), pytest.importorskip("openvino")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    asked: list[int] = []
+    monkeypatch.setattr(
+        runtime, "InferenceSession", lambda model, options, providers: asked.append(options.intra_op_num_threads)
+    )
+    backend.onnxruntime_program(b"")
+
+    class Core:
+        def read_model(self, model: bytes) -> bytes:
+            return model
+
+        def compile_model(self, model: bytes, device: str, settings: dict[str, Any]) -> None:
+            asked.append(settings["INFERENCE_NUM_THREADS"])
+
+    monkeypatch.setattr(openvino, "Core", Core)
+    backend.openvino_program(b"")
+    assert asked == [3, 3]
 
 
 def test_torch_streams_and_the_others_say_that_they_cannot() -> None:
