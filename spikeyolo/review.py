@@ -50,7 +50,7 @@ def review(
     Args:
         task: that was trained.
         figures: of the training.
-        evaluator: that it was judged by.
+        evaluator: of its validations.
         meter: of energy.
         inference: what runs the detector where its latency is measured.
         device: the detector's.
@@ -131,7 +131,7 @@ def draw_figures(
     Args:
         folder: made where it does not exist.
         detector: with the weights to be looked at.
-        evaluator: that the training was judged by.
+        evaluator: of the training's validations.
         loader: of the validation windows.
         classes: names, in the order of class ids.
         device: the detector's.
@@ -141,7 +141,7 @@ def draw_figures(
     folder.mkdir(parents=True, exist_ok=True)
     chosen = set(spread(len(loader.dataset), windows).tolist())
     metrics = DetectionMetrics(classes=classes)
-    judged: list[tuple[Detections, Boxes]] = []
+    scored: list[tuple[Detections, Boxes]] = []
     tiles: list[RenderedWindow] = []
     seen = 0
     for batch, found in evaluator.detections(detector, loader.epoch(0), device=device):
@@ -150,7 +150,7 @@ def draw_figures(
             truth = truth_at(batch.targets, batch_index=index, step=last)
             if bool(batch.targets.supervised[last, index]):
                 metrics.add(detections, truth)
-                judged.append((detections, truth))
+                scored.append((detections, truth))
             if seen in chosen:
                 frames = np.ascontiguousarray(batch.frames[:, index].numpy())
                 name = loader.dataset.parts[window.recording].name
@@ -163,7 +163,7 @@ def draw_figures(
     if curves:
         paths.append(draw_precision_recall(folder / "precision_recall.png", curves))
     confusion = ConfusionMatrix(num_classes=len(classes), confidence=confidence)
-    for detections, truth in judged:
+    for detections, truth in scored:
         confusion.add(detections, truth)
     title = f"confidence from {confusion.confidence:.2f}, IoU from {confusion.iou:.2f}"
     return [*paths, draw_confusion(folder / "confusion.png", confusion.counts, classes, title=title)]

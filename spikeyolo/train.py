@@ -70,8 +70,8 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     evaluator = schema.build(config.evaluator, classes=data.classes)
     meter = schema.build(config.energy)
     inference = schema.build(config.inference, _partial_=True)  # its detector comes when the training is done
-    wanted = config.objective or f"val/{trainer.select_by}"
-    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    asked = config.objective or f"val/{trainer.select_by}"
+    names = [asked] if isinstance(asked, str) else list(asked)
     composed: Any = OmegaConf.to_container(config, resolve=True)
     description = {
         "classes": list(data.classes),
@@ -86,9 +86,9 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         trainer.resume = folder / "checkpoints" / "last"  # the trial was put back: it goes on
     trainer.check(detector, optimizer, description)
     check_backend(trainer.device, **inference.keywords)
-    judged = evaluator.evaluate(detector, (), device=trainer.device)
-    trainer.check_selection(judged)
-    known = objective.known_figures(judged, cost_names())
+    named = evaluator.evaluate(detector, (), device=trainer.device)
+    trainer.check_selection(named)
+    known = objective.known_figures(named, cost_names())
     objective.check(names, known=known)
     bounded = getattr(runtime.sweeper, "constraints", None) or {}  # Hydra's own sweeper has none
     objective.check(map(str, bounded), known=known, key="hydra.sweeper.constraints")

@@ -14,7 +14,7 @@ from spikeyolo.engine.task import Pruned
 
 
 class Outcome(Enum):
-    """What a callback wants of the run."""
+    """What a callback asks of the run."""
 
     CONTINUE = "continue"
     STOP = "stop"
@@ -46,11 +46,11 @@ class Callback:
         return Outcome.CONTINUE
 
     def after_epoch(self, run: Run, row: Mapping[str, float], figure: float) -> Outcome:
-        """After an epoch was judged and saved.
+        """After an epoch was validated and saved.
 
         Args:
             row: the epoch's figures, as in ``metrics.csv``.
-            figure: the one that selects the best epoch; NaN where there was nothing to judge.
+            figure: the one that selects the best epoch; NaN where it is undefined.
         """
         return Outcome.CONTINUE
 
@@ -73,7 +73,7 @@ class Tracking(Callback):
 
 
 class Pruning(Callback):
-    """Tells the sweep of each epoch.
+    """Reports each epoch to the sweep.
 
     Raises:
         Pruned: the sweep gives the run up; that is no end like any other.

@@ -53,7 +53,7 @@ def save(
         folder: made where it does not exist; the checkpoint that is there is replaced.
         weights: whose state is kept.
         training: what is needed to go on; None for a checkpoint to use only.
-        state: the readable part; a number that is not finite is null, since JSON has no NaN.
+        state: what ``state.json`` says; a number that is not finite is null, since JSON has no NaN.
         files: the file system's steps; for tests.
 
     Raises:
@@ -186,7 +186,7 @@ def finite(value: Any) -> Any:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """The JSON part of a checkpoint.
+    """``state.json`` of a checkpoint.
 
     Raises:
         CheckpointError: there is none, it is damaged, or it was written by a newer format.

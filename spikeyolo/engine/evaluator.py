@@ -1,4 +1,4 @@
-"""Runs a detector over validation windows and judges what it finds at each window's end."""
+"""Runs a detector over validation windows and measures its detections at each window's end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spikeyolo.windows.batch import Batch, Targets
 class DetectionEvaluator:
     """Mean average precision of a detector.
 
-    The truth of a window is what its last slice shows: the boxes at the window's end.
+    The ground truth of a window is what its last slice shows: the boxes at the window's end.
 
     Args:
         classes: names, in the order of class ids.
@@ -60,9 +60,9 @@ class DetectionEvaluator:
         metrics = DetectionMetrics(classes=self.classes)
         for batch, found in self.detections(detector, batches, device=device):
             last = batch.frames.shape[0] - 1
-            judged = batch.targets.supervised[last].tolist()
+            supervised = batch.targets.supervised[last].tolist()
             for index, detections in enumerate(found):
-                if not judged[index]:  # nobody looked there, so nothing found there is wrong
+                if not supervised[index]:  # not labelled, so no detection there is wrong
                     continue
                 metrics.add(detections, truth_at(batch.targets, batch_index=index, step=last))
         return metrics.compute()

@@ -30,13 +30,13 @@ class Console(Protocol):
 
 
 class Evaluator(Protocol):
-    """Judges a detector on batches of validation windows; names are flat, e.g. ``map50``."""
+    """Measures a detector on batches of validation windows; names are flat, e.g. ``map50``."""
 
     def evaluate(self, detector: nn.Module, batches: Iterable[Batch], *, device: torch.device) -> dict[str, float]: ...
 
 
 class Pruner(Protocol):
-    """A sweep's interest in a run: told of each validation, it may end the run."""
+    """A sweep's side of a run: each validation is reported to it, and it may end the run."""
 
     def report(self, value: float, step: int) -> None: ...
 

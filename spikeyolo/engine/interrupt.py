@@ -1,4 +1,4 @@
-"""Ctrl-C (and a scheduler's SIGTERM) as a wish that training honours between two batches."""
+"""Ctrl-C (and a scheduler's SIGTERM) as a request that training follows between two batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class StopRequested(Exception):  # noqa: N818 -- a wish, not an error
+class StopRequested(Exception):  # noqa: N818 -- a request, not an error
     """Raised between two batches after the user asked to stop."""
 
 

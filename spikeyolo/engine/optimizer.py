@@ -41,7 +41,7 @@ def build_optimizer(factory: OptimizerFactory, module: nn.Module) -> torch.optim
 
 
 class OptimizerState:
-    """An optimizer's momenta as a part of a checkpoint; the values of the configuration stay those of this run."""
+    """An optimizer's momenta as a component of a checkpoint; the values of the configuration stay those of this run."""
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self._optimizer = optimizer

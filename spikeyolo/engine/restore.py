@@ -20,10 +20,10 @@ from spikeyolo.moved import moved
 
 
 def restore_detector(folder: Path) -> tuple[Detector, dict[str, Any]]:
-    """The detector of a checkpoint in eval mode, and the checkpoint's readable part.
+    """The detector of a checkpoint in eval mode, and what its ``state.json`` says.
 
     Raises:
-        CheckpointError: it cannot be read or its parts contradict one another.
+        CheckpointError: it cannot be read or its files contradict one another.
     """
     state = checkpoint.read_state(folder)
     try:
@@ -44,12 +44,12 @@ class Saved:
 
     Attributes:
         position: of the run, see :class:`spikeyolo.engine.state.Position`.
-        parts: the state of the others, by name.
+        components: the state of the others, by name.
         changed: flat keys of the configuration that are another now, with both values.
     """
 
     position: Mapping[str, Any]
-    parts: Mapping[str, Any]
+    components: Mapping[str, Any]
     changed: settings.Changes
 
 
@@ -76,20 +76,20 @@ def read_training(
         ConfigError: a value was changed that cannot take effect.
     """
     state = checkpoint.read_state(folder)
-    parts = checkpoint.load_training(folder, module)
+    components = checkpoint.load_training(folder, module)
     position = state.get("position")
     if not isinstance(position, dict) or not {"epoch", "batch", "step"} <= position.keys():
         raise CheckpointError(f"{folder}/state.json: no position to go on from; expected a 'last' checkpoint")
     found, expected = state.get("classes"), description.get("classes")
     if found != expected:
         raise CheckpointError(f"{folder}: a checkpoint of the classes {found}; this run's are {expected}")
-    if "average_updates" in parts:  # as version 0.1 wrote it
-        parts["average"] = {"updates": parts.pop("average_updates")}
-        parts["generator"] = {"cpu": parts["generator"]}
-    OptimizerState(optimizer).check(parts["optimizer"])
+    if "average_updates" in components:  # as version 0.1 wrote it
+        components["average"] = {"updates": components.pop("average_updates")}
+        components["generator"] = {"cpu": components["generator"]}
+    OptimizerState(optimizer).check(components["optimizer"])
     changed = settings.changes(moved(_settings(state)), moved(_settings(description)))
     settings.check(changed, mid_epoch=position["batch"] > 0, finished=position["epoch"] >= max_epochs)
-    return Saved(position, parts, changed)
+    return Saved(position, components, changed)
 
 
 def _settings(description: Mapping[str, Any]) -> dict[str, Any]:

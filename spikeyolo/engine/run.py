@@ -1,4 +1,4 @@
-"""One fit: epochs of batches, each judged and saved, with callbacks between."""
+"""One fit: epochs of batches, each validated and saved, with callbacks between."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _RolledBack(Exception):  # noqa: N818 -- an outcome, not an error
 
 
 class TrainingRun:
-    """One fit: epochs of batches, each judged and saved."""
+    """One fit: epochs of batches, each validated and saved."""
 
     def __init__(self, settings: Trainer, task: Task) -> None:
         self.settings = settings
@@ -51,7 +51,7 @@ class TrainingRun:
             gradient_checkpointing=settings.gradient_checkpointing,
         )
         average = settings.average
-        self.weights = self.module if average is None else average.start(self.module)  # what is judged and saved
+        self.weights = self.module if average is None else average.start(self.module)  # what is validated and saved
         optimizer = build_optimizer(task.optimizer, self.module)
         self.step = TrainStep(
             self.module,
@@ -195,7 +195,7 @@ class TrainingRun:
         return figures
 
     def _ask(self, outcomes: Iterable[Outcome]) -> None:
-        """Do as callbacks want: all are asked, rolling back comes before stopping.
+        """Do as callbacks ask: all are asked, rolling back comes before stopping.
 
         Raises:
             _RolledBack: one asked for it.
@@ -277,7 +277,7 @@ class TrainingRun:
         )
         self.position.load_state_dict(saved.position)
         checkpoint.load_weights(folder, self.weights)
-        self.state.load_state_dict(saved.parts)
+        self.state.load_state_dict(saved.components)
         return saved
 
     def _resume(self, folder: Path) -> None:
@@ -318,7 +318,7 @@ class TrainingRun:
             checkpoint.copy(best, self.task.folder / "checkpoints" / "best")
             return
         if position.batch or position.epoch != position.best_epoch + 1:
-            log.warning("%s: no best checkpoint beside the one to go on from; its weights take that place", best)
+            log.warning("%s: no best checkpoint beside the one to go on from; its weights become the best", best)
             position.best_epoch = len(position.history) - 1
             position.best = position.history[-1].get(f"val/{self.settings.select_by}", float("-inf"))
         self.save("best")

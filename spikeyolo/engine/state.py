@@ -1,4 +1,4 @@
-"""Where a training run stands: named parts, each with ``state_dict`` and ``load_state_dict``, and the position."""
+"""Where a training run stands: named components, each with ``state_dict`` and ``load_state_dict``, and the position."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 log = logging.getLogger(__name__)
 
 
-class Part(Protocol):
+class Component(Protocol):
     """What a checkpoint keeps."""
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -22,29 +22,29 @@ class Part(Protocol):
 
 
 class TrainingState:
-    """The parts that a run is made of, saved and loaded by name.
+    """The components that a run is made of, saved and loaded by name.
 
-    A part that an older checkpoint does not have keeps its start values; one that only the checkpoint has is left out.
+    A component that an older checkpoint does not have keeps its start values; one that the run does not have is left out.
     """
 
-    def __init__(self, **parts: Part) -> None:
-        self.parts = parts
+    def __init__(self, **components: Component) -> None:
+        self.components = components
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self.parts.items()}
+        return {name: component.state_dict() for name, component in self.components.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for name, part in self.parts.items():
+        for name, component in self.components.items():
             if name in state:
-                part.load_state_dict(state[name])
-        surplus = sorted(state.keys() - self.parts.keys())
+                component.load_state_dict(state[name])
+        surplus = sorted(state.keys() - self.components.keys())
         if surplus:
             log.info("not used of the checkpoint: %s", ", ".join(surplus))
 
 
 @dataclass
 class Position:
-    """The readable part of every checkpoint.
+    """What ``state.json`` of a checkpoint says of the run.
 
     Attributes:
         epoch, batch: the next batch to train on; ``batch`` is that of the epoch.
@@ -81,7 +81,7 @@ class Position:
 
 
 class Generator:
-    """Torch's random numbers of the CPU, as a part."""
+    """Torch's random numbers of the CPU, as a component."""
 
     def state_dict(self) -> dict[str, Any]:
         return {"cpu": torch.get_rng_state()}

@@ -1,4 +1,4 @@
-"""A run's state is named parts: what one version saves, another loads."""
+"""A run's state is named components: what one version saves, another loads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from spikeyolo.engine.state import Position, TrainingState
 
 
-class Part:
+class Component:
     def __init__(self, value: int) -> None:
         self.value = value
 
@@ -21,8 +21,8 @@ class Part:
 
 
 def test_parts_return_by_name() -> None:
-    saved = TrainingState(one=Part(1), two=Part(2)).state_dict()
-    one, two = Part(0), Part(0)
+    saved = TrainingState(one=Component(1), two=Component(2)).state_dict()
+    one, two = Component(0), Component(0)
     TrainingState(two=two, one=one).load_state_dict(saved)
     assert (one.value, two.value) == (1, 2)
 
@@ -30,7 +30,7 @@ def test_parts_return_by_name() -> None:
 def test_a_part_that_an_older_checkpoint_lacks_keeps_its_start_and_a_surplus_one_is_said(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    new = Part(7)
+    new = Component(7)
     with caplog.at_level("INFO"):
         TrainingState(new=new).load_state_dict({"gone": {"value": 1}})
     assert new.value == 7
