@@ -24,7 +24,7 @@ class Component(Protocol):
 class TrainingState:
     """The components that a run is made of, saved and loaded by name.
 
-    A component that an older checkpoint does not have keeps its start values; one that the run does not have is left out.
+    A component that an older checkpoint lacks keeps its start values; one that the run does not have is left out.
     """
 
     def __init__(self, **components: Component) -> None:
