@@ -129,7 +129,7 @@ def test_the_tracked_run_has_every_parameter_and_says_where_it_took_place(tracke
     assert run.info.run_name == "smoke"
     assert run.data.params["trainer.max_epochs"] == "2"
     assert run.data.params["data.dataset.train_sequences"] == "4"
-    assert run.data.params["optimizer.lr"] == "0.001"
+    assert run.data.params["optimizer.lr"] == "0.003"
     assert run.data.tags["overrides"].split()[: len(SMOKE)] == list(SMOKE)
     assert run.data.tags["device"] == "cpu"
     assert "version.torch" in run.data.tags

@@ -19,7 +19,7 @@ from spikeyolo.model.norm import Norm
 
 def _detector(dtype: torch.dtype = torch.float64) -> Detector:
     torch.manual_seed(0)
-    return lively(Detector(num_classes=3, depth=0.33, width=0.0625, neuron=Ilif)).to(dtype)
+    return lively(Detector(num_classes=3, depth=0.1, width=0.0625, neuron=Ilif)).to(dtype)
 
 
 def _step(

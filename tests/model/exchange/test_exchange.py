@@ -13,21 +13,22 @@ from hydra import compose, initialize_config_dir
 from lively import lively
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikeyolo import export, schema
 from spikeyolo.errors import CheckpointError, ConfigError
-from spikeyolo.model.blocks import Chain, spiking_conv
+from spikeyolo.model.blocks import Block, Chain, spiking_conv
 from spikeyolo.model.detector import Detector
 from spikeyolo.model.exchange import export_nir, export_onnx, export_torch
 from spikeyolo.model.exchange.nir import run_nir, to_nir
 from spikeyolo.model.inference.window import PlainIlif
 from spikeyolo.model.neuron import Ilif, Relu
+from spikeyolo.model.predictions import Predictions
 from spikeyolo.optional import optional
 
 MODEL = {
     "_target_": "spikeyolo.model.detector.Detector",
-    "depth": 0.33,
+    "depth": 0.1,
     "width": 0.0625,
     "neuron": {"_target_": "spikeyolo.model.neuron.ilif.Ilif", "_partial_": True},
 }
@@ -35,7 +36,7 @@ MODEL = {
 
 def _detector(**changes: Any) -> Detector:
     torch.manual_seed(0)
-    return lively(Detector(**({"num_classes": 2, "depth": 0.33, "width": 0.0625, "neuron": Ilif} | changes)))
+    return lively(Detector(**({"num_classes": 2, "depth": 0.1, "width": 0.0625, "neuron": Ilif} | changes)))
 
 
 def _frames(steps: int = 2) -> Tensor:
@@ -75,11 +76,29 @@ def test_a_single_channels_last_map_keeps_its_values_in_onnx() -> None:
     torch.testing.assert_close(torch.from_numpy(session.run(None, {"maps": maps.numpy()})[0]), expected)
 
 
-@pytest.mark.slow
-def test_an_onnx_model_gives_the_detectors_logits_in_onnxruntime(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
+class _Small(nn.Module):
+    """Three units of a detector; the whole network in ONNX, which takes long to write, is in test_backend."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.units = lively(Chain(spiking_conv(None, 2, 4, 3), Block(4, 1, rep=True, neuron=Ilif)))
+        self.outputs = nn.ModuleList(spiking_conv(Ilif, 4, count, 1, bias=True, norm=False) for count in (64, 2))
+
+    def forward(self, frames: Tensor) -> Predictions:
+        maps = self.units(frames.float())
+        box, classes = (unit(maps).flatten(3).transpose(2, 3) for unit in self.outputs)
+        return Predictions(box.unflatten(-1, (4, 16)), classes, torch.empty(0), torch.empty(0))
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_an_onnx_model_gives_the_networks_logits_where_it_is_run(backend: Any, tmp_path: Path) -> None:
+    pytest.importorskip(backend)
     pytest.importorskip("onnxscript")
-    assert export_onnx(_detector(), _frames(), tmp_path / "net.onnx") < 1e-4
+    torch.manual_seed(0)
+    network = _Small()
+    frames = _frames()[..., :16, :24]
+    assert network.eval()(frames).class_logits.std() > 0.1
+    assert export_onnx(network, frames, tmp_path / "net.onnx", backend=backend) < 1e-4
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
 
 

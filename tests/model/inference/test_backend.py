@@ -20,7 +20,7 @@ from spikeyolo.model.predictions import Predictions
 
 def _detector(**changes: Any) -> Detector:
     torch.manual_seed(0)
-    settings = {"num_classes": 2, "depth": 0.33, "width": 0.0625, "neuron": Ilif, "embedding": 8} | changes
+    settings = {"num_classes": 2, "depth": 0.1, "width": 0.0625, "neuron": Ilif, "embedding": 8} | changes
     return lively(Detector(**settings)).eval()  # type: ignore[arg-type]
 
 
