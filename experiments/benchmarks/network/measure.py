@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/network/measure.py steps      # SGD steps of size t, and variants
     python experiments/benchmarks/network/measure.py scaling    # cost against T, B and pixels
-    python experiments/benchmarks/network/measure.py folded     # inference of size n in every form and backend
+    python experiments/benchmarks/network/measure.py folded     # inference in every form and backend, size n or --size
     python experiments/benchmarks/network/measure.py macs       # where the published 101.2 GMAC are
 
 Every case of ``steps`` and ``scaling`` runs in a process of its own, so that its peak of resident memory is its own (it
@@ -140,7 +140,7 @@ def distance(network: Any, detector: Any, autocast: bool = False) -> float:
     return sorted(distances)[2]
 
 
-def compare_forms(threads: int, turns: int, checkpoint: str | None, compiled: bool) -> None:
+def compare_forms(size: str, threads: int, turns: int, checkpoint: str | None, compiled: bool) -> None:
     """Inference in every form and backend, in turns in one process, so that other load strikes all alike."""
     from pathlib import Path
 
@@ -154,8 +154,8 @@ def compare_forms(threads: int, turns: int, checkpoint: str | None, compiled: bo
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     if checkpoint is None:
-        detector = Detector(num_classes=3, depth=0.33, width=SIZES["n"], neuron=Ilif)
-        source = "size n, calibrated"
+        detector = Detector(num_classes=3, depth=0.33, width=SIZES[size], neuron=Ilif)
+        source = f"size {size}, calibrated"
     else:
         detector, _ = restore_detector(Path(checkpoint))
         source = checkpoint
@@ -265,6 +265,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--case")
+    parser.add_argument("--size", choices=list(SIZES), default="n", help="folded: of the calibrated network")
     parser.add_argument("--checkpoint", help="folded: a trained network in place of a calibrated one")
     parser.add_argument("--compiled", action="store_true", help="folded: torch.compile too (minutes)")
     options = parser.parse_args()
@@ -272,7 +273,7 @@ def main() -> None:
         print(json.dumps(measure(json.loads(options.case))))
         return
     if options.what == "folded":
-        compare_forms(options.threads, 10 * options.repeats, options.checkpoint, options.compiled)
+        compare_forms(options.size, options.threads, 10 * options.repeats, options.checkpoint, options.compiled)
         return
     if options.what == "macs":
         count_macs()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from spikeyolo import export, schema
 from spikeyolo.errors import CheckpointError, ConfigError
+from spikeyolo.model import exchange
 from spikeyolo.model.blocks import Block, Chain, spiking_conv
 from spikeyolo.model.detector import Detector
 from spikeyolo.model.exchange import export_nir, export_onnx, export_torch
@@ -162,6 +163,19 @@ def test_the_entry_point_exports_a_checkpoint_beside_its_folder(
     assert out == tmp_path / "checkpoints" / "best.pt2"
     assert out.stat().st_size > 0
     assert "largest difference of a logit" in caplog.text
+
+
+def test_the_entry_point_checks_an_onnx_file_where_it_was_asked_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(exchange, "export_onnx", lambda *window, backend: (asked.append(backend), 0.0)[1])
+    folder = _checkpoint(tmp_path / "checkpoints" / "best")
+    for backend in ("onnxruntime", "openvino"):
+        export.run(_config(checkpoint=str(folder), format="onnx", backend=backend))
+    assert asked == ["onnxruntime", "openvino"]
+    with pytest.raises(ConfigError, match="backend: found 'torch'"):
+        export.run(_config(checkpoint=str(folder), format="onnx", backend="torch"))
 
 
 def test_a_run_whose_data_are_gone_is_checked_on_drawn_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,6 +19,7 @@ from norse.torch.module.snn import SNN
 from torch.utils.checkpoint import checkpoint
 
 from spikeyolo.errors import ConfigError
+from spikeyolo.model.inference.binary import sub_steps
 from spikeyolo.model.neuron import Ilif, IlifParameters, IlifState, Lif, LifBox, ParametricLif
 from spikeyolo.model.neuron import sequence as kernel
 from spikeyolo.model.neuron.ilif import ilif_step
@@ -68,7 +69,7 @@ def test_the_torch_loop_for_other_devices_equals_the_fused_pass(values: np.ndarr
     assert torch.equal(kernel.ilif_backward(currents, rest, window, 0.25), gradient)
 
 
-@pytest.mark.parametrize("path", ["fused", "operator", "triton", "step"])
+@pytest.mark.parametrize("path", ["fused", "operator", "triton", "step", "sub-steps"])
 def test_no_path_reads_beyond_a_state(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     currents, residual = torch.randn(2, 4, 8), torch.randn(1, 8)
     if path == "triton":
@@ -78,6 +79,7 @@ def test_no_path_reads_beyond_a_state(path: str, monkeypatch: pytest.MonkeyPatch
         "operator": lambda: kernel.ilif(currents, residual, 4, 0.25, 0.0, False, True),
         "triton": lambda: kernel.ilif_pass(currents, residual, 4, 0.25, 0.0, False, True),
         "step": lambda: ilif_step(currents[0], IlifState(residual), IlifParameters()),
+        "sub-steps": lambda: sub_steps(currents[0], IlifState(residual), IlifParameters()),
     }
     with pytest.raises(ConfigError, match=r"state carried along is \[1, 8\], expected \[4, 8\]"):
         runs[path]()
