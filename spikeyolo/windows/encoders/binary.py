@@ -1,4 +1,4 @@
-"""The encoder that only says where something happened."""
+"""Binary event images: whether a pixel has an event in the slice."""
 
 from __future__ import annotations
 

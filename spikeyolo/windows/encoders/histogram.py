@@ -1,4 +1,4 @@
-"""The encoder that counts."""
+"""Event histograms: how many events a pixel has in the slice."""
 
 from __future__ import annotations
 

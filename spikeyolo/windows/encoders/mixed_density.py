@@ -1,4 +1,4 @@
-"""The encoder that stacks ever shorter pasts."""
+"""Mixed-density stacks: the last polarity in ever shorter ends of the slice."""
 
 from __future__ import annotations
 

@@ -43,17 +43,17 @@ def tables(geometry: Any, width: Any, height: Any) -> Any:
     sx, sy, ox, oy, _, _ = geometry
     columns = np.empty(SIDE, np.int32)
     rows = np.empty(SIDE, np.int32)
-    for place in range(SIDE):
-        column = np.floor((place + 0.5) * sx + ox)
-        row = np.floor((place + 0.5) * sy + oy)
-        columns[place] = np.int32(column) if 0.0 <= column < width else np.int32(-1)
-        rows[place] = np.int32(row) * width if 0.0 <= row < height else np.int32(-1)
+    for side in range(SIDE):
+        column = np.floor((side + 0.5) * sx + ox)
+        row = np.floor((side + 0.5) * sy + oy)
+        columns[side] = np.int32(column) if 0.0 <= column < width else np.int32(-1)
+        rows[side] = np.int32(row) * width if 0.0 <= row < height else np.int32(-1)
     return columns, rows
 
 
 @numba.njit(nogil=True, cache=True, boundscheck=False)
 def moved(packed: Any, geometry: Any, seed: Any, width: Any, height: Any) -> Any:
-    """The events that land in the frame, with the frame's columns and rows in place of the sensor's.
+    """The events that land in the frame, with the frame's columns and rows instead of the sensor's.
 
     An event is at its pixel's centre, or anywhere in it where ``seed`` is not 0. That condition is the same for all
     events: the compiler takes it out of the loop.
@@ -86,7 +86,7 @@ def moved(packed: Any, geometry: Any, seed: Any, width: Any, height: Any) -> Any
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
-def _place(event: Any, columns: Any, rows: Any) -> Any:
+def _pixel(event: Any, columns: Any, rows: Any) -> Any:
     """Index of the event's pixel in a channel; negative outside the frame."""
     column = columns[(event >> _COLUMN) & _COORDINATE]
     row = rows[(event >> _ROW) & _COORDINATE]
@@ -101,13 +101,13 @@ def histogram(packed: Any, edges: Any, out: Any, columns: Any, rows: Any) -> Non
         frame = out[step].reshape(-1)
         for i in range(edges[step], edges[step + 1]):
             event = packed[i]
-            place = _place(event, columns, rows)
-            if place < 0:
+            pixel = _pixel(event, columns, rows)
+            if pixel < 0:
                 continue
-            place += np.int64(event & _POLARITY) * pixels
-            count = frame[place]
+            pixel += np.int64(event & _POLARITY) * pixels
+            count = frame[pixel]
             if count != 255:
-                frame[place] = count + np.uint8(1)
+                frame[pixel] = count + np.uint8(1)
 
 
 @numba.njit(nogil=True, cache=True, boundscheck=False)
@@ -118,9 +118,9 @@ def binary(packed: Any, edges: Any, out: Any, columns: Any, rows: Any) -> None:
         frame = out[step].reshape(-1)
         for i in range(edges[step], edges[step + 1]):
             event = packed[i]
-            place = _place(event, columns, rows)
-            if place >= 0:
-                frame[place + np.int64(event & _POLARITY) * pixels] = np.uint8(1)
+            pixel = _pixel(event, columns, rows)
+            if pixel >= 0:
+                frame[pixel + np.int64(event & _POLARITY) * pixels] = np.uint8(1)
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
@@ -139,17 +139,17 @@ def voxel(packed: Any, edges: Any, out: Any, columns: Any, rows: Any, start_us: 
         begin = start_us + step * slice_us
         for i in range(edges[step], edges[step + 1]):
             event = packed[i]
-            place = _place(event, columns, rows)
-            if place < 0:
+            pixel = _pixel(event, columns, rows)
+            if pixel < 0:
                 continue
             position = (np.int64(event >> _TIME) - begin) * rate
             lower = np.int64(position)
             later = np.int64((position - lower) * unit + 0.5)
-            place += (np.int64(event & _POLARITY) * bins + lower) * pixels
-            frame[place] = _saturated(np.int64(frame[place]) + unit - later)
+            pixel += (np.int64(event & _POLARITY) * bins + lower) * pixels
+            frame[pixel] = _saturated(np.int64(frame[pixel]) + unit - later)
             if later > 0 and lower + 1 < bins:
-                place += pixels
-                frame[place] = _saturated(np.int64(frame[place]) + later)
+                pixel += pixels
+                frame[pixel] = _saturated(np.int64(frame[pixel]) + later)
 
 
 @numba.njit(nogil=True, cache=True, boundscheck=False)
@@ -165,15 +165,15 @@ def time_surface(
         end = start_us + (step + 1) * slice_us
         for i in range(edges[step], edges[step + 1]):
             event = packed[i]
-            place = _place(event, columns, rows)
-            if place < 0:
+            pixel = _pixel(event, columns, rows)
+            if pixel < 0:
                 continue
             t = np.int64(event >> _TIME)
             if t != before:  # many events share a time, and the exponential is what costs
                 level = int(255.0 * np.exp((t - end) / decay_us) + 0.5)
                 value = np.uint8(level if level > 0 else 1)
                 before = t
-            frame[place + np.int64(event & _POLARITY) * pixels] = value
+            frame[pixel + np.int64(event & _POLARITY) * pixels] = value
 
 
 @numba.njit(nogil=True, cache=True, boundscheck=False)
@@ -186,12 +186,12 @@ def mixed_density(packed: Any, edges: Any, out: Any, columns: Any, rows: Any, st
         end = start_us + (step + 1) * slice_us
         for i in range(edges[step], edges[step + 1]):
             event = packed[i]
-            place = _place(event, columns, rows)
-            if place < 0:
+            pixel = _pixel(event, columns, rows)
+            if pixel < 0:
                 continue
             age = end - np.int64(event >> _TIME)
             polarity = np.uint8(1 + np.int64(event & _POLARITY))
             k = 0
             while k < stacks and age << k <= slice_us:
-                frame[place + k * pixels] = polarity
+                frame[pixel + k * pixels] = polarity
                 k += 1

@@ -1,4 +1,4 @@
-"""The encoder that says how recently something happened."""
+"""Time surfaces: how recent a pixel's last event is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class TimeSurfaceEncoder(SliceEncoder):
     """``255 · exp(−age / decay)`` of the last OFF (channel 0) and ON (channel 1) event of each pixel in the slice.
 
     The exponential time surface of HOTS (Lagorce et al., TPAMI 2017) and HATS (Sironi et al., CVPR 2018,
-    arXiv 1803.07913), read at the slice's end, from which the age counts. Rounded, and at least 1, so that 0 says
+    arXiv 1803.07913), read at the slice's end, from which the age counts. Rounded, and at least 1, so that 0 means
     that the slice has no event there.
 
     Args:

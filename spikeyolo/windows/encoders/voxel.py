@@ -1,4 +1,4 @@
-"""The encoder that keeps time within a slice, as a voxel grid."""
+"""Voxel grids: events shared by bins of time within the slice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class VoxelEncoder(SliceEncoder):
 
     Args:
         bins: of one slice, for each polarity.
-        unit: what one event adds in all.
+        unit: sum of what one event adds to its two bins.
         downsample: side of the square of sensor pixels that one frame pixel gathers.
     """
 
