@@ -64,6 +64,14 @@ def midway(tmp_path: Path) -> Path:
     return stopped(tmp_path / "first", 6)
 
 
+def test_a_class_that_has_moved_since_is_no_change(tmp_path: Path) -> None:
+    old, new = ({"neuron": {"_target_": f"spikeyolo.model.{path}.Lif"}} for path in ("neuron_norse", "neuron"))
+    checkpoint = stopped(tmp_path / "first", 6, model=old)
+    fit(tmp_path / "second", resume=checkpoint, model=new)
+    with pytest.raises(ConfigError, match=r"model.neuron._target_: found spikeyolo.model.neuron.Relu, where the ch"):
+        fit(tmp_path / "third", resume=checkpoint, model={"neuron": {"_target_": "spikeyolo.model.neuron.Relu"}})
+
+
 def test_values_of_the_optimizer_that_are_changed_take_effect(tmp_path: Path) -> None:
     checkpoint = stopped(tmp_path / "first", 6, optimizer=partial(AdamW, lr=0.01, weight_decay=0.01))
     seen: list[dict[str, Any]] = []

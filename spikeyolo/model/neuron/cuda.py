@@ -106,7 +106,7 @@ def forward(
     """
     steps, double = len(currents), currents.dtype == torch.float64
     size = currents.numel() // steps
-    with torch.cuda.device_of(currents):  # Triton launches on the current device
+    with torch.cuda.device_of(currents):  # type: ignore[no-untyped-call]  # Triton launches on the current device
         _forward[(triton.cdiv(size, BLOCK),)](
             currents,
             residual,
@@ -139,7 +139,7 @@ def backward(
     """Write the gradient of the currents; shapes as in :func:`forward`."""
     steps = len(grad_spikes)
     size = grad_spikes.numel() // steps
-    with torch.cuda.device_of(grad_spikes):
+    with torch.cuda.device_of(grad_spikes):  # type: ignore[no-untyped-call]
         _backward[(triton.cdiv(size, BLOCK),)](
             grad_spikes,
             grad_rest,
