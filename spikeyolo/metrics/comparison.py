@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.special import ndtr, stdtrit
 
 from spikeyolo.detections import DetectionTable, GroundTruth, Looks
 from spikeyolo.errors import ConfigError
@@ -113,8 +113,8 @@ def paired_difference(
         weights = rng.multinomial(count, np.full(count, 1 / count), draws)
         differences = second.figures(weights) - first.figures(weights)
         differences = differences[~np.isnan(differences)]  # no true box was drawn
-        quantile = t.ppf((1 + confidence) / 2, count - 1) * math.sqrt(count / (count - 1))
-        levels = norm.cdf([-quantile, quantile])
+        quantile = stdtrit(count - 1, (1 + confidence) / 2) * math.sqrt(count / (count - 1))
+        levels = ndtr(np.array([-quantile, quantile]))
         if len(differences):
             low, high = (float(value) for value in np.quantile(differences, levels))
     verdict: Verdict = "better" if low > 0 else "worse" if high < 0 else "cannot be told"

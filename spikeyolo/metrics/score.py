@@ -141,6 +141,7 @@ def judge(
     Args:
         detections, truth, protocol, frames: as of :func:`score`.
         step: judge looks and detections of this time step only; None takes the truth's last one, where it tells steps.
+            Detections of an unknown step count at every one.
 
     Raises:
         DetectionError, ConfigError: as of :func:`score`.
@@ -158,7 +159,7 @@ def judge(
     boxes, truth_rows = protocol.select(replace(truth.boxes, **_renumbered_columns(truth.boxes, names)))
     found, _ = protocol.select(_of_classes(replace(detections, **_renumbered_columns(detections, names)), truth.boxes))
     if step is not None and look_step is not None:
-        found = found[found.step == step]
+        found = found[(found.step == step) | (found.step < 0)]
 
     counted = protocol.counts_at(looks.t_us)
     if step is not None and look_step is not None:

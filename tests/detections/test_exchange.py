@@ -13,8 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spikeyolo.detections import DetectionTable, Looks, coco, mot, prophesee
+from spikeyolo.detections import DetectionTable, GroundTruth, Looks, coco, mot, prophesee
 from spikeyolo.errors import DetectionError
+from spikeyolo.metrics import score
+from spikeyolo.metrics.protocols import Coco, Etram
 
 CLASSES = ("car", "bus", "tram")
 EXAMPLES = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -100,6 +102,22 @@ def test_prophesees_old_and_new_field_names_are_read(tmp_path: Path) -> None:
     np.save(tmp_path / "a_bbox.npy", np.array([(5, 1, 2, 3, 4, 1, 0.5, 9)], np.dtype(kind)))
     table = prophesee.read(tmp_path / "a_bbox.npy", classes=("car", "bus"))
     assert rows_of(table, steps=False) == [("a", 5, -1, "bus", 0.5, 1.0, 2.0, 3.0, 4.0, 9)]
+
+
+@pytest.mark.real
+def test_the_labels_of_a_real_recording_go_through_every_format_and_score_one(real_data: Path, tmp_path: Path) -> None:
+    table = prophesee.read(real_data / "davis346_cars_bbox.npy", classes=("car",))
+    assert len(table) == 145
+    for found in (
+        coco.read(coco.write(table, tmp_path / "cars.json")),
+        mot.read(mot.write(table, tmp_path), classes=("car",)),
+        prophesee.read(prophesee.write(table, tmp_path), classes=("car",)),
+    ):
+        assert rows_of(found, steps=False) == rows_of(table, steps=False)
+        for protocol in (Coco(), Etram()):
+            scores = score(found, GroundTruth.of(table), protocol)
+            assert scores.figures["map"] == pytest.approx(1.0)
+            assert scores.properties["speed"].count.sum() == scores.counts["truths"]
 
 
 def test_mot_frames_are_looks_or_have_a_period(tmp_path: Path) -> None:
