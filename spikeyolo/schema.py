@@ -76,6 +76,28 @@ def _check_top_level(tree: Mapping[str, Any], known: Set[str]) -> None:
             raise ConfigError(f"{key}: there is no such key in the configuration; {hint}")
 
 
+def checked_options(config: DictConfig, hints: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of an entry point that belong to no class, checked.
+
+    Args:
+        config: as composed.
+        hints: key → type and range.
+
+    Raises:
+        ConfigError: one has a wrong type or is out of range.
+    """
+    options = {}
+    for key, hint in hints.items():
+        value = config[key]
+        value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        try:
+            options[key] = TypeAdapter(hint).validate_python(value, strict=True)
+        except ValidationError as error:
+            expected = dict.fromkeys(_expectation(item).removeprefix("expected ") for item in error.errors())
+            raise ConfigError(f"{key}: found {value!r}; expected {', or '.join(expected)}") from error
+    return options
+
+
 def build(node: DictConfig, **arguments: Any) -> Any:
     """Build what a checked node's ``_target_`` names; what its keys refer to (``${data.root}``) is already in them.
 

@@ -57,6 +57,17 @@ def convert(*overrides: str, cwd: Path) -> Ended:
     return _run(task, "convert", *overrides, cwd=cwd)
 
 
+def evaluate(*overrides: str, cwd: Path) -> Ended:
+    """The evaluate entry point in this process, started in ``cwd``."""
+    from spikeyolo.evaluate import evaluate as task
+    from spikeyolo.evaluation import run_data
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(cwd)
+        run_data.offer(overrides)
+    return _run(task, "evaluate", *overrides, cwd=cwd)
+
+
 def _run(task: Callable[[DictConfig], object], name: str, *overrides: str, cwd: Path) -> Ended:
     from spikeyolo import entry
 

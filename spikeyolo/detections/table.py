@@ -107,6 +107,7 @@ class DetectionTable:
 
         try:
             rows = pq.read_table(path)
+            kept = pq.read_metadata(path).metadata or {}
         except (pa.ArrowException, OSError) as error:
             reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
             raise DetectionError(f"{path}: cannot be read as a table of detections ({reason})") from error
@@ -117,7 +118,7 @@ class DetectionTable:
             raise DetectionError(
                 f"{path}: has no column {', '.join(missing)}; found {', '.join(rows.column_names) or 'none'}"
             )
-        metadata = _metadata(rows, path)
+        metadata = _metadata(kept.get(METADATA_KEY), path)
         names, recording = _codes(rows.column("recording"))
         known, class_id = _classes(rows, classes or metadata.get("classes"), path)
         table = cls(
@@ -187,8 +188,7 @@ def concatenated(tables: Sequence[DetectionTable]) -> DetectionTable:
     )
 
 
-def _metadata(rows: pa.Table, path: Path | str) -> dict[str, Any]:
-    text = (rows.schema.metadata or {}).get(METADATA_KEY)
+def _metadata(text: bytes | None, path: Path | str) -> dict[str, Any]:
     if text is None:
         return {}
     try:

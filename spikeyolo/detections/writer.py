@@ -26,6 +26,9 @@ class DetectionWriter:
         classes: names, in the order of class ids.
         embedding: length of the rows' embeddings; None: there are none.
         metadata: JSON values, kept in the file.
+
+    Attributes:
+        metadata: may be added to until the end of the block, which writes it.
     """
 
     def __init__(
@@ -38,7 +41,7 @@ class DetectionWriter:
     ) -> None:
         self.path = Path(path)
         self.classes = tuple(classes)
-        self.metadata = {**(metadata or {}), "classes": list(classes)}
+        self.metadata: dict[str, Any] = {**(metadata or {}), "classes": list(classes)}
         self.rows = 0
         self._embedding = embedding
         self._partial = self.path.with_name(f"{self.path.name}.partial-{os.getpid()}")
@@ -62,6 +65,7 @@ class DetectionWriter:
         try:
             if kind is None:
                 self._flush()
+                self._file.add_key_value_metadata({METADATA_KEY.decode(): json.dumps(self.metadata, allow_nan=False)})
             self._file.close()
             if kind is None:
                 os.replace(self._partial, self.path)
@@ -106,7 +110,7 @@ class DetectionWriter:
         columns += [("track_id", pa.int64())]
         if self._embedding is not None:
             columns.append(("embedding", pa.list_(pa.float32(), self._embedding)))
-        return pa.schema(columns, metadata={METADATA_KEY: json.dumps(self.metadata, allow_nan=False).encode()})
+        return pa.schema(columns)
 
     def _cannot(self, error: OSError) -> DetectionError:
         return DetectionError(f"{self.path}: cannot be written ({error.strerror or error})")

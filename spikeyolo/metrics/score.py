@@ -82,7 +82,7 @@ class Judged:
     Attributes:
         classes: that are scored.
         recordings: names.
-        image_recording: ``[I]`` int64, recording of each image.
+        image_recording, image_t_us: ``[I]`` int64, recording and time of each image.
         truth, found: the boxes.
         truth_rows: ``[N]`` int64, row in the table of truth of each.
         counts: see :class:`Scores`.
@@ -92,6 +92,7 @@ class Judged:
     classes: tuple[str, ...]
     recordings: tuple[str, ...]
     image_recording: npt.NDArray[np.int64]
+    image_t_us: npt.NDArray[np.int64]
     truth: BoxColumns
     found: BoxColumns
     truth_rows: npt.NDArray[np.int64]
@@ -188,6 +189,7 @@ def judge(
         boxes.classes,
         names,
         looks.recording[counted],
+        looks.t_us[counted],
         _columns(boxes[kept], image[kept]),
         _columns(found[rows], found_image),
         truth_rows[kept],

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
+from typing import TypeVar
 
 import numpy as np
 import psutil
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 
 from spikeyolo.errors import ConfigError
 
-__all__ = ["Latency", "window_latency"]
+__all__ = ["Latency", "call_latency", "window_latency"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,30 +69,55 @@ def window_latency(
         ConfigError: there was no window to measure.
     """
     given = list(windows)
-    if not given:
-        raise ConfigError("speed: found no window to measure; expected a validation set with at least one")
     training = network.training
     network.eval()
-
-    def timed(window: Tensor) -> float:
-        _wait_for(window.device)
-        began = clock()
-        network(window)
-        _wait_for(window.device)
-        return clock() - began
-
     try:
         with torch.no_grad():
-            endless = cycle(given)
-            warm: list[float] = []
-            while len(warm) < 3 or (len(warm) < 10 and sum(warm) < 1.0):
-                warm.append(timed(next(endless)))
-            others = _OtherCores(clock)
-            taken: list[float] = []
-            while len(taken) < least or (len(taken) < count and sum(taken) < seconds):
-                taken.append(timed(next(endless)))
+            device = given[0].device if given else torch.device("cpu")
+            return call_latency(network, given, device=device, seconds=seconds, count=count, least=least, clock=clock)
     finally:
         network.train(training)
+
+
+def call_latency(
+    call: Callable[[T], object],
+    given: Sequence[T],
+    *,
+    device: torch.device,
+    seconds: float = 2.0,
+    count: int = 100,
+    least: int = 10,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Latency:
+    """Time single calls, as :func:`window_latency` does.
+
+    Args:
+        call: what is timed.
+        given: its arguments, taken again and again.
+        device: that is waited for before and after each call.
+        seconds, count, least, clock: see :func:`window_latency`.
+
+    Raises:
+        ConfigError: there was nothing to call it with.
+    """
+    if not given:
+        raise ConfigError("speed: found no window to measure; expected a validation set with at least one")
+
+    def timed(argument: T) -> float:
+        _wait_for(device)
+        began = clock()
+        call(argument)
+        _wait_for(device)
+        return clock() - began
+
+    endless = cycle(given)
+    warm: list[float] = []
+    while len(warm) < 3 or (len(warm) < 10 and sum(warm) < 1.0):
+        warm.append(timed(next(endless)))
+    others = _OtherCores(clock)
+    taken: list[float] = []
+    while len(taken) < least or (len(taken) < count and sum(taken) < seconds):
+        taken.append(timed(next(endless)))
     milliseconds = 1000.0 * np.asarray(taken)
     return Latency(
         median_ms=float(np.median(milliseconds)),

@@ -51,3 +51,16 @@ class Placement:
             y = xyxy[:, [0, 2]] * np.float32(self.shear_y)
             hull += np.stack([x.min(axis=1), y.min(axis=1), x.max(axis=1), y.max(axis=1)], axis=1)
         return hull
+
+    def to_sensor(self, xyxy: npt.NDArray[np.float32], width: int, height: int) -> npt.NDArray[np.float32]:
+        """Boxes ``[M, 4]`` in px of the frame, carried back to px of a sensor of this size and clipped to it.
+
+        Raises:
+            ValueError: the frame is rotated, so that boxes have no way back.
+        """
+        if self.shear_x != 0 or self.shear_y != 0:
+            raise ValueError("a rotated frame; expected one as the encoder places it")
+        scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
+        offset = np.array([self.offset_x, self.offset_y] * 2, np.float32)
+        sensor: npt.NDArray[np.float32] = (xyxy - offset) / scale
+        return np.clip(sensor, np.float32(0), np.array([width, height] * 2, np.float32))

@@ -1,0 +1,101 @@
+"""Score a checkpoint on a split: ``python -m spikeyolo.evaluate checkpoint=RUN/checkpoints/best split=test``."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Interval, MinLen
+from omegaconf import DictConfig
+
+from spikeyolo import entry
+
+if TYPE_CHECKING:
+    from spikeyolo.evaluation.outcome import Outcome
+
+log = logging.getLogger("spikeyolo")
+
+Split = Literal["train", "val", "test"]
+OPTIONS: Mapping[str, Any] = {
+    "checkpoint": str | None,
+    "detections": str | None,
+    "truth": str | None,
+    "split": Split | Annotated[list[Split], MinLen(1)],
+    "windows": Literal["around_labels", "as_trained", "every"],
+    "carry": bool,
+    "steps": Literal["all", "scored"],
+    "pixels": Literal["sensor", "frame"],
+    "confidence": Annotated[float, Interval(ge=0, lt=1)] | None,
+    "iou": Annotated[float, Interval(gt=0, le=1)] | None,
+    "max_detections": Annotated[int, Ge(1)] | None,
+    "backend": Literal["torch", "compile", "openvino", "onnxruntime", "auto"] | None,
+    "precision": Literal["float32", "bfloat16"],
+    "device": str,
+    "threads": Annotated[int, Ge(1)] | None,
+    "out": str | None,
+    "fresh": bool,
+    "costs": bool,
+    "save": list[Literal["coco", "prophesee", "mot"]],
+    "debug": bool,
+}
+
+
+@entry.in_a_sentence
+def evaluate(config: DictConfig) -> None:
+    """One evaluation of a composed configuration."""
+    for outcome in run(config):
+        print(f"{outcome.tables.split}: {outcome.made.get('windows', outcome.tables.detections)}")
+        print(outcome.scores.table())
+        log.info("%s", outcome.folder / "evaluation.html")
+
+
+def run(config: DictConfig) -> list[Outcome]:
+    """The evaluation itself: one outcome a split.
+
+    Raises:
+        SpikeyoloError: a key is wrong, or checkpoint, data or table cannot be evaluated.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from spikeyolo import schema
+    from spikeyolo.errors import ConfigError
+
+    entry.quieten()
+    options = schema.checked_options(config, OPTIONS)
+    if (options["checkpoint"] is None) is (options["detections"] is None):
+        raise ConfigError(
+            f"checkpoint, detections: found {'neither' if options['checkpoint'] is None else 'both'}; expected "
+            "checkpoint=FOLDER, such as outputs/…/checkpoints/best, or detections=FILE"
+        )
+    node = OmegaConf.create({"protocol": OmegaConf.to_container(config.protocol)})
+    schema.check(node, groups=("protocol",))
+    protocol = schema.build(node.protocol)
+    command = shlex.join(["python", "-m", "spikeyolo.evaluate", *HydraConfig.get().overrides.task])
+    from spikeyolo.evaluation.present import present
+
+    if options["detections"] is not None:
+        from spikeyolo.evaluation.tables import stored_tables
+
+        return [present(stored_tables(options), protocol, options, command=command)]
+    from spikeyolo.evaluation.checkpoints import evaluated
+
+    return [
+        present(tables, protocol, options, command=command, seen=seen, costs=costs)
+        for tables, seen, costs in evaluated(config, options)
+    ]
+
+
+def main() -> None:
+    """Run from a command line."""
+    from spikeyolo.evaluation import run_data
+
+    run_data.offer(sys.argv[1:])
+    entry.run(evaluate, "evaluate")
+
+
+if __name__ == "__main__":
+    main()

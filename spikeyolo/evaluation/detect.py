@@ -1,0 +1,210 @@
+"""Runs a network once over a split and writes what it finds, and what is true, as two tables in px of the sensor."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from spikeyolo.detections import DetectionTable, DetectionWriter
+from spikeyolo.errors import ConfigError
+from spikeyolo.evaluation.identity import recording_names
+from spikeyolo.evaluation.looks import Looks, Stretch, WholeRecordings
+from spikeyolo.model import InferenceDetector
+from spikeyolo.model.decode import Decoder
+from spikeyolo.model.inference import Backend
+from spikeyolo.model.predictions import Predictions
+from spikeyolo.windows import Placement
+
+Steps = Literal["all", "scored"]
+
+
+@dataclass(frozen=True)
+class Detecting:
+    """How detections are made.
+
+    Attributes:
+        carry: the neurons' state goes on from each stretch of a recording into the next.
+        steps: whose detections are kept: those of ``all`` time steps, or those that are ``scored``.
+        confidence, iou, max_detections: see :class:`Decoder`; ``max_detections`` of each step.
+        backend: that runs the network; None runs it as training does.
+        precision: of the backend.
+    """
+
+    carry: bool
+    steps: Steps
+    confidence: float
+    iou: float
+    max_detections: int
+    backend: Backend | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    def network(self, detector: nn.Module) -> nn.Module:
+        """The detector as it will run.
+
+        Raises:
+            ConfigError: the backend cannot run it, or carries no state.
+        """
+        if self.backend is None and self.precision != "float32":
+            raise ConfigError(f"precision: found {self.precision}; expected a backend beside it, as backend=torch")
+        if self.carry and self.backend not in (None, "torch"):
+            raise ConfigError(f"backend: found {self.backend}, which carries no state; expected torch with carry=true")
+        if self.backend is None:
+            return detector
+        return InferenceDetector(detector, backend=self.backend, precision=self.precision)
+
+
+def detect(
+    detector: nn.Module,
+    looks: Looks,
+    settings: Detecting,
+    *,
+    detections: Path,
+    truth: Path,
+    metadata: Mapping[str, Any],
+    device: torch.device,
+    advance: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Write both tables, whole or not at all.
+
+    The truth's metadata hold ``looks``, the times of each recording at which detections are scored (also where nothing
+    is to be seen), ``scored_step`` (None: whichever step ends at a look) and ``step_looks``, the looks of each step.
+
+    Args:
+        detector: trained, in eval mode.
+        looks: the split's windows.
+        settings: how detections are made.
+        detections, truth: files to write.
+        metadata: of both, JSON values.
+        device: the detector's.
+        advance: called after each stretch.
+
+    Raises:
+        DetectionError: a file cannot be written.
+        RecordingError: events cannot be read.
+    """
+    parts, classes = looks.parts, looks.data.classes
+    names = recording_names(parts)
+    network = settings.network(detector)
+    decoder = Decoder(confidence=settings.confidence, iou=settings.iou, max_detections=settings.max_detections)
+    placement = looks.data.encoder.placement()
+    last = None if isinstance(looks, WholeRecordings) else looks.data.rules.time_steps - 1
+    times: list[dict[str, list[int]]] = [defaultdict(list) for _ in range(looks.data.rules.time_steps)]
+    # The truth is renamed into place first: where detections are, their truth is.
+    with (
+        DetectionWriter(detections, classes=classes, metadata=metadata) as found,
+        DetectionWriter(truth, classes=classes, metadata=metadata) as true,
+    ):
+        for stretch, predictions in _inferred(network, looks, settings, device):
+            for step in range(len(stretch.ends_us)):
+                for window in np.flatnonzero(stretch.scored[step]):
+                    times[step][names[stretch.recording[window]]].append(int(stretch.ends_us[step, window]))
+                scored = stretch.scored[step] if last is None or step == last else np.zeros_like(stretch.scored[step])
+                if settings.steps == "all" or scored.any():
+                    found.append(
+                        _rows(
+                            stretch,
+                            step,
+                            predictions,
+                            decoder,
+                            placement,
+                            looks,
+                            names=names,
+                            kept=None if settings.steps == "all" else scored,
+                        )
+                    )
+            true.append(_truth_rows(stretch, names, classes))
+            advance("")
+        if last is None:
+            true.metadata |= {"looks": merged(times), "scored_step": None, "step_looks": None}
+        else:
+            kept = times if settings.steps == "all" else times[-1:]
+            true.metadata |= {"looks": dict(times[last]), "scored_step": last, "step_looks": kept}
+
+
+def _inferred(
+    network: nn.Module, looks: Looks, settings: Detecting, device: torch.device
+) -> Iterator[tuple[Stretch, Predictions]]:
+    state: Any = None
+    for stretch in looks:
+        with torch.inference_mode():
+            frames = stretch.frames.to(device, non_blocking=True)
+            if settings.carry:
+                predictions, state = network.stream(frames, None if stretch.first else state)  # type: ignore[operator]
+            else:
+                predictions = network(frames)
+        yield stretch, predictions
+
+
+def _rows(
+    stretch: Stretch,
+    step: int,
+    predictions: Predictions,
+    decoder: Decoder,
+    placement: Placement,
+    looks: Looks,
+    *,
+    names: Sequence[str],
+    kept: npt.NDArray[np.bool_] | None,
+) -> DetectionTable:
+    """What one step of each of the windows shows."""
+    height, width = stretch.frames.shape[-2:]
+    found = decoder(at_step(predictions, step), frame_size=(height, width))
+    windows = [window for window in range(len(found)) if kept is None or kept[window]]
+    counts = [len(found[window]) for window in windows]
+    index = np.repeat(np.array(windows, np.int64), counts)
+    sensor = looks.parts[0].recording
+    joined = [found[window] for window in windows]
+    xyxy = placement.to_sensor(np.concatenate([item.xyxy for item in joined]), sensor.width, sensor.height)
+    return DetectionTable(
+        tuple(names),
+        tuple(looks.data.classes),
+        stretch.recording[index],
+        stretch.ends_us[step, index],
+        np.full(len(index), step, np.int64),
+        np.concatenate([item.class_id for item in joined]).astype(np.int64),
+        np.concatenate([item.score for item in joined]).astype(np.float32),
+        np.concatenate((xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]), axis=1),
+        np.full(len(index), -1, np.int64),
+    )
+
+
+def _truth_rows(stretch: Stretch, names: Sequence[str], classes: Sequence[str]) -> DetectionTable:
+    boxes = stretch.truth
+    return DetectionTable(
+        tuple(names),
+        tuple(classes),
+        stretch.recording[stretch.window],
+        boxes.t,
+        stretch.step,
+        boxes.class_id,
+        np.ones(len(boxes), np.float32),
+        np.concatenate((boxes.xyxy[:, :2], boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]), axis=1),
+        boxes.track_id,
+    )
+
+
+def at_step(predictions: Predictions, step: int) -> Predictions:
+    """The predictions of one time step alone."""
+    return replace(
+        predictions,
+        box_logits=predictions.box_logits[step : step + 1],
+        class_logits=predictions.class_logits[step : step + 1],
+        embedding=None,
+    )
+
+
+def merged(times: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, list[int]]:
+    """Looks of all steps together, in time order."""
+    every: dict[str, set[int]] = defaultdict(set)
+    for step in times:
+        for name, found in step.items():
+            every[name].update(found)
+    return {name: sorted(found) for name, found in every.items()}

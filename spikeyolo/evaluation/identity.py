@@ -1,0 +1,74 @@
+"""What a table of detections was made from: digests of checkpoint and data, and the settings that decide."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikeyolo.detections.table import METADATA_KEY
+from spikeyolo.engine import checkpoint
+from spikeyolo.errors import CheckpointError
+from spikeyolo.windows import Part
+
+
+def checkpoint_digest(folder: Path) -> str:
+    """SHA-256 of a checkpoint's weights and of what they are the weights of.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    state = checkpoint.read_state(folder)
+    digest = hashlib.sha256(_plain({name: state.get(name) for name in ("model", "classes", "in_channels")}))
+    try:
+        weights = next(path for path in checkpoint.paths(folder, state) if path.name == checkpoint.WEIGHTS)
+        digest.update(weights.read_bytes())
+    except (StopIteration, OSError) as error:
+        raise CheckpointError(f"{folder / checkpoint.WEIGHTS}: cannot be read; expected the weights") from error
+    return digest.hexdigest()
+
+
+def data_digest(parts: Sequence[Part]) -> str:
+    """SHA-256 of the recordings of a split: names, events, spans and labels, in their order."""
+    digest = hashlib.sha256()
+    for part, name in zip(parts, recording_names(parts), strict=True):
+        digest.update(
+            _plain([name, part.recording.attributes["digest"], part.start_us, part.end_us, part.labels_from_us])
+        )
+        if part.boxes is not None:
+            for column in (part.boxes.t, part.boxes.xyxy, part.boxes.class_id, part.boxes.track_id):
+                digest.update(np.ascontiguousarray(column).tobytes())
+        if part.left_out_us is not None:
+            digest.update(np.ascontiguousarray(part.left_out_us).tobytes())
+    return digest.hexdigest()
+
+
+def recording_names(parts: Sequence[Part]) -> list[str]:
+    """What tables call the recordings of a split: their names, or their places where two have one name."""
+    names = [part.name.removesuffix(".zarr") for part in parts]
+    return names if len(set(names)) == len(names) else [str(part.recording.path) for part in parts]
+
+
+def short(identity: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits, other ones for each other identity."""
+    return hashlib.sha256(_plain(identity)).hexdigest()[:8]
+
+
+def is_made_from(path: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether the table at ``path`` is there, whole, and was made from the same."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        text = (pq.read_metadata(path).metadata or {}).get(METADATA_KEY, b"{}")
+        return bool(json.loads(text).get("identity") == json.loads(_plain(identity)))
+    except (OSError, ValueError, pa.ArrowException):
+        return False
+
+
+def _plain(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, allow_nan=False).encode()

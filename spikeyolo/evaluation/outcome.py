@@ -1,0 +1,161 @@
+"""From the tables of a split to what they score, and the files that show it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikeyolo import __version__
+from spikeyolo.detections import DetectionTable, GroundTruth, coco, mot, prophesee
+from spikeyolo.engine.files import replace_text
+from spikeyolo.errors import DetectionError
+from spikeyolo.evaluation.stored_truth import StoredTruth, in_frame, of_step
+from spikeyolo.evaluation.tables import Tables
+from spikeyolo.metrics.protocols import Protocol
+from spikeyolo.metrics.score import Judged, judge, score
+from spikeyolo.metrics.scores import Scores
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a split's tables score.
+
+    Attributes:
+        tables: they themselves.
+        folder: of the result.
+        scores: under the protocol.
+        found, truth: what was scored.
+        made: how: the table's metadata without lists of times, JSON values.
+        costs: see :func:`spikeyolo.evaluation.costs.measure`; empty where nothing was measured.
+        pixels: in which sizes were meant.
+    """
+
+    tables: Tables
+    folder: Path
+    scores: Scores
+    found: DetectionTable
+    truth: GroundTruth
+    made: Mapping[str, Any]
+    costs: Mapping[str, Any] = field(default_factory=dict)
+    pixels: str = "sensor"
+
+    def flat(self) -> dict[str, float]:
+        """Every figure, for a logger: ``SPLIT/map50`` …, with those of energy and speed."""
+        costs = {name: value for name, value in self.costs.items() if isinstance(value, float | int)}
+        return {f"{self.tables.split}/{name}": value for name, value in self.scores.flat().items()} | costs
+
+    def write(self) -> Path:
+        """Write ``scores.json``, whole or not at all.
+
+        Raises:
+            DetectionError: it cannot be written.
+        """
+        path = self.folder / "scores.json"
+        figures = {name: value if math.isfinite(value) else None for name, value in self.scores.flat().items()}
+        content = {
+            "spikeyolo": __version__,
+            "split": self.tables.split,
+            "pixels": self.pixels,
+            "figures": figures,
+            "costs": dict(self.costs),
+            "made": dict(self.made),
+            "scores": json.loads(self.scores.json()),
+        }
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            replace_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+        except OSError as error:
+            raise DetectionError(f"{path}: cannot be written ({error.strerror or error})") from error
+        return path
+
+
+def scored(
+    tables: Tables,
+    protocol: Protocol,
+    *,
+    pixels: str = "sensor",
+    folder: Path | None = None,
+    events: npt.NDArray[np.int64] | None = None,
+    costs: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """Score the tables.
+
+    Args:
+        tables: of a split.
+        protocol: which boxes and times count.
+        pixels: in which sizes of boxes are meant: ``sensor``, or ``frame``, as the training's own figures have it.
+        folder: of the result; None: the protocol's name beside the tables.
+        events: in each true box that is scored.
+        costs: to be shown beside the scores.
+
+    Raises:
+        DetectionError: a table cannot be read, or they do not fit one another.
+        ConfigError: the protocol's classes do not fit.
+    """
+    stored = StoredTruth.read(tables.truth)
+    found = DetectionTable.read(tables.detections)
+    if pixels == "frame":
+        scale = stored.scale()
+        stored, found = replace(stored, table=in_frame(stored.table, scale)), in_frame(found, scale)
+    truth = stored.scored(events)
+    last = of_step(found, stored.scored_step)
+    own = "looks" in stored.metadata
+    scores = score(last, truth, protocol, frames=truth.looks if own else None)
+    scores = replace(scores, per_step=_per_step(found, stored, protocol))
+    made = {
+        key: value
+        for key, value in {**stored.metadata, **found.metadata}.items()
+        if key not in ("looks", "step_looks", "recordings", "classes")
+    }
+    return Outcome(tables, folder or tables.folder / protocol.name, scores, last, truth, made, costs or {}, pixels)
+
+
+def _per_step(found: DetectionTable, stored: StoredTruth, protocol: Protocol) -> dict[int, dict[str, float]]:
+    """``map``, ``map50`` and ``looks`` at each time step of the windows; NaN where no true box counts."""
+    figures: dict[int, dict[str, float]] = {}
+    for step in range(stored.steps):
+        truth, rows = stored.at_step(step), of_step(found, step)
+        figures[step] = {"map": math.nan, "map50": math.nan, "looks": float(len(truth.looks))}
+        if len(truth.boxes):
+            judged = judge(rows, truth, protocol, frames=truth.looks)
+            values = judged.evaluation(areas=False).figures()
+            figures[step] |= {"map": values["map"], "map50": values["map50"]}
+    return figures
+
+
+def save_as(outcome: Outcome, formats: Sequence[str]) -> list[Path]:
+    """Write the scored detections in other programs' formats beside the tables.
+
+    Raises:
+        DetectionError: one cannot be written.
+    """
+    folder, found, looks = outcome.tables.folder, outcome.found, outcome.truth.looks
+    written = []
+    if "coco" in formats:
+        written.append(coco.write(found, folder / "detections.json", looks=looks))
+    if "prophesee" in formats:
+        written.append(prophesee.write(found, folder / "prophesee"))
+    if "mot" in formats:
+        written.append(mot.write(found, folder / "mot", looks=looks))
+    return written
+
+
+def worst_looks(judged: Judged, threshold: float, count: int) -> npt.NDArray[np.int64]:
+    """Images with the most errors at IoU 0.50, the worst first: objects missed by detections from ``threshold`` on, and
+    such detections of nothing."""
+    evaluation = judged.evaluation(areas=False)
+    scores = np.append(evaluation.found.score, -1.0)
+    missed = ~(scores[evaluation.pairs] >= threshold)
+    false = ~evaluation.matched & (evaluation.found.score >= threshold)
+    images = len(judged.image_recording)
+    errors = np.bincount(judged.truth.image[missed], minlength=images)
+    errors = errors + np.bincount(judged.found.image[false], minlength=images)
+    order = np.argsort(-errors, kind="stable")[:count]
+    return order[errors[order] > 0]

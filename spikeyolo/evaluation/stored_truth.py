@@ -1,0 +1,108 @@
+"""What is true of a split, read back: boxes and looks of the scored step of each window, or of any of its steps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikeyolo.detections import DetectionTable, GroundTruth, Looks
+from spikeyolo.errors import ConfigError, DetectionError
+
+_HOURS = re.compile(r"(?:^|[_/-])(day|night)(?:[_/-]|$)")
+
+
+@dataclass(frozen=True, eq=False)
+class StoredTruth:
+    """The table of what is true of a split, ours or another program's.
+
+    Attributes:
+        table: one row a true box and time step.
+        path: of the file.
+    """
+
+    table: DetectionTable
+    path: Path
+
+    @classmethod
+    def read(cls, path: Path) -> StoredTruth:
+        """Read the Parquet file.
+
+        Raises:
+            DetectionError: it cannot be read as such a table, or holds no box.
+        """
+        table = DetectionTable.read(path)
+        if not len(table):
+            raise DetectionError(f"{path}: holds no true box, so that nothing can be scored")
+        return cls(table, path)
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the file tells of its making."""
+        return self.table.metadata
+
+    @property
+    def steps(self) -> int:
+        """T, where every step's looks are known; else 0."""
+        looks = self.metadata.get("step_looks") or ()
+        return len(looks) if len(looks) > 1 else 0
+
+    @property
+    def scored_step(self) -> int | None:
+        """The time step of a window that is scored; None: whichever stands at a look."""
+        step = self.metadata.get("scored_step")
+        return step if isinstance(step, int) else None
+
+    def scored(self, events: npt.NDArray[np.int64] | None = None) -> GroundTruth:
+        """What is scored: the last step of each window, or whatever stands at a look; without looks in the file (which
+        another program wrote), every time that has a box."""
+        looks = self.metadata.get("looks")
+        truth = self._at(self.scored_step, looks if isinstance(looks, dict) else None)
+        return replace(truth, events=events)
+
+    def at_step(self, step: int) -> GroundTruth:
+        """The same at one time step of each window."""
+        return self._at(step, self.metadata["step_looks"][step])
+
+    def _at(self, step: int | None, times: Mapping[str, Sequence[int]] | None) -> GroundTruth:
+        boxes = of_step(self.table, step)
+        if times is None:
+            return replace(GroundTruth.of(boxes), tags=hours(boxes.recordings))
+        names = tuple(dict.fromkeys([*self.metadata.get("recordings", ()), *times, *boxes.recordings]))
+        found = [np.unique(np.array(times.get(name, ()), np.int64)) for name in names]
+        recording = np.repeat(np.arange(len(names), dtype=np.int64), [len(one) for one in found])
+        looks = Looks(names, recording, np.concatenate([*found, np.empty(0, np.int64)]))
+        return GroundTruth(boxes, looks, tags=hours(names))
+
+    def scale(self) -> tuple[float, float]:
+        """By what px of the sensor become px of the encoded frame.
+
+        Raises:
+            ConfigError: the file does not tell.
+        """
+        try:
+            x, y = self.metadata["scale"]
+        except (KeyError, ValueError, TypeError) as error:
+            raise ConfigError(f"pixels=frame: {self.path} does not tell the frame's size; expected sensor") from error
+        return float(x), float(y)
+
+
+def of_step(table: DetectionTable, step: int | None) -> DetectionTable:
+    """The rows of a table that a step made; those of an unknown step too. None: all."""
+    return table if step is None else table[(table.step == step) | (table.step < 0)]
+
+
+def in_frame(table: DetectionTable, scale: tuple[float, float]) -> DetectionTable:
+    """The same boxes in px of the encoded frame."""
+    return replace(table, xywh=table.xywh * np.array([*scale, *scale], np.float32))
+
+
+def hours(names: Sequence[str]) -> dict[str, Sequence[str]]:
+    """``day`` and ``night`` of recordings whose names tell it, as eTraM's do."""
+    found = {name: _HOURS.search(name) for name in names}
+    return {name: (match[1],) for name, match in found.items() if match}

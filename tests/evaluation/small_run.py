@@ -1,0 +1,64 @@
+"""A run's folder as training leaves it, of a network that was never trained: quick to make, whose scores are low."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from spikeyolo import schema
+from spikeyolo.engine import checkpoint
+from spikeyolo.entry import config_directory
+from spikeyolo.train import GROUPS
+
+SMALL = (
+    "+experiment=smoke",
+    "data.batch_size=4",
+    "data.max_samples_per_file=3",
+    "data.dataset.train_sequences=1",
+    "data.dataset.val_sequences=2",
+    "data.dataset.duration_us=12000",
+    "data.dataset.label_rate_hz=1000",
+    "data.encoder.downsample=2",
+    "evaluator.confidence=0.01",
+    "evaluator.iou=0.95",
+)
+
+
+def small_run(cwd: Path, *overrides: str) -> Path:
+    """Write ``cwd/run`` with ``checkpoints/best`` and the stored configuration; returns the checkpoint."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        config = compose("train", [*SMALL, *overrides])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(cwd)
+        data = schema.build(config.data)
+        torch.manual_seed(0)
+        detector = schema.build(config.model, num_classes=len(data.classes), in_channels=data.encoder.channels)
+        batch = next(data.train_loader(augmentation=None, seed=0).epoch(0))
+        with torch.no_grad():  # norms that know their inputs, so that neurons fire and scores differ
+            for _ in range(60):
+                detector(batch.frames)
+            for branch in detector.head.classes:
+                branch.layers[-1].synapse.bias.fill_(-1.0)
+                branch.layers[-1].synapse.weight.mul_(30.0)
+        composed: Any = OmegaConf.to_container(config, resolve=True)
+        state = {
+            "classes": list(data.classes),
+            "in_channels": data.encoder.channels,
+            "model": composed["model"],
+            "encoder": composed["data"]["encoder"],
+            "windows": asdict(data.rules),
+            "settings": {name: composed[name] for name in ("seed", *GROUPS) if name != "logger"},
+        }
+        folder = cwd / "run" / "checkpoints" / "best"
+        checkpoint.save(folder, weights=detector, training=None, state=state)
+        (cwd / "run" / ".hydra").mkdir()
+        OmegaConf.save(config, cwd / "run" / ".hydra" / "config.yaml")
+    return folder
