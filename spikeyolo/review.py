@@ -18,8 +18,6 @@ from spikeyolo.engine.evaluator import DetectionEvaluator, truth_at
 from spikeyolo.engine.hooks import Advance
 from spikeyolo.engine.record import read_rows, write_metrics, write_rows
 from spikeyolo.engine.task import Task
-from spikeyolo.events import Boxes, Detections
-from spikeyolo.metrics.confusion import ConfusionMatrix
 from spikeyolo.metrics.detection import DetectionMetrics
 from spikeyolo.metrics.energy import EnergyMeter, EnergyReport
 from spikeyolo.metrics.speed import Latency, window_latency
@@ -141,7 +139,6 @@ def draw_figures(
     folder.mkdir(parents=True, exist_ok=True)
     chosen = set(spread(len(loader.dataset), windows).tolist())
     metrics = DetectionMetrics(classes=classes)
-    scored: list[tuple[Detections, Boxes]] = []
     tiles: list[RenderedWindow] = []
     seen = 0
     for batch, found in evaluator.detections(detector, loader.epoch(0), device=device):
@@ -150,7 +147,6 @@ def draw_figures(
             truth = truth_at(batch.targets, batch_index=index, step=last)
             if bool(batch.targets.supervised[last, index]):
                 metrics.add(detections, truth)
-                scored.append((detections, truth))
             if seen in chosen:
                 frames = np.ascontiguousarray(batch.frames[:, index].numpy())
                 name = loader.dataset.parts[window.recording].name
@@ -162,11 +158,9 @@ def draw_figures(
     curves = metrics.curves()
     if curves:
         paths.append(draw_precision_recall(folder / "precision_recall.png", curves))
-    confusion = ConfusionMatrix(num_classes=len(classes), confidence=confidence)
-    for detections, truth in scored:
-        confusion.add(detections, truth)
-    title = f"confidence from {confusion.confidence:.2f}, IoU from {confusion.iou:.2f}"
-    return [*paths, draw_confusion(folder / "confusion.png", confusion.counts, classes, title=title)]
+    title = f"confidence from {confidence:.2f}, IoU from 0.50"
+    confusion = metrics.confusion(confidence=confidence)
+    return [*paths, draw_confusion(folder / "confusion.png", confusion, classes, title=title)]
 
 
 def measure_energy(

@@ -136,6 +136,14 @@ class CocoEvaluation:
             if self.precision[0, 0, k, 0, -1] > -1
         }
 
+    def confusion(self, threshold: float) -> npt.NDArray[np.int64]:
+        """``[K+1, K+1]`` int64, pairs at IoU 0.50 without regard to class, best score first.
+
+        Rows are the truth, columns what was detected with at least that score; the last row holds detections of
+        nothing, the last column objects that were missed.
+        """
+        return np.asarray(self.run.confusion_matrix(iou_thr=0.5, min_score=threshold)["matrix"], np.int64)
+
     @cached_property
     def pairs(self) -> npt.NDArray[np.int64]:
         """``[N]`` int64, the detection that is paired with each true box at IoU 0.50; -1 where none is."""

@@ -69,6 +69,14 @@ class DetectionMetrics:
         occurs in the truth."""
         return self._evaluation.curves()
 
+    def confusion(self, *, confidence: float) -> npt.NDArray[np.int64]:
+        """``[K+1, K+1]`` int64, which class is taken for which at IoU 0.50, among detections of at least that score.
+
+        Rows are the truth, columns what was detected; the last row holds detections of nothing, the last column objects
+        that were missed.
+        """
+        return self._evaluation.confusion(confidence)
+
     @cached_property
     def _evaluation(self) -> CocoEvaluation:
         return CocoEvaluation(

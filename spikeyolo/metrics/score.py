@@ -305,8 +305,7 @@ def _properties(
 
 def _confusion(evaluation: CocoEvaluation, threshold: float) -> Confusion:
     least = 0.0 if np.isnan(threshold) else threshold
-    counts = evaluation.run.confusion_matrix(iou_thr=0.5, min_score=least)["matrix"]
-    return Confusion(np.asarray(counts, np.int64), least)
+    return Confusion(evaluation.confusion(least), least)
 
 
 def _calibration(evaluation: CocoEvaluation) -> Calibration:

@@ -272,3 +272,33 @@ def test_curves_average_to_the_figures() -> None:
 def test_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     judge(random_scene(2))
     assert capsys.readouterr() == ("", "")
+
+
+def confusion(scene: Scene, confidence: float) -> npt.NDArray[np.int64]:
+    metrics = DetectionMetrics(classes=CLASSES)
+    for found, truth in scene:
+        metrics.add(found, truth)
+    return metrics.confusion(confidence=confidence)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=10, deadline=None)
+def test_rows_and_columns_of_the_confusion_add_up_to_truth_and_sure_detections(seed: int) -> None:
+    scene = random_scene(seed)
+    counts = confusion(scene, 0.4)
+    true = sum(np.bincount(truth.class_id, minlength=3) for _, truth in scene)
+    sure = sum(np.bincount(found.class_id[found.score >= np.float32(0.4)], minlength=3) for found, _ in scene)
+    np.testing.assert_array_equal(counts[:3].sum(1), true)
+    np.testing.assert_array_equal(counts[:, :3].sum(0), sure)
+    assert counts[3, 3] == 0
+
+
+def test_a_car_taken_for_a_bus_stands_in_the_cars_row_and_the_buses_column() -> None:
+    found = detections_of([[0, 0, 20, 20], [60, 60, 80, 80], [30, 0, 50, 20]], [1, 0, 1], [0.9, 0.8, 0.2])
+    truth = boxes_of([[0, 0, 20, 20], [30, 0, 50, 20]], [0, 1])
+    assert confusion([(found, truth)], 0.5).tolist() == [[0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]]
+    assert confusion([(found, truth)], 0.2)[1].tolist() == [0, 1, 0, 0]
+
+
+def test_without_windows_nothing_is_confused() -> None:
+    assert not confusion([], 0.5).any()
