@@ -11,6 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scored_scenes import PROTOCOLS, classes_of, imperfect, moving_truth, table_of
 
 from spikeyolo.detections import DetectionTable, GroundTruth, Looks
@@ -146,6 +148,32 @@ def test_every_protocol_equals_its_rules_written_out_slowly(protocol: Protocol, 
     assert {name: mine[name] for name in theirs} == pytest.approx(theirs, abs=1e-9, nan_ok=True)
     if not (seed % 2 and protocol.time_tolerance_us == 0):
         assert 0.05 < mine["map50"] < 0.95
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000), which=st.integers(0, len(PROTOCOLS) - 1))
+def test_the_order_of_rows_and_looks_is_of_no_account(seed: int, which: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = moving_truth(classes_of(PROTOCOLS[which]), seed=7)
+    found = imperfect(truth, seed=seed)
+    found = replace(found, score=rng.permutation(len(found)).astype(np.float32) / len(found))
+    looks, order = truth.looks, rng.permutation(len(truth.looks))
+    turned = GroundTruth(
+        truth.boxes[rng.permutation(len(truth.boxes))],
+        Looks(looks.recordings, looks.recording[order], looks.t_us[order]),
+    )
+    expected = score(found, truth, PROTOCOLS[which]).flat()
+    assert score(found[rng.permutation(len(found))], turned, PROTOCOLS[which]).flat() == pytest.approx(
+        expected, abs=1e-12, nan_ok=True
+    )
+
+
+def test_columns_of_other_lengths_are_refused() -> None:
+    truth = moving_truth(("car",))
+    with pytest.raises(DetectionError, match=f"events has 3 rows; expected {len(truth.boxes)}"):
+        score(truth.boxes, replace(truth, events=np.zeros(3, np.int64)), Coco())
+    with pytest.raises(DetectionError, match=f"look_step has 3 rows; expected {len(truth.looks)}"):
+        score(truth.boxes, replace(truth, look_step=np.zeros(3, np.int64)), Coco())
 
 
 def test_a_recording_without_any_box_is_scored() -> None:
