@@ -97,7 +97,7 @@ class InferenceDetector(nn.Module):
             log.info(
                 "building the network for %s, once for windows [T, B, C, H, W] = %s", self.backend, list(frames.shape)
             )
-            model = onnx_model(self.network, frames)
+            model = onnx_model(self.network, frames, optimize=False)
             if self.backend == "openvino":
                 program = openvino_program(model, self.precision)
             else:

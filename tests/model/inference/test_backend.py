@@ -32,7 +32,7 @@ def _frames(batch: int = 3) -> Tensor:
 @pytest.fixture(scope="module")
 def model() -> bytes:
     pytest.importorskip("onnxscript")
-    return onnx_model(fold(_detector()), _frames())
+    return onnx_model(fold(_detector()), _frames(), optimize=False)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def built(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> li
     """Shapes for which a program was built, from one model that all tests share: to write it takes seconds."""
     shapes: list[list[int]] = []
 
-    def write(network: Any, frames: Tensor) -> bytes:
+    def write(network: Any, frames: Tensor, **optimize: bool) -> bytes:
         shapes.append(list(frames.shape))
         return request.getfixturevalue("model")  # type: ignore[no-any-return]
 
@@ -132,7 +132,7 @@ def test_a_program_is_built_for_each_shape_and_for_larger_batches_only(
 
         return run
 
-    monkeypatch.setattr(backend, "onnx_model", lambda network, frames: shapes.append(list(frames.shape)))
+    monkeypatch.setattr(backend, "onnx_model", lambda network, frames, **optimize: shapes.append(list(frames.shape)))
     monkeypatch.setattr(backend, f"{name}_program", program)
     network = InferenceDetector(_detector(), backend=name)
     for frames in (_frames(1), _frames(3), _frames(2), _frames(3), _frames(2)[..., :40, :]):
