@@ -9,6 +9,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "train": ("train a detector, or search with -m", "+experiment=highfreq"),
     "convert": ("convert recordings and their labels into the store", "source=FILE out=FOLDER"),
     "evaluate": ("score a checkpoint on a split: table, figures, page", "checkpoint=RUN/checkpoints/best"),
+    "compare": ("tell whether a run is better than another, and how sure that is", "RUN RUN"),
     "export": ("write a checkpoint as ONNX, NIR or torch.export", "checkpoint=RUN/checkpoints/best format=onnx"),
     "upload": ("send what a run could not send to its tracking server", "FOLDER"),
 }

@@ -18,7 +18,7 @@ from spikeyolo.detections import DetectionTable, GroundTruth, Looks
 from spikeyolo.errors import ConfigError
 from spikeyolo.metrics.coco import NAN
 from spikeyolo.metrics.protocols import Protocol
-from spikeyolo.metrics.resample import ResampledPrecision
+from spikeyolo.metrics.resample import MeanPrecision, ResampledPrecision
 from spikeyolo.metrics.score import judge
 
 Verdict = Literal["better", "worse", "cannot be told"]
@@ -48,12 +48,15 @@ class Comparison:
     recordings: int
     verdict: Verdict
 
+    def words(self) -> str:
+        """The verdict, and how much there was to judge by where it is none."""
+        return self.verdict if self.verdict != "cannot be told" else f"cannot be told with {self.recordings} recordings"
+
     def sentence(self) -> str:
         """In words, as in ``better: map50 0.512 → 0.561, +0.049 [+0.021, +0.078] (95 %, 31 recordings)``."""
-        word = self.verdict if self.verdict != "cannot be told" else f"cannot be told with {self.recordings} recordings"
         interval = "" if math.isnan(self.low) else f" [{self.low:+.3f}, {self.high:+.3f}]"
         return (
-            f"{word}: {self.metric} {self.first:.3f} → {self.second:.3f}, {self.difference:+.3f}{interval} "
+            f"{self.words()}: {self.metric} {self.first:.3f} → {self.second:.3f}, {self.difference:+.3f}{interval} "
             f"({100 * self.confidence:g} %, {self.recordings} recordings)"
         )
 
@@ -92,7 +95,12 @@ def compare(
 
 
 def paired_difference(
-    first: ResampledPrecision, second: ResampledPrecision, *, draws: int = 1000, confidence: float = 0.95, seed: int = 0
+    first: ResampledPrecision | MeanPrecision,
+    second: ResampledPrecision | MeanPrecision,
+    *,
+    draws: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
 ) -> Comparison:
     """The same from figures whose pairs are made; several detectors are compared without making them again.
 

@@ -95,6 +95,41 @@ class ResampledPrecision:
         return float(self.figures(np.ones((1, len(self.recordings)), np.int64))[0])
 
 
+class MeanPrecision:
+    """The mean over several detectors of one kind, as those of several seeds; it is resampled as one detector is.
+
+    Args:
+        members: at least one, of one metric and the same recordings.
+
+    Raises:
+        ConfigError: they are of different metrics or recordings.
+    """
+
+    def __init__(self, members: Sequence[ResampledPrecision]) -> None:
+        for member in members:
+            if (member.metric, member.recordings) != (members[0].metric, members[0].recordings):
+                raise ConfigError(
+                    f"comparison: found {members[0].metric} of {len(members[0].recordings)} recordings and "
+                    f"{member.metric} of {len(member.recordings)}; expected the same metric and recordings"
+                )
+        self.members = tuple(members)
+        self.metric = members[0].metric
+        self.recordings = members[0].recordings
+
+    def figures(self, weights: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """As of :meth:`ResampledPrecision.figures`."""
+        mean: npt.NDArray[np.float64] = np.mean([member.figures(weights) for member in self.members], axis=0)
+        return mean
+
+    def figure(self) -> float:
+        """The mean over all recordings."""
+        return float(np.mean(self.each()))
+
+    def each(self) -> list[float]:
+        """The figure of every member."""
+        return [member.figure() for member in self.members]
+
+
 def _wanted(metric: str, classes: Sequence[str]) -> tuple[Sequence[float], list[int]]:
     """The IoU thresholds and the classes that a metric is the mean over."""
     kind, _, name = metric.partition("/")

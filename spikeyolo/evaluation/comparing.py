@@ -1,0 +1,126 @@
+"""Configurations held against the first one: mean figures over their seeds, differences, and how sure these are."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from spikeyolo.detections import GroundTruth
+from spikeyolo.errors import ConfigError, DetectionError
+from spikeyolo.evaluation.entrants import Entrant
+from spikeyolo.evaluation.stored_truth import StoredTruth, of_step
+from spikeyolo.metrics.comparison import paired_difference
+from spikeyolo.metrics.protocols import Protocol
+from spikeyolo.metrics.resample import MeanPrecision, ResampledPrecision
+from spikeyolo.metrics.score import judge
+from spikeyolo.report.comparison import ComparedRow
+
+log = logging.getLogger("spikeyolo")
+
+FIGURES = ("map50", "map", "map75")
+
+
+def compared(
+    groups: Sequence[Sequence[Entrant]],
+    protocol: Protocol,
+    *,
+    metric: str = "map50",
+    truth: Path | None = None,
+    confidence: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+    force: bool = False,
+) -> list[ComparedRow]:
+    """One row a configuration, the first one first.
+
+    Args:
+        groups: runs of one configuration together (its seeds).
+        protocol: which boxes and times count.
+        metric: ``map``, ``map50``, ``map75``, ``ap/CLASS`` or ``ap50/CLASS``.
+        truth: what all are scored against; None takes that beside the first table.
+        confidence: of the intervals.
+        draws: resamples of the recordings.
+        seed: of the draws.
+        force: compare tables of different data.
+
+    Raises:
+        ConfigError: the tables are of different data, or there is no such metric.
+        DetectionError: a table does not fit the truth, or there is no truth.
+    """
+    entrants = [entrant for group in groups for entrant in group]
+    _check_data(entrants, force=force)
+    file = truth or next((entrant.truth for entrant in entrants if entrant.truth is not None), None)
+    if file is None:
+        raise DetectionError(f"{entrants[0].name}: has no truth.parquet beside its table; expected truth=FILE")
+    stored = StoredTruth.read(file)
+    scored = stored.scored()
+    names = list(dict.fromkeys((metric, *FIGURES)))
+    known = _common(scored, entrants) if force else None
+    if known is not None:
+        scored = _restricted(scored, known)
+    means: list[dict[str, MeanPrecision]] = []
+    for group in groups:
+        judged = []
+        for entrant in group:
+            table = of_step(entrant.table, stored.scored_step)
+            if known is not None:
+                table = table[np.isin(np.array([*table.recordings, ""])[table.recording], sorted(known))]
+            judged.append(judge(table, scored, protocol, frames=scored.looks if "looks" in stored.metadata else None))
+        means.append({name: MeanPrecision([ResampledPrecision.of(one, name) for one in judged]) for name in names})
+    rows: list[ComparedRow] = []
+    for group, mean in zip(groups, means, strict=True):
+        figures = {name: mean[name].figure() for name in names}
+        each = mean[metric].each()
+        spread = float(np.std(each, ddof=1)) if len(each) > 1 else math.nan
+        row = ComparedRow(group[0].name, len(group), figures, spread)
+        if rows:
+            found = paired_difference(means[0][metric], mean[metric], draws=draws, confidence=confidence, seed=seed)
+            row = replace(row, difference=found.difference, low=found.low, high=found.high, verdict=found.words())
+        rows.append(row)
+    return rows
+
+
+def _check_data(entrants: Sequence[Entrant], *, force: bool) -> None:
+    first = entrants[0]
+    for other in entrants[1:]:
+        if None in (first.data_digest, other.data_digest) or first.data_digest == other.data_digest:
+            continue
+        sentence = (
+            f"compare: {first.name} was evaluated on the data {first.data_digest}, {other.name} on {other.data_digest}"
+        )
+        if not force:
+            raise ConfigError(f"{sentence}; expected the same, or force=true for the recordings that all have")
+        log.warning("%s: compared over the recordings that all have", sentence)
+
+
+def _common(truth: GroundTruth, entrants: Sequence[Entrant]) -> set[str]:
+    """Recordings that the truth and every table know.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    known = set(truth.looks.recordings)
+    for entrant in entrants:
+        known &= set(entrant.table.metadata.get("recordings") or entrant.table.recordings)
+    if not known:
+        raise ConfigError("compare: the tables have no recording in common; expected at least one")
+    return known
+
+
+def _restricted(truth: GroundTruth, known: set[str]) -> GroundTruth:
+    """The truth of some recordings."""
+    boxes, looks, names = truth.boxes, truth.looks, sorted(known)
+    rows = np.isin(np.array([*boxes.recordings, ""])[boxes.recording], names)
+    seen = np.isin(np.array([*looks.recordings, ""])[looks.recording], names)
+    return replace(
+        truth,
+        boxes=boxes[rows],
+        looks=replace(looks, recording=looks.recording[seen], t_us=looks.t_us[seen]),
+        look_step=None if truth.look_step is None else truth.look_step[seen],
+        events=None if truth.events is None else truth.events[rows],
+    )

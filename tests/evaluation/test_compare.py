@@ -1,0 +1,184 @@
+"""Runs are compared: copies do not differ, seeds are one configuration, differing settings are shown, data agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from scored_scenes import imperfect, moving_truth
+
+from spikeyolo.compare import with_runs
+from spikeyolo.detections import DetectionTable
+from spikeyolo.errors import ConfigError
+from spikeyolo.evaluation.comparing import compared
+from spikeyolo.evaluation.entrants import by_configuration, differing, find_entrants
+from spikeyolo.metrics.protocols import Coco
+from spikeyolo.report.comparison import cells, draw_forest, markdown, print_table
+
+TRUTH = moving_truth(("car", "bus"), recordings=6, seed=1)
+FOUND = imperfect(TRUTH)
+
+
+def worse(found: DetectionTable, share: float) -> DetectionTable:
+    """Without a share of its rows."""
+    return found[np.random.default_rng(0).random(len(found)) >= share]
+
+
+def run(
+    folder: Path,
+    found: DetectionTable = FOUND,
+    *,
+    seed: int = 0,
+    data: str = "d1",
+    split: str = "test",
+    settings: Mapping[str, Any] | None = None,
+) -> Path:
+    """A run's folder with an evaluation in it."""
+    made = {"identity": {"data": data}, "recordings": list(TRUTH.looks.recordings)}
+    place = folder / "evaluation" / f"best_{split}_0123"
+    replace(found, metadata=made).write(place / "detections.parquet")
+    looks: dict[str, list[int]] = {name: [] for name in TRUTH.looks.recordings}
+    for index, t_us in zip(TRUTH.looks.recording, TRUTH.looks.t_us, strict=True):
+        looks[TRUTH.looks.recordings[index]].append(int(t_us))
+    replace(TRUTH.boxes, metadata={**made, "looks": looks}).write(place / "truth.parquet")
+    config = {"seed": seed, "name": folder.name, "optimizer": {"lr": 0.001}, **(settings or {})}
+    (folder / ".hydra").mkdir()
+    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def rows_of(*named: Path, **options: Any) -> list[Any]:
+    return compared(by_configuration(find_entrants([str(path) for path in named])), Coco(), draws=300, **options)
+
+
+def test_two_copies_differ_by_nothing(tmp_path: Path) -> None:
+    copies = [run(tmp_path / "a"), run(tmp_path / "b")]
+    first, second = rows_of(*copies)
+    assert (first.name, second.name) == ("a", "b")
+    assert second.difference == 0
+    assert second.low <= 0 <= second.high
+    assert second.verdict == "cannot be told with 6 recordings"
+
+
+def test_a_clearly_worse_run_is_said_to_be_worse(tmp_path: Path) -> None:
+    first, second = rows_of(run(tmp_path / "a"), run(tmp_path / "b", worse(FOUND, 0.6)))
+    assert second.verdict == "worse"
+    assert second.difference == pytest.approx(second.figures["map50"] - first.figures["map50"])
+    assert second.high < 0
+
+
+def test_seeds_of_one_configuration_are_one_row_with_their_spread(tmp_path: Path) -> None:
+    lr = {"optimizer": {"lr": 0.01}}
+    runs = [
+        run(tmp_path / "s0"),
+        run(tmp_path / "s1", worse(FOUND, 0.1), seed=1),
+        run(tmp_path / "l0", worse(FOUND, 0.5), settings=lr),
+        run(tmp_path / "l1", worse(FOUND, 0.6), seed=1, settings=lr),
+    ]
+    first, second = rows_of(*runs)
+    assert (first.seeds, second.seeds) == (2, 2)
+    single = [rows_of(runs[0], runs[i])[1].figures["map50"] for i in (2, 3)]
+    assert second.figures["map50"] == pytest.approx(np.mean(single))
+    assert second.spread == pytest.approx(np.std(single, ddof=1))
+
+
+def test_only_settings_that_differ_are_shown(tmp_path: Path) -> None:
+    named = [run(tmp_path / "a"), run(tmp_path / "b", settings={"optimizer": {"lr": 0.01}, "trainer": {"threads": 1}})]
+    entrants = find_entrants([str(path) for path in named])
+    assert differing(entrants) == {"optimizer.lr": [0.001, 0.01]}
+    lines = cells(compared([[e] for e in entrants], Coco(), draws=300), "map50", differing(entrants))
+    assert lines[0][:3] == ["run", "optimizer.lr", "map50"]
+    assert [line[1] for line in lines[1:]] == ["0.001", "0.01"]
+    assert "optimizer.lr" in print_table(lines)
+    text = markdown(lines).splitlines()
+    assert len(text) == 4
+    assert {line.count("|") for line in text} == {len(lines[0]) + 1}
+
+
+def test_runs_of_different_data_are_refused_unless_they_are_forced(tmp_path: Path) -> None:
+    one, other = run(tmp_path / "a"), run(tmp_path / "b", data="d2")
+    with pytest.raises(ConfigError, match="a was evaluated on the data d1, b on d2; expected the same, or force=true"):
+        rows_of(one, other)
+    assert rows_of(one, other, force=True)[1].difference == 0
+
+
+def test_forced_tables_are_compared_over_the_recordings_that_all_have(tmp_path: Path) -> None:
+    kept = [index for index, name in enumerate(FOUND.recordings) if index < 3]
+    part = FOUND[np.isin(FOUND.recording, kept)]
+    names = [FOUND.recordings[index] for index in kept]
+    one, other = run(tmp_path / "a"), run(tmp_path / "b", part, data="d2")
+    table = other / "evaluation" / "best_test_0123" / "detections.parquet"
+    replace(part, metadata={"identity": {"data": "d2"}, "recordings": names}).write(table)
+    second = rows_of(one, other, force=True)[1]
+    assert second.difference == 0
+    assert second.verdict == "cannot be told with 3 recordings"
+
+
+def test_a_multirun_a_table_and_a_checkpoint_are_found_too(tmp_path: Path) -> None:
+    for job in range(11):
+        run(tmp_path / "sweep" / str(job), seed=job)
+    assert [e.seed for e in find_entrants([str(tmp_path / "sweep")])] == list(range(11))
+    table = tmp_path / "sweep" / "3" / "evaluation" / "best_test_0123" / "detections.parquet"
+    best = tmp_path / "sweep" / "4" / "checkpoints" / "best"
+    assert [e.seed for e in find_entrants([str(table), str(table.parent), str(best)])] == [3, 3, 4]
+
+
+def test_a_run_is_found_by_its_id_in_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.chdir(tmp_path)
+    folder = run(tmp_path / "a")
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    tracked = client.create_run(client.create_experiment("e"), tags={"folder": str(folder)})
+    found = find_entrants([tracked.info.run_id, str(folder)])
+    assert [entrant.name for entrant in found] == ["a", "a (2)"]
+    with pytest.raises(ConfigError, match="has no such run"):
+        find_entrants(["0" * 32, str(folder)])
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (
+            lambda path: (path / ".hydra").mkdir() or (path / ".hydra" / "config.yaml").write_text("a: 1"),
+            r"was not evaluated",
+        ),
+        (lambda path: None, "holds neither a run nor an evaluation"),
+        (lambda path: path.rmdir(), "is not there; expected a run folder"),
+        (lambda path: run(path / "x") and path.joinpath("x").rename(path / "evaluation"), "was not evaluated"),
+    ],
+)
+def test_what_is_no_evaluated_run_is_refused(tmp_path: Path, make: Any, sentence: str) -> None:
+    (tmp_path / "r").mkdir()
+    make(tmp_path / "r")
+    with pytest.raises(ConfigError, match=sentence):
+        find_entrants([str(tmp_path / "r"), str(run(tmp_path / "other"))])
+
+
+def test_of_several_evaluated_splits_one_must_be_named(tmp_path: Path) -> None:
+    folder = run(tmp_path / "a")
+    (folder / "evaluation" / "best_test_0123").rename(folder / "evaluation" / "best_val_77")
+    run_again = run(tmp_path / "b")
+    (run_again / "evaluation" / "best_test_0123").rename(folder / "evaluation" / "best_test_0123")
+    other = run(tmp_path / "c")
+    with pytest.raises(ConfigError, match=r"was evaluated on test, val; expected split=NAME"):
+        find_entrants([str(folder), str(other)])
+    assert len(find_entrants([str(folder), str(other)], split="test")) == 2
+    with pytest.raises(ConfigError, match=r"c: was not evaluated on val yet; .*split=val"):
+        find_entrants([str(folder), str(other)], split="val")
+
+
+def test_words_of_the_command_line_are_runs() -> None:
+    assert with_runs(["a", "it's b", "metric=map"]) == ["metric=map", r"runs=['a','it\'s b']"]
+    assert with_runs(["--cfg", "job"])[0] == "--cfg"
+    assert with_runs(["metric=map"]) == ["metric=map"]
+
+
+def test_the_forest_plot_shows_each_difference(tmp_path: Path) -> None:
+    rows = rows_of(run(tmp_path / "a"), run(tmp_path / "b", worse(FOUND, 0.6)), run(tmp_path / "c", worse(FOUND, 0.02)))
+    assert draw_forest(tmp_path / "f.png", rows, "map50", confidence=0.95).stat().st_size > 5000
