@@ -89,7 +89,8 @@ def review(
     log.info("measuring latency in %s, %s: some seconds of single windows", network.backend, network.precision)
     costs = energy | measure_latency(network, loader=task.val, device=device)
     write_metrics(task.folder / "metrics.json", {**figures, **costs})
-    task.logger.log_metrics(costs, int(figures["epochs"]))
+    task.logger.log_metrics({**figures, **costs}, int(figures["epochs"]))
+    task.logger.log_model(checkpoints / "best", int(figures["best_epoch"]))
     files = [(task.folder / ".hydra" / "config.yaml", "config"), (task.folder / "metrics.csv", None)]
     files += [(task.folder / "metrics.json", None), *((path, "figures") for path in drawn)]
     for name in ("best", "last"):

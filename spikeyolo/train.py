@@ -47,7 +47,8 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     schema.check(config, groups=GROUPS)
     import torch
 
-    from spikeyolo import objective
+    from spikeyolo import objective, tracked
+    from spikeyolo.engine import checkpoint
     from spikeyolo.engine.task import Pruned, Stopped, Task
     from spikeyolo.model.inference import check_backend
     from spikeyolo.report.console import Console
@@ -94,36 +95,51 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     objective.check(map(str, bounded), known=known, key="hydra.sweeper.constraints")
     data.check()
     logger = schema.build(config.logger)
+    logger.check()
+    pinned = trainer.device.type == "cuda"
+    with console.stages("making recordings") as progress:  # what is wrong with them leaves no run behind
+        serving: dict[str, Any] = {"pin_memory": pinned, "progress": progress}
+        train = data.train_loader(augmentation=augmentation, seed=config.seed, **serving)
+        val = data.val_loader(**serving)
+    choices = runtime.runtime.choices
+    datasets = [
+        tracked.dataset_use(loader.dataset, name=choices.get("data") or config.name, split=split)
+        for split, loader in (("train", train), ("val", val))
+    ]
+    about = tracked.description(overrides=overrides, folder=folder, classes=data.classes, datasets=datasets)
+    former = None if trainer.resume is None else checkpoint.read_state(trainer.resume).get("run_id")
     logger.start(
         folder=folder,
-        params=entry.flatten(composed),
-        tags={**run_tags(device=str(trainer.device)), "overrides": " ".join(overrides)},
+        name=tracked.run_name(composed, choices) if trial is None else trial.name,
+        params=tracked.parameters(composed, choices),
+        tags={
+            **run_tags(device=str(trainer.device)),
+            "overrides": " ".join(overrides),
+            "mlflow.note.content": about,
+            **({} if trial is None else {"trial.number": str(trial.number)}),
+        },
+        datasets=datasets,
         parent_run_id=None if trial is None else trial.parent_run_id,
+        former_run_id=former,
     )
     if trial is not None and trial.parent_run_id and logger.run_id:
         trial.attach_run(logger.run_id)
     status = "FAILED"
-    task: Task | None = None
     try:
-        pinned = trainer.device.type == "cuda"
-        with console.stages("making recordings") as progress:
-            serving: dict[str, Any] = {"pin_memory": pinned, "progress": progress}
-            train = data.train_loader(augmentation=augmentation, seed=config.seed, **serving)
-            val = data.val_loader(**serving)
-            task = Task(
-                detector=detector,
-                loss=loss,
-                optimizer=optimizer,
-                schedule=schedule,
-                train=train,
-                val=val,
-                evaluator=evaluator,
-                logger=logger,
-                console=console,
-                folder=folder,
-                description={**description, "frame": val.dataset.frame},
-                pruner=trial,
-            )
+        task = Task(
+            detector=detector,
+            loss=loss,
+            optimizer=optimizer,
+            schedule=schedule,
+            train=train,
+            val=val,
+            evaluator=evaluator,
+            logger=logger,
+            console=console,
+            folder=folder,
+            description={**description, "frame": val.dataset.frame, "run_id": logger.run_id or former},
+            pruner=trial,
+        )
         figures = trainer.fit(task)
         figures |= review(task, figures, evaluator=evaluator, meter=meter, inference=inference, device=trainer.device)
         values = objective.chosen(figures, names)
@@ -144,9 +160,8 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         raise TrialPruned(str(pruned)) from pruned
     finally:
         logger.finish(status)
-        if task is not None:
-            task.train.close()
-            task.val.close()
+        train.close()
+        val.close()
 
 
 def main() -> None:

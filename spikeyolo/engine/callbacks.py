@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from spikeyolo.engine.budget import Clock
 from spikeyolo.engine.hooks import Logger, Pruner
+from spikeyolo.engine.record import curves, summary
 from spikeyolo.engine.state import Position
 from spikeyolo.engine.task import Pruned
 
@@ -62,13 +63,13 @@ class Callback:
 
 
 class Tracking(Callback):
-    """Sends each epoch's figures to the logger."""
+    """Sends the logger, each epoch, what ``metrics.json`` holds then, and the curves of loss and mAP."""
 
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
 
     def after_epoch(self, run: Run, row: Mapping[str, float], figure: float) -> Outcome:
-        self._logger.log_metrics({name: value for name, value in row.items() if name != "epoch"}, run.position.epoch)
+        self._logger.log_metrics({**summary(run.position), **curves(row)}, run.position.epoch)
         return Outcome.CONTINUE
 
 

@@ -22,6 +22,8 @@ class Logger(Protocol):
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None: ...
 
+    def log_model(self, checkpoint: Path, step: int) -> None: ...
+
 
 class Console(Protocol):
     """Shows a person where the run is."""

@@ -30,6 +30,14 @@ def summary(position: Position) -> dict[str, float]:
     }
 
 
+CURVES = {"loss": "train/total", "map": "val/map", "map50": "val/map50"}
+
+
+def curves(row: Mapping[str, float]) -> dict[str, float]:
+    """What a person looks at first of an epoch, under names that MLflow's page of charts begins with."""
+    return {f"curves/{name}": row[figure] for name, figure in CURVES.items() if figure in row}
+
+
 def epoch_line(row: Mapping[str, float], epochs: int) -> str:
     """One line for an epoch that is over."""
     shown = [f"epoch {int(row['epoch'])}/{epochs}"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import platform
 import shlex
 import subprocess
@@ -25,6 +27,9 @@ def run_tags(*, device: str) -> dict[str, str]:
         "hostname": platform.node(),
         "platform": platform.platform(),
         "python": platform.python_version(),
+        "mlflow.user": user_name(),
+        "mlflow.source.name": "spikeyolo.train",
+        "mlflow.source.type": "LOCAL",
         "command": " ".join(shlex.quote(word) for word in sys.argv),
         **{f"version.{name}": version(name) for name in PACKAGES},
     }
@@ -32,6 +37,14 @@ def run_tags(*, device: str) -> dict[str, str]:
         # The second is MLflow's own name, under which its pages show the commit.
         tags |= {"git_commit": commit, "git_dirty": str(dirty).lower(), "mlflow.source.git.commit": commit}
     return tags
+
+
+def user_name() -> str:
+    """Whose run it is; a container may run as a user without a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
 
 
 def git_state(folder: Path) -> tuple[str | None, bool]:

@@ -6,30 +6,47 @@ epoch tries again, and what still waits at the end can be sent with ``python -m 
 
 from __future__ import annotations
 
+import json
 import logging
-import os
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Gt, Len
 
+from spikeyolo import processes
 from spikeyolo.errors import LoggerError
+from spikeyolo.mlflow_store import (
+    PARENT,
+    PROCESS,
+    TRIAL,
+    check_writable,
+    child_of,
+    close_killed,
+    default_tracking_uri,
+    open_client,
+    open_experiment,
+)
 from spikeyolo.report.pending import PendingRecords
 from spikeyolo.report.server import (
     PARAM_LENGTH,
     PARAMS_PER_BATCH,
     TAG_LENGTH,
+    ServerAwayError,
     TrackedRun,
     half_made,
     name_for_mlflow,
+    named,
     one_line_errors,
     patience,
     reach,
+    send_pending,
     shortened,
-    without_secret,
 )
+from spikeyolo.report.system import SystemSampler
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,19 +56,23 @@ log = logging.getLogger(__name__)
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 
-def default_tracking_uri() -> str:
-    """What ``mlflow ui`` shows when started in the same folder: ``MLFLOW_TRACKING_URI``, or ``mlflow.db`` there."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+@dataclass(frozen=True)
+class DatasetUse:
+    """A data set as a run uses it: MLflow's Dataset column.
 
+    Attributes:
+        name: such as ``etram``.
+        digest: of the events and labels, at most 36 signs.
+        split: ``train`` or ``val``.
+        source: folder or URL.
+        profile: counts of it.
+    """
 
-def open_client(tracking_uri: str) -> MlflowClient:
-    """MLflow's client for a URI, without its chatter about database migrations and without telemetry."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow import MlflowClient
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=tracking_uri)
+    name: str
+    digest: str
+    split: str
+    source: str
+    profile: Mapping[str, int] = field(default_factory=dict)
 
 
 def opened(tracking_uri: str) -> MlflowClient:
@@ -62,6 +83,7 @@ def opened(tracking_uri: str) -> MlflowClient:
     """
     try:
         with patience(), one_line_errors(tracking_uri):
+            check_writable(tracking_uri)
             client = open_client(tracking_uri)
             client.search_experiments(max_results=1)
             return client
@@ -78,11 +100,12 @@ class MlflowLogger:
     Args:
         tracking_uri: where to; by default ``mlflow.db`` in the current folder, its artifacts in ``mlruns`` beside it.
         experiment_name: created where it does not exist.
-        run_name: by default MLflow makes one up.
+        run_name: by default what the run itself is called.
         run_id: go on with this run instead of making one.
         tags: further tags.
         start_timeout_s: how long the server may take to answer at the start.
         retry_timeout_s: how long an epoch may wait for a server that went away.
+        system_metrics_s: seconds between two looks at processor, memory, disk, network and GPU; None takes none.
     """
 
     def __init__(
@@ -95,6 +118,7 @@ class MlflowLogger:
         tags: Mapping[str, str] | None = None,
         start_timeout_s: Annotated[float, Gt(0)] = 5.0,
         retry_timeout_s: Annotated[float, Gt(0)] = 1.0,
+        system_metrics_s: Annotated[float, Gt(0)] | None = 10.0,
     ) -> None:
         self._tracking_uri = tracking_uri
         self._experiment_name = experiment_name
@@ -103,8 +127,12 @@ class MlflowLogger:
         self._tags = dict(tags or {})
         self._start_timeout_s = start_timeout_s
         self._retry_timeout_s = retry_timeout_s
+        self._system_metrics_s = system_metrics_s
+        self._client: MlflowClient | None = None
+        self._experiment_id = ""
         self._run: TrackedRun | None = None
         self._pending: PendingRecords | None = None
+        self._system: SystemSampler | None = None
         self._away = False
 
     @property
@@ -117,53 +145,100 @@ class MlflowLogger:
         """Where the run is kept; None before the start of a run at the default place."""
         return self._run.tracking_uri if self._run else self._tracking_uri
 
-    def start(
-        self,
-        *,
-        folder: Path,
-        params: Mapping[str, Any],
-        tags: Mapping[str, str],
-        parent_run_id: str | None = None,
-    ) -> None:
-        """Open the run and record what it is made of.
-
-        Args:
-            folder: the run's folder, where records wait while the server is away.
-            params: flat names to values; cut at MLflow's 6000 characters.
-            tags: text to text.
-            parent_run_id: the run of the sweep that this one belongs to.
+    def check(self) -> None:
+        """Look whether a run can be kept, before anything takes time; close what runs left open that were killed.
 
         Raises:
             LoggerError: the server cannot be reached or refuses.
         """
-        uri = self._tracking_uri or default_tracking_uri()
+        uri = self._uri()
         try:
             reach(uri, timeout_s=self._start_timeout_s)  # before the seconds that importing takes
         except LoggerError as error:
             raise LoggerError(f"{error}; start it, mend logger.tracking_uri, or train with logger=none") from error
         client = opened(uri)
         with patience(), one_line_errors(uri):
+            self._experiment_id = open_experiment(client, self._experiment_name, uri=uri)
+            close_killed(client, self._experiment_id)
+        self._client = client
+
+    def start(
+        self,
+        *,
+        folder: Path,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        name: str | None = None,
+        datasets: Sequence[DatasetUse] = (),
+        parent_run_id: str | None = None,
+        former_run_id: str | None = None,
+    ) -> None:
+        """Open the run and record what it is made of.
+
+        Args:
+            folder: the run's folder, where records wait while the server is away.
+            params: flat names to values; cut at MLflow's 6000 characters.
+            tags: text to text; with ``trial.number``, the run of that trial is gone on with where it has one.
+            name: of the run, where the configuration gives none.
+            datasets: that it trains on and is judged by.
+            parent_run_id: the run of the sweep that this one belongs to.
+            former_run_id: the run that this one goes on from; where the server has it, it is the same run.
+
+        Raises:
+            LoggerError: the server cannot be reached or refuses.
+        """
+        if self._client is None:
+            self.check()
+        uri, client = self._uri(), self._client
+        assert client is not None
+        with patience(), one_line_errors(uri):
             all_tags = {
                 name_for_mlflow(name): shortened(value, TAG_LENGTH) for name, value in {**self._tags, **tags}.items()
             }
+            all_tags[PROCESS] = processes.identity()
             if parent_run_id:
-                all_tags["mlflow.parentRunId"] = parent_run_id
+                all_tags[PARENT] = parent_run_id
             known: Mapping[str, str] = {}
-            if self._run_id:
-                run = client.get_run(self._run_id)
-                known = run.data.params
-                client.update_run(self._run_id, status="RUNNING")
+            run_id = self._run_id or self._begun(client, parent_run_id, tags.get(TRIAL), former_run_id)
+            if run_id:
+                known = client.get_run(run_id).data.params
+                client.update_run(run_id, status="RUNNING")
             else:
-                experiment_id = self._experiment(client, uri)
-                run = client.create_run(experiment_id, tags=all_tags, run_name=self._run_name)
-            self._run = TrackedRun(client, tracking_uri=uri, run_id=run.info.run_id)
+                created = client.create_run(self._experiment_id, tags=all_tags, run_name=self._run_name or name)
+                run_id = str(created.info.run_id)
+            self._run = TrackedRun(client, tracking_uri=uri, run_id=run_id)
             self._pending = PendingRecords(folder)
-            self._describe(client, params, all_tags if self._run_id else {}, known)
+            self._describe(client, params, all_tags, known)
+            self._use(client, datasets)
+            if self._system_metrics_s is not None:
+                self._system = SystemSampler(every_s=self._system_metrics_s, first_step=_next_step(client, run_id))
+
+    def _uri(self) -> str:
+        return self._tracking_uri or default_tracking_uri()
+
+    def _begun(
+        self, client: MlflowClient, parent_run_id: str | None, trial: str | None, former_run_id: str | None
+    ) -> str | None:
+        """The run to go on with: of the same trial, or the one this run was resumed from."""
+        from mlflow.exceptions import MlflowException
+
+        if parent_run_id and trial is not None:
+            return child_of(client, self._experiment_id, parent_run_id=parent_run_id, number=int(trial))
+        if former_run_id:
+            try:
+                info = client.get_run(former_run_id).info
+            except MlflowException as error:
+                log.info("the run to go on from is not on this tracking server (%s): a new one begins", error)
+                return None
+            if info.lifecycle_stage == "active":
+                return former_run_id
+        return None
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Record an epoch's numbers in one request; never raises for the server's sake."""
         values = {name: float(value) for name, value in metrics.items()}
-        self._log({"kind": "metrics", "metrics": values, "step": int(step), "timestamp_ms": now_ms()})
+        record = {"kind": "metrics", "metrics": values, "step": int(step), "timestamp_ms": now_ms()}
+        self._log({**record, "samples": self._system.take() if self._system else []})
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep a file, or a folder and all in it; never raises for the server's sake.
@@ -172,14 +247,28 @@ class MlflowLogger:
         """
         self._log({"kind": "artifact", "path": str(Path(path).absolute()), "folder": folder})
 
+    def log_model(self, checkpoint: Path, step: int) -> None:
+        """Log a checkpoint as a model that can be registered; never raises for the server's sake."""
+        self._log({"kind": "model", "path": str(Path(checkpoint).absolute()), "step": int(step)})
+
     def finish(self, status: Status = "FINISHED") -> None:
         """Close the run; say in one line how to upload what could not be sent."""
         if self._run is None or self._pending is None:
             return
+        if self._system is not None:
+            self._system.stop()
+            samples = self._system.take()
+            if samples:
+                self._log({"kind": "metrics", "metrics": {}, "step": 0, "timestamp_ms": now_ms(), "samples": samples})
         self._log({"kind": "finish", "status": status, "timestamp_ms": now_ms()})
-        if self._pending:
+        if not self._pending:
+            return
+        try:
+            send_pending(self._pending, run=self._run, timeout_s=self._retry_timeout_s)
+        except LoggerError as error:
             log.warning(
-                "The tracking server is still away; nothing is lost. When it is back: python -m spikeyolo.upload %s",
+                "%s; nothing is lost. To send what waits, later: python -m spikeyolo.upload %s",
+                error,
                 self._pending.path.parent,
             )
 
@@ -187,16 +276,25 @@ class MlflowLogger:
         if self._run is None or self._pending is None:
             raise RuntimeError("MlflowLogger: start() comes before anything is logged")
         try:
-            if self._pending:
+            if self._away:
+                reach(self._run.tracking_uri, timeout_s=self._retry_timeout_s)
+                self._away = False
                 send_pending(self._pending, run=self._run, timeout_s=self._retry_timeout_s)
                 log.info("The tracking server is back; what had waited is uploaded")
-                self._away = False
-            self._run.send(record, timeout_s=self._retry_timeout_s)
-        except LoggerError as error:
-            if not self._away:
-                log.warning("%s; training goes on, metrics wait in %s", error, self._pending.path)
+        except ServerAwayError:
             self._away = True
-            self._keep({**record, "tracking_uri": self._run.tracking_uri, "run_id": self._run.run_id})
+        except LoggerError as error:
+            log.warning("%s", error)
+        if not self._away:
+            try:
+                self._run.send(record, timeout_s=self._retry_timeout_s)
+                return
+            except ServerAwayError as error:
+                log.warning("%s; training goes on, metrics wait in %s", error, self._pending.path)
+                self._away = True
+            except LoggerError as error:
+                log.warning("%s cannot be stored and waits in %s: %s", named(record), self._pending.path, error)
+        self._keep({**record, "tracking_uri": self._run.tracking_uri, "run_id": self._run.run_id})
 
     def _keep(self, record: dict[str, Any]) -> None:
         assert self._pending is not None
@@ -205,25 +303,6 @@ class MlflowLogger:
         except OSError as error:
             # metrics.csv has the numbers too: a full disk must not end the training from here.
             log.warning("%s: cannot be written (%s)", self._pending.path, error.strerror)
-
-    def _experiment(self, client: MlflowClient, uri: str) -> str:
-        from mlflow.exceptions import MlflowException
-
-        found = client.get_experiment_by_name(self._experiment_name)
-        if found is None:
-            try:
-                return str(client.create_experiment(self._experiment_name))
-            except MlflowException:
-                # Another run of the same sweep may have made it in between.
-                found = client.get_experiment_by_name(self._experiment_name)
-                if found is None:
-                    raise
-        if found.lifecycle_stage != "active":
-            raise LoggerError(
-                f"{without_secret(uri)}: the experiment {self._experiment_name!r} was deleted there; "
-                "restore it, or choose another logger.experiment_name"
-            )
-        return str(found.experiment_id)
 
     def _describe(
         self, client: MlflowClient, params: Mapping[str, Any], tags: Mapping[str, str], known: Mapping[str, str]
@@ -241,36 +320,32 @@ class MlflowLogger:
         if tags:
             client.log_batch(self._run.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
+    def _use(self, client: MlflowClient, datasets: Sequence[DatasetUse]) -> None:
+        from mlflow.data.dataset_source_registry import resolve_dataset_source
+        from mlflow.entities import Dataset, DatasetInput, InputTag
 
-def send_pending(
-    pending: PendingRecords, *, run: TrackedRun | None = None, tracking_uri: str | None = None, timeout_s: float
-) -> int:
-    """Upload what waits, oldest first, and forget what arrived; returns how many records did.
+        assert self._run is not None
+        inputs = []
+        for used in datasets:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a path is a path, though two of MLflow's classes take one
+                source = resolve_dataset_source(used.source)
+            dataset = Dataset(
+                name=used.name,
+                digest=used.digest,
+                source_type=source._get_source_type(),
+                source=source.to_json(),
+                profile=json.dumps(dict(used.profile)),
+            )
+            inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", used.split)]))
+        if inputs:
+            client.log_inputs(self._run.run_id, inputs)
 
-    Args:
-        run: a run that is open already.
-        tracking_uri: where to, if the server has moved.
-        timeout_s: how long the server may take to answer.
 
-    Raises:
-        LoggerError: the server is away or refuses; what did not arrive still waits.
-    """
-    records = pending.read()
-    runs = {(run.tracking_uri, run.run_id): run} if run else {}
-    sent = 0
-    try:
-        for record in records:
-            place = (tracking_uri or record["tracking_uri"], record["run_id"])
-            if place not in runs:
-                reach(place[0], timeout_s=timeout_s)
-                with patience(), one_line_errors(place[0]):
-                    runs[place] = TrackedRun(open_client(place[0]), tracking_uri=place[0], run_id=place[1])
-            runs[place].send(record, timeout_s=timeout_s)
-            sent += 1
-    finally:
-        if sent:
-            pending.keep(records[sent:])
-    return sent
+def _next_step(client: MlflowClient, run_id: str) -> int:
+    """The first step of the machine's samples: after those of the runs that this one goes on from."""
+    points = client.get_metric_history(run_id, "system/cpu_utilization_percentage")
+    return max((point.step + 1 for point in points), default=0)
 
 
 def now_ms() -> int:

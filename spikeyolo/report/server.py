@@ -6,6 +6,7 @@ here a cheap question comes first, and the client is told to give up soon.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import socket
@@ -21,6 +22,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from spikeyolo.errors import LoggerError
+from spikeyolo.mlflow_store import database_file, open_client
+from spikeyolo.mlflow_store import shown as without_secret
+from spikeyolo.report.model import log_model
+from spikeyolo.report.pending import PendingRecords
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,11 +42,15 @@ PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433, "http": 80, "https": 
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 
 
+class ServerAwayError(LoggerError):
+    """Nothing answers: whatever is to be sent has to wait."""
+
+
 def reach(uri: str, *, timeout_s: float) -> None:
     """Return if something answers at a tracking URI; folders and SQLite files always do.
 
     Raises:
-        LoggerError: nothing answers within the time, or a proxy says that its server is gone.
+        ServerAwayError: nothing answers within the time, or a proxy says that its server is gone.
     """
     parts = urlsplit(uri)
     kind = parts.scheme.split("+")[0]
@@ -61,20 +70,24 @@ def reach(uri: str, *, timeout_s: float) -> None:
         urllib.request.urlopen(address, timeout=timeout_s, context=trusting).close()
     except urllib.error.HTTPError as error:
         if error.code >= 500:
-            raise LoggerError(f"{without_secret(uri)}: the tracking server answers with error {error.code}") from error
+            raise ServerAwayError(
+                f"{without_secret(uri)}: the tracking server answers with error {error.code}"
+            ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        raise LoggerError(f"{without_secret(uri)}: the tracking server cannot be reached ({reason})") from error
-
-
-def without_secret(uri: str) -> str:
-    """The URI as it may be shown: without a password."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+        raise ServerAwayError(f"{without_secret(uri)}: the tracking server cannot be reached ({reason})") from error
 
 
 def name_for_mlflow(name: str) -> str:
-    """A name that every back end of MLflow takes: letters, digits and ``_-. /``."""
-    return re.sub(r"[^\w\-./ ]", "_", name, flags=re.ASCII)[:NAME_LENGTH]
+    """A name that every back end of MLflow takes: letters of any script, digits and ``_-. /``.
+
+    One that had to be changed carries a hash of itself, so that two of them stay two.
+    """
+    parts = [part if part.strip(".") else "_" for part in re.sub(r"[^\w\-./ ]", "_", name).split("/")]
+    valid = "/".join(parts)[:NAME_LENGTH]
+    if valid == name:
+        return name
+    return f"{valid[: NAME_LENGTH - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def shortened(value: Any, length: int) -> str:
@@ -126,15 +139,15 @@ def _failures() -> tuple[type[BaseException], ...]:
 
 def half_made(uri: str) -> Path | None:
     """The SQLite file of a URI if it lacks the tables' last row: a start that made it was cut short."""
-    match = re.fullmatch(r"sqlite:///(.+)", uri)
-    if match is None or not Path(match[1]).is_file():
+    file = database_file(uri)
+    if file is None or not file.is_file():
         return None
     try:
-        with closing(sqlite3.connect(f"file:{quote(match[1])}?mode=ro", uri=True)) as database:
+        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as database:
             whole = database.execute("select count(*) from experiments").fetchone()[0] > 0
     except sqlite3.Error as error:
         whole = "no such table" not in str(error)
-    return None if whole else Path(match[1])
+    return None if whole else file
 
 
 class TrackedRun:
@@ -142,8 +155,10 @@ class TrackedRun:
 
     A record is a mapping that JSON can hold, of one of the kinds
 
-    - ``metrics``: ``metrics`` (name to number), ``step``, ``timestamp_ms``;
+    - ``metrics``: ``metrics`` (name to number), ``step``, ``timestamp_ms``, and ``samples`` of the machine with times
+      of their own (name, value, ms, step);
     - ``artifact``: ``path`` of a file or folder, ``folder`` to put it into (or null);
+    - ``model``: ``path`` of a checkpoint, ``step``;
     - ``finish``: ``status``, ``timestamp_ms``.
     """
 
@@ -156,7 +171,8 @@ class TrackedRun:
         """Send one record.
 
         Raises:
-            LoggerError: the server does not answer within the time, or refuses.
+            ServerAwayError: the server does not answer within the time.
+        LoggerError: it refuses this record.
         """
         reach(self.tracking_uri, timeout_s=timeout_s)
         try:
@@ -165,6 +181,8 @@ class TrackedRun:
                     self._send_metrics(record)
                 elif record["kind"] == "artifact":
                     self._send_artifact(Path(record["path"]), record["folder"])
+                elif record["kind"] == "model":
+                    log_model(self.client, self.run_id, Path(record["path"]), step=record["step"])
                 else:
                     self.client.set_terminated(self.run_id, record["status"], record["timestamp_ms"])
         except LoggerError:
@@ -178,6 +196,7 @@ class TrackedRun:
             Metric(name_for_mlflow(name), float(value), record["timestamp_ms"], record["step"])
             for name, value in record["metrics"].items()
         ]
+        rows += [Metric(name, value, when, step) for name, value, when, step in record.get("samples", ())]
         for start in range(0, len(rows), METRICS_PER_BATCH):
             self.client.log_batch(self.run_id, metrics=rows[start : start + METRICS_PER_BATCH])
 
@@ -188,3 +207,53 @@ class TrackedRun:
             self.client.log_artifacts(self.run_id, str(path), inside)
         else:
             self.client.log_artifact(self.run_id, str(path), folder)
+
+
+def named(record: Mapping[str, Any]) -> str:
+    """A record as a sentence calls it."""
+    if record["kind"] == "metrics":
+        return f"the figures of step {record['step']}"
+    return str(record["path"]) if "path" in record else "the end of the run"
+
+
+def send_pending(
+    pending: PendingRecords, *, run: TrackedRun | None = None, tracking_uri: str | None = None, timeout_s: float
+) -> int:
+    """Upload what waits, oldest first, and forget what arrived; returns how many records did.
+
+    A record that the server refuses waits on and holds nothing back.
+
+    Args:
+        run: a run that is open already.
+        tracking_uri: where to, if the server has moved.
+        timeout_s: how long the server may take to answer.
+
+    Raises:
+        ServerAwayError: the server is away; what did not arrive still waits.
+        LoggerError: it refuses records, which it names; all others arrived.
+    """
+    records = pending.read()
+    runs = {(run.tracking_uri, run.run_id): run} if run else {}
+    refused: list[tuple[dict[str, Any], LoggerError]] = []
+    seen = 0
+    try:
+        for record in records:
+            place = (tracking_uri or record["tracking_uri"], record["run_id"])
+            try:
+                if place not in runs:
+                    reach(place[0], timeout_s=timeout_s)
+                    with patience(), one_line_errors(place[0]):
+                        runs[place] = TrackedRun(open_client(place[0]), tracking_uri=place[0], run_id=place[1])
+                runs[place].send(record, timeout_s=timeout_s)
+            except ServerAwayError:
+                raise
+            except LoggerError as error:
+                refused.append((record, error))
+            seen += 1
+    finally:
+        if seen > len(refused):
+            pending.keep([*(record for record, _ in refused), *records[seen:]])
+    if refused:
+        what = ", ".join(dict.fromkeys(named(record) for record, _ in refused))
+        raise LoggerError(f"{what}: cannot be stored ({refused[0][1]}); {seen - len(refused)} other records were sent")
+    return seen

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spikeyolo.report.mlflow import Status
+from spikeyolo.report.mlflow import DatasetUse, Status
 
 
 class SilentLogger:
@@ -15,13 +15,19 @@ class SilentLogger:
     run_id: str | None = None
     tracking_uri: str | None = None
 
+    def check(self) -> None:
+        """Nothing is asked."""
+
     def start(
         self,
         *,
         folder: Path,
         params: Mapping[str, Any],
         tags: Mapping[str, str],
+        name: str | None = None,
+        datasets: Sequence[DatasetUse] = (),
         parent_run_id: str | None = None,
+        former_run_id: str | None = None,
     ) -> None:
         """Nothing is opened."""
 
@@ -29,6 +35,9 @@ class SilentLogger:
         """Nothing is recorded."""
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Nothing is kept."""
+
+    def log_model(self, checkpoint: Path, step: int) -> None:
         """Nothing is kept."""
 
     def finish(self, status: Status = "FINISHED") -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-__all__ = ["TRIAL_VARIABLE", "TrialPruned", "TrialReporter", "current_trial"]
+__all__ = ["TRIAL_VARIABLE", "TrialPruned", "TrialReporter", "current_trial", "trial_name"]
 
 TRIAL_VARIABLE = "SPIKEYOLO_SWEEP_TRIAL"
 
@@ -64,6 +64,11 @@ class TrialReporter:
         self._channel = channel
 
     @property
+    def name(self) -> str:
+        """What tells this trial from others at a glance, such as ``#12 gamma 1.7 box 5.1``."""
+        return trial_name(self.number, self.params)
+
+    @property
     def parent_run_id(self) -> str | None:
         """The sweep's run on the tracking server, None where there is none."""
         return self.context.get("parent_run_id")
@@ -83,6 +88,23 @@ class TrialReporter:
     def attach_run(self, run_id: str) -> None:
         """Say which run of the tracking server is this trial's, so that the sweep adds its number and state to it."""
         self._channel.attach_run(run_id)
+
+
+PLAIN = ("focal", "weight")  # words of a key that tell nothing beside the others
+
+
+def trial_name(number: int, params: Mapping[str, Any]) -> str:
+    """A trial's number and values, each after the telling words of its key; a group's option stands alone."""
+    keys = {key: key.lstrip("+").rpartition(".")[2] for key in params}
+    short = {key: " ".join([w for w in last.split("_") if w not in PLAIN] or [last]) for key, last in keys.items()}
+    parts = [f"#{number}"]
+    for key, value in params.items():
+        text = f"{value:.3g}" if isinstance(value, float) else str(value)
+        if "." in key:
+            twice = list(short.values()).count(short[key]) > 1
+            parts.append(key.lstrip("+") if twice else short[key])
+        parts.append(text)
+    return " ".join(parts)
 
 
 class PipeChannel:

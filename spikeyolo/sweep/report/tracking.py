@@ -11,19 +11,28 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from spikeyolo.errors import SweepError
+from spikeyolo import processes
+from spikeyolo.errors import LoggerError, SweepError
+from spikeyolo.mlflow_store import (
+    PARENT,
+    PROCESS,
+    TRIAL,
+    check_writable,
+    child_of,
+    close_killed,
+    default_tracking_uri,
+    open_client,
+    open_experiment,
+)
 from spikeyolo.sweep.report.observer import SweepRecord, TrialRecord
-
-if TYPE_CHECKING:
-    pass
+from spikeyolo.sweep.trial import trial_name
 
 __all__ = ["PRELOAD", "SweepRun", "observe", "prepare"]
 
 logger = logging.getLogger(__name__)
 PRELOAD = ("mlflow",)  # what the workers' server imports
-PARENT = "mlflow.parentRunId"
 NAME = "mlflow.runName"
 VALUE_LENGTH = 500  # MLflow's limit of a parameter is 6000, some stores' is less
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED", "INTERRUPTED": "KILLED"}
@@ -62,21 +71,18 @@ class SweepRun:
         self, *, tracking_uri: str | None = None, experiment_name: str = "spikeyolo", run_name: str | None = None
     ) -> None:
         try:
-            import mlflow
-            from mlflow import MlflowClient
             from mlflow.exceptions import MlflowException
         except ImportError as error:
             raise SweepError(f"hydra.sweeper.mlflow is set, but MLflow cannot be imported: {error}") from error
-        for name in ("mlflow", "alembic"):  # they tell of every table they make
-            logging.getLogger(name).setLevel(logging.WARNING)
-        self.tracking_uri = tracking_uri or mlflow.get_tracking_uri()
+        self.tracking_uri = tracking_uri or default_tracking_uri()
         self.run_name = run_name
         try:
-            self._client = MlflowClient(self.tracking_uri)
-            experiment = self._client.get_experiment_by_name(experiment_name)
-            self.experiment_id: str = (
-                experiment.experiment_id if experiment else self._client.create_experiment(experiment_name)
-            )
+            check_writable(self.tracking_uri)
+            self._client = open_client(self.tracking_uri)
+            self.experiment_id = open_experiment(self._client, experiment_name, uri=self.tracking_uri)
+            close_killed(self._client, self.experiment_id)
+        except LoggerError as error:
+            raise SweepError(str(error)) from error
         except (MlflowException, OSError) as error:
             raise SweepError(f"MLflow at {self.tracking_uri} cannot be reached: {_brief(error)}") from error
         self.run_id = ""
@@ -85,10 +91,8 @@ class SweepRun:
         return {key: value for key, value in vars(self).items() if key != "_client"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        from mlflow import MlflowClient
-
         vars(self).update(state)
-        self._client = MlflowClient(self.tracking_uri)
+        self._client = open_client(self.tracking_uri)
 
     @property
     def context(self) -> dict[str, str]:
@@ -105,11 +109,12 @@ class SweepRun:
             try:
                 self._client.get_run(run_id)
                 self._client.update_run(run_id, status="RUNNING")
+                self._client.set_tag(run_id, PROCESS, processes.identity())
                 self.run_id = run_id
                 return run_id
             except MlflowException:
                 logger.warning("the sweep's MLflow run %s is gone; beginning another", run_id)
-        tags = {"sweep.study": study_name, "sweep.directions": ",".join(directions)}
+        tags = {"sweep.study": study_name, "sweep.directions": ",".join(directions), PROCESS: processes.identity()}
         named = {**tags, **({NAME: self.run_name} if self.run_name else {})}
         self.run_id = self._client.create_run(self.experiment_id, tags=named).info.run_id
         for key, value in space.items():
@@ -120,18 +125,23 @@ class SweepRun:
         from mlflow.entities import Metric, Param, RunTag
 
         now = int(time.time() * 1000)
-        tags = {"trial.number": str(trial.number), "trial.state": trial.state}
-        run_id = trial.run_id
-        own = run_id is None
+        tags = {TRIAL: str(trial.number), "trial.state": trial.state}
+        run_id = trial.run_id or child_of(
+            self._client, self.experiment_id, parent_run_id=self.run_id, number=trial.number
+        )
+        known: set[str] = set()
+        measured: set[str] = set()
         if run_id is None:
             created = self._client.create_run(
-                self.experiment_id, tags={PARENT: self.run_id, NAME: f"trial-{trial.number}"}
+                self.experiment_id, tags={PARENT: self.run_id, NAME: trial_name(trial.number, trial.params)}
             )
             run_id = str(created.info.run_id)
         else:
             tags[PARENT] = self.run_id
-        known = set() if own else set(self._client.get_run(run_id).data.params)
-        listed = [Metric(_key(name), value, now, 0) for name, value in trial.metrics.items()]
+            data = self._client.get_run(run_id).data
+            known, measured = set(data.params), set(data.metrics)
+        # What the run has logged itself, at steps of its own, stays as it is.
+        listed = [Metric(_key(name), value, now, 0) for name, value in trial.metrics.items() if name not in measured]
         listed += [Metric("objective", value, now, step) for step, value in trial.reports.items()]
         finals = list(trial.values)
         for index, value in enumerate(finals):
@@ -144,7 +154,7 @@ class SweepRun:
             params=params[:100],
             tags=[RunTag(key, text) for key, text in tags.items()],
         )
-        if own:
+        if trial.run_id is None:
             self._client.set_terminated(run_id, STATUS[trial.state])
         return run_id
 

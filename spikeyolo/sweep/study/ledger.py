@@ -7,17 +7,16 @@ and those of one that lives are left alone, on this machine and on others.
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
+from spikeyolo.processes import machine as _machine
+from spikeyolo.processes import start_time as _start_time
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -193,30 +192,3 @@ class Heartbeat:
                 self._beat()
             except self._failures:
                 self._on_failure()
-
-
-def _machine() -> str:
-    """Host, boot and process namespace: containers of one host may share its name and count processes alike."""
-    parts = [socket.gethostname()]
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    if boot.exists():
-        parts.append(boot.read_text().strip()[:8])
-    namespace = Path("/proc/self/ns/pid")
-    if namespace.exists():
-        parts.append(os.readlink(namespace).strip("pid:[]"))
-    return "/".join(parts)
-
-
-def _start_time(pid: int) -> str:
-    """When a process started, or an empty text where there is none (or only its zombie).
-
-    In the kernel's ticks since boot: a time of day changes for all processes when the clock is set.
-    """
-    try:
-        if Path("/proc/self/stat").exists():
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            return "" if fields[0] in "ZX" else fields[19]
-        process = psutil.Process(pid)
-        return "" if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
-    except (OSError, psutil.NoSuchProcess):
-        return ""
