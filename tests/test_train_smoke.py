@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from command_line import SMOKE, Ended, run_folder, train, train_process
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from spikeyolo.engine import checkpoint
+from spikeyolo.engine.restore import restore_detector
+from spikeyolo.mlflow_store import open_client
+from spikeyolo.model.decode import Decoder
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +133,11 @@ def test_the_log_file_holds_what_the_terminal_showed(smoke: tuple[Path, Path, En
 def test_the_tracked_run_has_every_parameter_and_says_where_it_took_place(tracked: tuple[MlflowClient, Run]) -> None:
     _, run = tracked
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "smoke"
+    assert run.info.run_name == "smoke femto adamw s0"
     assert run.data.params["trainer.max_epochs"] == "2"
+    chosen = {"model": "femto", "optimizer": "adamw", "model/neuron": "ilif", "experiment": "smoke"}
+    assert chosen.items() <= run.data.params.items()
+    assert not [name for name in run.data.params if "_target_" in name or name.startswith(("hydra", "logger"))]
     assert run.data.params["data.dataset.train_sequences"] == "4"
     assert run.data.params["optimizer.lr"] == "0.003"
     assert run.data.tags["overrides"].split()[: len(SMOKE)] == list(SMOKE)
@@ -137,21 +147,108 @@ def test_the_tracked_run_has_every_parameter_and_says_where_it_took_place(tracke
         assert re.fullmatch(r"[0-9a-f]{40}", run.data.tags["git_commit"])
 
 
-def test_the_tracked_metrics_are_those_on_disk_in_one_batch_an_epoch(
+def test_the_tracked_table_shows_metrics_json_and_the_curves_are_the_epochs(
     smoke: tuple[Path, Path, Ended], tracked: tuple[MlflowClient, Run]
 ) -> None:
     client, run = tracked
-    written = rows(smoke[1])
+    written = json.loads((smoke[1] / "metrics.json").read_text())
+    shown = {name: value for name, value in run.data.metrics.items() if not name.startswith(("system/", "curves/"))}
+    assert shown.keys() == written.keys()
+    for name, value in written.items():
+        assert shown[name] == pytest.approx(math.nan if value is None else value, nan_ok=True), name
+    epochs = rows(smoke[1])
     times = set()
-    for name in written[0]:
-        if name == "epoch":
-            continue
-        history = sorted(client.get_metric_history(run.info.run_id, name), key=lambda metric: metric.step)
-        assert [metric.step for metric in history] == [1, 2]
-        for metric, row in zip(history, written, strict=True):
-            assert metric.value == pytest.approx(float(row[name]), nan_ok=True)
-            times.add((metric.step, metric.timestamp))
+    for name, column in (
+        ("curves/loss", "train/total"),
+        ("curves/map", "val/map"),
+        ("curves/map50", "val/map50"),
+        ("last/train/box", "train/box"),
+        ("last/val/recall", "val/recall"),
+    ):
+        # The costs of the best checkpoint are sent with the figures once more.
+        history = {metric.step: metric for metric in client.get_metric_history(run.info.run_id, name)}
+        assert sorted(history) == [1, 2]
+        for metric, row in zip((history[1], history[2]), epochs, strict=True):
+            assert metric.value == pytest.approx(float(row[column]), nan_ok=True)
+        if name.startswith("curves/"):
+            times |= {(metric.step, metric.timestamp) for metric in history.values()}
     assert len(times) == 2  # one time an epoch: all of it was sent at once
+    # MLflow's page of charts is in the order of names.
+    assert min(name.rpartition("/")[0] for name in run.data.metrics if "/" in name) == "curves"
+
+
+def test_the_tracked_run_says_what_it_learnt_from_and_where_it_is(
+    smoke: tuple[Path, Path, Ended], tracked: tuple[MlflowClient, Run]
+) -> None:
+    _, run = tracked
+    used = {item.tags[0].value: item.dataset for item in run.inputs.dataset_inputs}
+    assert {split: item.name for split, item in used.items()} == {"train": "synthetic", "val": "synthetic"}
+    assert used["train"].digest != used["val"].digest
+    assert json.loads(used["train"].profile)["recordings"] == 4
+    tags = run.data.tags
+    assert tags["mlflow.source.name"] == "spikeyolo.train"
+    assert "+experiment=smoke" in tags["mlflow.note.content"]
+    assert str(smoke[1]) in tags["mlflow.note.content"]
+    assert run.data.metrics["system/cpu_utilization_percentage"] >= 0
+    state = checkpoint.read_state(smoke[1] / "checkpoints" / "last")
+    assert state["run_id"] == run.info.run_id
+
+
+def test_the_tracked_model_is_registered_and_loaded_without_a_pickle(
+    smoke: tuple[Path, Path, Ended], tracked: tuple[MlflowClient, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pickle
+
+    import mlflow
+
+    _, run = tracked
+    (output,) = run.outputs.model_outputs
+    found = json.loads((smoke[1] / "metrics.json").read_text())
+    assert output.step == found["best_epoch"]
+    uri = f"sqlite:///{smoke[0] / 'mlflow.db'}"
+    mlflow.set_tracking_uri(uri)
+    try:
+        mlflow.register_model(f"models:/{output.model_id}", "shapes")
+        with monkeypatch.context() as patch:
+            patch.setattr(pickle, "load", None)
+            patch.setattr(pickle, "loads", None)
+            model = mlflow.pyfunc.load_model("models:/shapes/1")
+        frames = np.random.default_rng(0).integers(0, 3, (3, 4, 2, 64, 64), dtype=np.uint8)  # B, T, C, H, W
+        table = model.predict(frames)
+    finally:
+        mlflow.set_tracking_uri("")
+    assert list(table.columns) == ["window", "left", "top", "right", "bottom", "confidence", "class"]
+    detector, _ = restore_detector(smoke[1] / "checkpoints" / "best")
+    with torch.inference_mode():
+        expected = Decoder()(detector(torch.from_numpy(frames).transpose(0, 1)), frame_size=(64, 64))
+    assert len(table) == sum(map(len, expected)) > 0
+    np.testing.assert_allclose(table["confidence"], np.concatenate([one.score for one in expected]), rtol=1e-5)
+    assert set(table["class"]) <= {"disc", "triangle", "cross"}
+
+
+def test_a_mistake_in_labels_leaves_no_run_behind(smoke: tuple[Path, Path, Ended], tmp_path: Path) -> None:
+    cwd = tmp_path / "start"
+    cwd.mkdir()
+    shutil.copy(smoke[0] / "mlflow.db", cwd / "mlflow.db")
+    recording = tmp_path / "recording"
+    labels = np.zeros(1, [("t", "<i8"), ("x", "<f4"), ("y", "<f4"), ("w", "<f4"), ("h", "<f4"), ("class_id", "u1")])
+    labels["class_id"], labels["t"], labels["w"], labels["h"] = 77, 5000, 9, 9
+    for split in ("train", "val"):
+        (recording / split).mkdir(parents=True)
+        events = "".join(f"{t},1,1,1\n" for t in range(0, 9000, 10))
+        (recording / split / "a.csv").write_text(f"t,x,y,p\n{events}")
+        np.save(recording / split / "a_bbox.npy", labels)
+    before = runs(cwd)
+    options = ("data=folders", f"data.root={recording}", "data.classes=[car]", "data.size=[64,64]", "trainer.threads=1")
+    ended = train(*options, "model=femto", cwd=cwd)
+    assert ended.code == 2, ended.errors
+    assert "77" in ended.errors
+    assert runs(cwd) == before
+
+
+def runs(cwd: Path) -> set[str]:
+    client = open_client(f"sqlite:///{cwd / 'mlflow.db'}")
+    return {run.info.run_id for run in client.search_runs([e.experiment_id for e in client.search_experiments()])}
 
 
 def test_the_tracked_artifacts_are_the_files_of_the_run(

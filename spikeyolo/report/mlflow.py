@@ -326,7 +326,11 @@ class MlflowLogger:
 
         assert self._run is not None
         inputs = []
+        splits: dict[tuple[str, str], list[str]] = {}  # a run has each data set once, whatever it does with it
         for used in datasets:
+            splits.setdefault((used.name, used.digest), []).append(used.split)
+        for used in {(used.name, used.digest): used for used in datasets}.values():
+            context = ", ".join(splits[used.name, used.digest])
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a path is a path, though two of MLflow's classes take one
                 source = resolve_dataset_source(used.source)
@@ -337,7 +341,7 @@ class MlflowLogger:
                 source=source.to_json(),
                 profile=json.dumps(dict(used.profile)),
             )
-            inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", used.split)]))
+            inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
         if inputs:
             client.log_inputs(self._run.run_id, inputs)
 

@@ -71,7 +71,7 @@ def _signature(checkpoint: Path) -> ModelSignature:
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
     state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
-    frames = TensorSpec(np.dtype(np.uint8), (-1, -1, state["in_channels"], -1, -1), "frames")
+    frames = TensorSpec(np.dtype(np.uint8), (-1, -1, state["in_channels"], -1, -1))
     numbers = [ColSpec(DataType.double, name) for name in ("left", "top", "right", "bottom", "confidence")]
     return ModelSignature(
         inputs=Schema([frames]),

@@ -24,7 +24,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikeyolo.errors import LoggerError
-from spikeyolo.report.mlflow import MlflowLogger, open_client
+from spikeyolo.mlflow_store import open_client
+from spikeyolo.report.mlflow import MlflowLogger
 from spikeyolo.report.pending import PendingRecords
 from spikeyolo.report.server import name_for_mlflow, reach, shortened, without_secret
 from spikeyolo.upload import main as upload
@@ -93,7 +94,7 @@ def test_values_beyond_mlflows_limits_are_cut_not_refused(store: str, tmp_path: 
     parent.start(folder=tmp_path, params={}, tags={})
     params = {f"group.{number}": number for number in range(250)} | {"long": "x" * 7000, "klasse[ä]": None}
     logger.start(folder=tmp_path, params=params, tags={}, parent_run_id=parent.run_id)
-    numbers = {"nan": math.nan, "up": math.inf, "down": -math.inf, "ap/straßenbahn": 0.5}
+    numbers = {"nan": math.nan, "up": math.inf, "down": -math.inf, "ap/straßenbahn": 0.5, "ap/车": 0.25, "ap/人": 0.75}
     logger.log_metrics(numbers | {f"m{number}": float(number) for number in range(1100)}, 7)
     logger.finish("KILLED")
     parent.finish("FAILED")
@@ -101,12 +102,14 @@ def test_values_beyond_mlflows_limits_are_cut_not_refused(store: str, tmp_path: 
     run = open_client(store).get_run(logger.run_id)
     assert run.info.status == "KILLED"
     assert len(run.data.params) == 252
-    assert (len(run.data.params["long"]), run.data.params["klasse___"]) == (6000, "None")
-    assert len(run.data.metrics) == 1104
+    (folded,) = [name for name in run.data.params if name.startswith("klasse_ä_")]
+    assert (len(run.data.params["long"]), run.data.params[folded]) == (6000, "None")
+    assert len([name for name in run.data.metrics if not name.startswith("system/")]) == 1106
+    assert (run.data.metrics["ap/车"], run.data.metrics["ap/人"]) == (0.25, 0.75)
     assert math.isnan(run.data.metrics["nan"])
     assert run.data.metrics["up"] > 1e308
     assert run.data.metrics["down"] < -1e308
-    assert run.data.metrics["ap/stra_enbahn"] == 0.5
+    assert run.data.metrics["ap/straßenbahn"] == 0.5
     assert run.data.tags["mlflow.parentRunId"] == parent.run_id
 
 
@@ -204,16 +207,28 @@ def test_records_wait_in_order_and_survive_a_torn_last_line(
         assert json.dumps(pending.read()) == json.dumps(found[kept:])
 
 
-@given(name=st.text(min_size=1, max_size=400), value=st.text(max_size=50), length=st.integers(1, 40))
-def test_names_and_values_fit_mlflow(name: str, value: str, length: int) -> None:
+odd_names = st.text(min_size=1, max_size=8) | st.text("a./_[ ", min_size=1, max_size=6) | st.text(min_size=240)
+
+
+@given(names=st.sets(odd_names, max_size=6), value=st.text(max_size=50), length=st.integers(1, 40))
+def test_names_and_values_fit_mlflow_and_different_names_stay_different(
+    names: set[str], value: str, length: int
+) -> None:
     from mlflow.utils.validation import _validate_metric_name
 
-    cleaned = name_for_mlflow("val/" + name)
-    assert len(cleaned) <= 250
-    assert cleaned == name_for_mlflow(cleaned)
-    if ".." not in cleaned and "//" not in cleaned and not cleaned.endswith(("/", "/.")) and "/./" not in cleaned:
-        _validate_metric_name(cleaned)
+    cleaned = {name_for_mlflow("val/" + name) for name in names}
+    assert len(cleaned) == len(names)
+    for name in cleaned:
+        assert len(name) <= 250
+        assert name == name_for_mlflow(name)
+        _validate_metric_name(name)
     assert len(shortened(value, length)) <= length
+
+
+def test_a_name_that_fits_is_kept() -> None:
+    for name in ("val/ap50/car", "last/val/map50", "ap/straßenbahn", "val/ap50/车", "a b-c.d_e"):
+        assert name_for_mlflow(name) == name
+    assert name_for_mlflow("val/ap50/a[1]").startswith("val/ap50/a_1_-")
 
 
 def test_a_password_is_not_shown() -> None:

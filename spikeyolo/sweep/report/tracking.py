@@ -115,6 +115,7 @@ class SweepRun:
             except MlflowException:
                 logger.warning("the sweep's MLflow run %s is gone; beginning another", run_id)
         tags = {"sweep.study": study_name, "sweep.directions": ",".join(directions), PROCESS: processes.identity()}
+        tags |= {"mlflow.source.name": "spikeyolo.sweep", "mlflow.source.type": "LOCAL"}
         named = {**tags, **({NAME: self.run_name} if self.run_name else {})}
         self.run_id = self._client.create_run(self.experiment_id, tags=named).info.run_id
         for key, value in space.items():

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 from optuna.trial import TrialState
+
+from spikeyolo.sweep.trial import trial_name
 
 pytestmark = pytest.mark.slow
 
@@ -38,3 +43,32 @@ def test_a_sweep_is_one_parent_run_with_a_child_for_every_trial(sweep) -> None:
     assert parents[0].data.metrics["best_value"] == sweep.study.best_value
     artifacts = {item.path for item in client.list_artifacts(parents[0].info.run_id)}
     assert {"optimization_results.yaml", "best_config.yaml"} <= artifacts
+
+
+def test_six_trials_are_six_children_though_trials_are_stopped_and_put_back(sweep) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    uri = f"sqlite:///{sweep.folder.parent}/runs.db"
+    settings = f'+hydra.sweeper.mlflow={{tracking_uri: "{uri}", experiment_name: demo}}'
+    command = (settings, "hydra.sweeper.n_trials=6", f"hold={sweep.hold}")
+    sweep.hold.touch()
+    sweep.start(*command)
+    sweep.wait_for(lambda: sweep.held() >= 1)
+    os.killpg(sweep.processes[-1].pid, signal.SIGINT)
+    sweep.end(130)
+    sweep.hold.unlink()
+    sweep.run(*command)
+    client = mlflow.MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("demo").experiment_id])
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert sorted(int(run.data.tags["trial.number"]) for run in children) == list(range(6))
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    names = [run.info.run_name for run in children if run.data.tags["trial.number"] == "3"]
+    (trial,) = [trial for trial in sweep.trials() if trial.number == 3]
+    assert names == [trial_name(3, trial.params)]
+
+
+def test_a_trials_name_tells_it_from_the_others() -> None:
+    assert trial_name(12, {"loss.focal_gamma": 1.7000001, "loss.box_weight": 5.1}) == "#12 gamma 1.7 box 5.1"
+    assert trial_name(0, {"+model": "femto", "optimizer.lr": 3.21e-5}) == "#0 femto lr 3.21e-05"
+    both = {"loss.box_weight": 1, "data.box_weight": 2, "weight": "w", "loss.weight": 3}
+    assert trial_name(1, both) == "#1 loss.box_weight 1 data.box_weight 2 w loss.weight 3"
