@@ -346,8 +346,13 @@ def test_a_finished_run_can_be_gone_on_with_and_keeps_its_best(smoke: tuple[Path
     assert figures(run_folder(cwd)) == figures(first)
     best = [(folder / "checkpoints" / "best" / "weights.safetensors") for folder in (first, run_folder(cwd))]
     assert best[0].read_bytes() == best[1].read_bytes()
-    longer = train(*SMOKE, *options, "trainer.max_epochs=3", cwd=cwd)
+    tracked_before = runs(cwd)
+    longer = train(*SMOKE, *options[1:], "trainer.max_epochs=3", cwd=cwd)
     assert longer.code == 0, longer.errors
+    assert runs(cwd) == tracked_before  # the same MLflow run has gone on
+    run_id = checkpoint.read_state(first / "checkpoints" / "last")["run_id"]
+    kept = open_client(f"sqlite:///{cwd / 'mlflow.db'}").get_run(run_id)
+    assert (kept.info.status, kept.data.metrics["epochs"]) == ("FINISHED", 3)
     after = rows(run_folder(cwd))
     assert [row["epoch"] for row in after] == ["1.0", "2.0", "3.0"]
     assert after[:2] == rows(first)
