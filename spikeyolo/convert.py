@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from spikeyolo.events.cleaning import EventRules
     from spikeyolo.events.conversion.pool import Outcome
     from spikeyolo.events.datasets import Source
-    from spikeyolo.events.labels import LabelRules
     from spikeyolo.events.store import Recording
 
 log = logging.getLogger("spikeyolo")
@@ -194,7 +191,8 @@ def picture(recording: Recording, path: Path) -> None:
     from spikeyolo.events.preview import stretches
     from spikeyolo.report.recordings import draw_preview
 
-    title = f"{recording.name}: {recording.num_events:,} events, {len(recording.boxes)} boxes"
+    labels = f"{len(recording.boxes)} boxes" if recording.labelled else "no labels"
+    title = f"{recording.name}: {recording.num_events:,} events, {labels}"
     draw_preview(path, stretches(recording), classes=recording.classes, title=title)
     log.info("picture: %s", path)
 
@@ -208,6 +206,7 @@ def chosen_sources(config: DictConfig, options: Mapping[str, Any]) -> tuple[list
     """
     from spikeyolo import schema
     from spikeyolo.errors import ConfigError
+    from spikeyolo.events.conversion.sources import sources_at
     from spikeyolo.events.labels import ClassSelection
 
     if (options["source"] is None) == (config.get("data") is None):
@@ -236,82 +235,6 @@ def chosen_sources(config: DictConfig, options: Mapping[str, Any]) -> tuple[list
     return list(found.values()), tuple(config.data.classes)
 
 
-def sources_at(
-    source: str,
-    classes: tuple[str, ...],
-    rules: LabelRules,
-    split: str | None = None,
-    labels_at: Path | None = None,
-) -> list[Source]:
-    """The recordings of a file, a folder or a glob, with the labels beside them, in the splits that folders tell.
-
-    Raises:
-        ConfigError: there are labels, but no class list; a label file is named for several recordings; or a split is
-            given, and folders tell others.
-        RecordingError: there is no recording, or two have the same name.
-    """
-    from spikeyolo.errors import ConfigError
-    from spikeyolo.events.conversion.remote_files import find_remote
-    from spikeyolo.events.datasets import SUFFIXES, TEXT_SUFFIXES, Source, checked
-    from spikeyolo.events.labels import ClassSelection, labels_of_file
-    from spikeyolo.events.splits import splits_of
-    from spikeyolo.events.store.location import is_remote
-
-    ClassSelection(classes, rules)
-    if labels_at is not None and (is_remote(source) or (not Path(source).is_file() and not labels_at.is_dir())):
-        raise ConfigError(
-            f"labels_at: found {labels_at} for {source}; expected a folder of labels, and recordings on this machine"
-        )
-    if is_remote(source):
-        # texts in a folder may be labels, and looking into each would fetch it: they are taken where they are named
-        named = source.lower().endswith(TEXT_SUFFIXES)
-        sources = find_remote(source, [s for s in SUFFIXES if named or s not in TEXT_SUFFIXES], rules)
-    else:
-        files = files_at(source)
-        splits = splits_of([below for _, _, below in files])
-        root = Path(source)
-        sources = []
-        for (file, name, _), of in zip(files, splits):
-            below = None if root.is_file() else root if root.is_dir() else file.parent
-            sources.append(Source(file, labels_of_file(file, labels_at, below), name, of, rules=rules))
-    if split is not None:
-        told = sorted({item.split for item in sources} - {"", split})
-        if told:
-            raise ConfigError(
-                f"split: found {split}, but folders of {source} tell {', '.join(told)}; leave it out, or convert one"
-            )
-        sources = [replace(item, split=split) for item in sources]
-    labelled = next((found for found in sources if found.labels is not None), None)
-    if labelled is not None and labelled.labels is not None and not classes:
-        labels = labelled.address(labelled.labels)
-        raise ConfigError(f"classes must be given, because {labels} holds boxes: add classes=[NAME,…]")
-    return checked(sources)
-
-
-def files_at(source: str) -> list[tuple[Path, str, str]]:
-    """Event files of a file, a folder or a glob, each with its recording's name and its path below what was named.
-
-    Raises:
-        RecordingError: there is none.
-    """
-    from spikeyolo.errors import RecordingError
-    from spikeyolo.events.datasets import SUFFIXES, find_recordings, recordings_among
-
-    path = Path(source)
-    if path.is_file():
-        return [(path, path.stem, path.name)]
-    if path.is_dir():
-        found = [(file, file.relative_to(path).with_suffix("").as_posix()) for file in find_recordings(path, SUFFIXES)]
-        if not found:
-            raise RecordingError(f"{source}: a folder without recordings; expected files *{{{','.join(SUFFIXES)}}}")
-        return [(file, name, name) for file, name in found]
-    files = recordings_among(map(Path, glob.glob(source, recursive=True)), SUFFIXES)
-    if not files:
-        raise RecordingError(f"{source}: no such recording; expected a file, a folder or a glob that matches files")
-    fixed = list(takewhile(lambda part: not glob.has_magic(part), path.parts))
-    return [(file, file.stem, file.relative_to(Path(*fixed)).as_posix()) for file in files]
-
-
 def named_places(source: str | None) -> list[tuple[str, Recording | Path]]:
     """What ``info=true`` looks at: stored recordings, or files, each with its name.
 
@@ -321,6 +244,7 @@ def named_places(source: str | None) -> list[tuple[str, Recording | Path]]:
     """
     from spikeyolo.errors import ConfigError
     from spikeyolo.events.conversion.manifest import read_published
+    from spikeyolo.events.conversion.sources import files_at
     from spikeyolo.events.store import Recording
     from spikeyolo.events.store.location import is_remote
 

@@ -13,11 +13,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from spikeyolo import schema
-from spikeyolo.convert import run, sources_at
+from spikeyolo.convert import run
 from spikeyolo.entry import config_directory
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.events.conversion.converted import ConvertedSet
 from spikeyolo.events.conversion.manifest import read_manifest
+from spikeyolo.events.conversion.sources import sources_at
 from spikeyolo.events.labels import LabelRules
 from spikeyolo.events.store import Recording
 from spikeyolo.windows.data import EventData
@@ -211,7 +212,7 @@ def test_a_constant_track_column_is_none_in_the_whole_set_and_that_is_said_once(
         (["source=x", "out=x", "strict=maybe"], "strict: found 'maybe'"),
         (["data=etram", "data.root=x", "out=x", "split=train"], "split: found train beside data=…"),
         (["source=x", "out=x", "split=a/b"], "split: found 'a/b'"),
-        (["source=x", "out=x", "splits=[test]"], r"splits: found \['test'\]"),
+        (["source=x", "out=x", "splits=[none]"], r"splits: found \['none'\]"),
         (["source=x", "out=x", "labels.min_side_px=-1"], "labels.min_side_px: found -1"),
         (["data=etram", "out=x"], "data.root must be given"),
         (["data=etram", "out=x", "data.root=x", "data.classes=[car,lorry]"], "classes: found lorry; expected names"),

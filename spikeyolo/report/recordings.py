@@ -151,7 +151,7 @@ def print_table(rows: Sequence[tuple[str, str, Mapping[str, Any]]], *, stream: T
             ", ".join(f"{rule} {count:,}" for rule, count in cleaned_events(entry.get("event_counts", {})).items()),
             ", ".join(f"{name} {count:,}" for name, count in filtered_events(entry.get("filter_counts", {})).items()),
             f"{(entry.get('time_offset_us', 0) + entry['start_us']) / 1e6:.6f}",
-            f"{(entry['end_us'] - entry['start_us']) / 1e6:.2f}",
+            f"{(entry['end_us'] - entry['start_us']) / 1e6:.3f}",
             str(entry["boxes"].get("kept", 0)) if entry["labelled"] else "-",
             ", ".join(f"{rule} {count}" for rule, count in left_out.items()),
         )

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from spikeyolo.errors import RecordingError
+from spikeyolo.errors import LabelError, RecordingError
 from spikeyolo.events.conversion.abandoned import TOKEN_BYTES
 from spikeyolo.events.conversion.identity import (
     accepted,
@@ -20,6 +20,7 @@ from spikeyolo.events.conversion.identity import (
     open_source,
     origin_of,
     reading_notes,
+    size_from,
 )
 from spikeyolo.events.conversion.manifest import Published, entry_of, publish, read_one
 from spikeyolo.events.conversion.places import exclusive
@@ -187,16 +188,23 @@ def labels_of(
     assert source.labels is not None
     if source.filters.active and span_us is not None:
         span_us = (0, max(span_us[1], filter_counts_of(sensor).end_us))  # of all events, filtered or not
-    labels = read_boxes(
-        source.labels,
-        classes=classes,
-        width=sensor.width,
-        height=sensor.height,
-        span_us=span_us,
-        time_offset_us=sensor.time_offset_us,
-        recording_clock=sensor.clock,
-        rules=source.rules,
-    )
+    try:
+        labels = read_boxes(
+            source.labels,
+            classes=classes,
+            width=sensor.width,
+            height=sensor.height,
+            span_us=span_us,
+            time_offset_us=sensor.time_offset_us,
+            recording_clock=sensor.clock,
+            rules=source.rules,
+        )
+    except LabelError as error:
+        size = f"{sensor.width}x{sensor.height} px"
+        if size_from(sensor) == "guessed" and size in str(error):
+            advice = f"{size} is a guess, as the events file names no sensor: size=[WIDTH,HEIGHT], or data.size"
+            raise LabelError(f"{error} ({advice})") from error
+        raise
     return restricted(labels, source.filters, min_side_px=source.rules.min_side_px)
 
 

@@ -67,6 +67,13 @@ def filter_counts_of(sensor: EventReader | Recording) -> FilterCounts:
     return FilterCounts.from_dict(notes.get("filter_counts") or {})
 
 
+def size_from(sensor: EventReader | Recording) -> str:
+    """Who named the sensor's size: ``file``, ``given``, or nobody (``guessed``)."""
+    if not isinstance(sensor, Recording):
+        return sensor.size_from
+    return str((sensor.attributes.get("notes") or {}).get("size_from", "file"))
+
+
 def read_otherwise(recording: Recording, event_rules: Mapping[str, Any], size: Sequence[int] | None) -> bool:
     """Whether these rules and this size would give other events than those stored of the same file.
 

@@ -117,6 +117,8 @@ class CheckedReader:
             raise ValueError(f"max_events is {max_events}; expected at least 1")
         origin_us = self._find_first()
         self._begin(origin_us)
+        for sentence in self.opening_warnings:  # now, as a file may be opened more often than it is read
+            self._say(sentence)
         cleaner = Cleaner(self.rules, source=str(self.path), width=self.width, height=self.height)
         for batch in self._decode(max_events):
             if not len(batch):
@@ -198,12 +200,10 @@ class CheckedReader:
         # Not an error under strict: nothing is lost, and a wrong guess shows as a pixel outside the sensor.
         self.size_from = "guessed"
         self.width, self.height = self._guessed_size()
-        sentence = (
+        self.opening_warnings.append(
             f"{self.path}: names no sensor size; took {self.width}x{self.height} px, the smallest known sensor that "
             f"holds its first second (size=[WIDTH,HEIGHT] sets another; data.size in training)"
         )
-        self.opening_warnings.append(sentence)
-        logger.warning("%s", sentence)
 
     def _guessed_size(self) -> tuple[int, int]:
         """Pixels that not even the largest known sensor holds are dirt, and have no say.
@@ -227,6 +227,9 @@ class CheckedReader:
 
     def _warn(self, sentence: str) -> None:
         self.warnings.append(sentence)
+        self._say(sentence)
+
+    def _say(self, sentence: str) -> None:
         if sentence not in self._said:  # a file may be read more than once
             logger.warning("%s", sentence)
         self._said.add(sentence)

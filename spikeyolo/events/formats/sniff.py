@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from spikeyolo.errors import RecordingError
@@ -14,8 +13,6 @@ from spikeyolo.events.formats.prophesee.header import TextHeader
 from spikeyolo.events.formats.reader import MAX_SIDE, CheckedReader, EventReader
 from spikeyolo.events.formats.tables import hdf5, text_table
 from spikeyolo.events.formats.tables.time_unit import TimeUnit
-
-logger = logging.getLogger(__name__)
 
 SUFFIXES = {
     ".dat": "dat",
@@ -81,7 +78,6 @@ def open_recording(
         warning = f"{path}: its name says {claimed}, its content is {family}; expected the two to agree"
         if strict:
             raise RecordingError(warning)
-        logger.warning("%s", warning)
     if layout is not None:
         reader: CheckedReader = text_table.TextReader(path, layout, strict=strict, size=size, time_unit=time_unit)
     else:
@@ -91,6 +87,7 @@ def open_recording(
     _check_size(reader)
     if warning:
         reader.opening_warnings.insert(0, warning)
+    reader.warnings = list(reader.opening_warnings)
     return reader
 
 

@@ -12,15 +12,16 @@ import h5py
 import numpy as np
 import pytest
 
-from spikeyolo.errors import RecordingError
+from spikeyolo.errors import LabelError, RecordingError
 from spikeyolo.events.cleaning import EventRules
 from spikeyolo.events.conversion import identity
 from spikeyolo.events.conversion import prepare as prepare_module
 from spikeyolo.events.conversion.convert import Conversion, convert
 from spikeyolo.events.conversion.pool import convert_all
-from spikeyolo.events.conversion.prepare import prepare
+from spikeyolo.events.conversion.prepare import check_labels, prepare
 from spikeyolo.events.datasets import DsecDetection, Etram, Gen1, Mpx1, SingleRecording, Source
 from spikeyolo.events.labels import LabelRules
+from spikeyolo.events.splits import Role
 from spikeyolo.events.store import Recording
 
 BOX = [("t", "<i8"), ("x", "<f4"), ("y", "<f4"), ("w", "<f4"), ("h", "<f4"), ("class_id", "<u4")]
@@ -113,6 +114,31 @@ def test_two_first_trainings_at_once_under_different_rules_each_get_their_events
     for found, name in ((first, "lifted"), (second, "cut")):
         (again,) = prepare(sources[name], store=tmp_path / "store", classes=())
         assert again.path == found[0].path
+
+
+def test_a_guessed_sensor_is_said_once_and_named_where_labels_do_not_fit_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_columns(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        del file["events/width"], file["events/height"]
+    write_labels(tmp_path / "a_bbox.npy", file_times())
+    single = SingleRecording(
+        events=str(tmp_path / "a.h5"), classes=["car"], train_until_us=20_000, train_labels=CAMERA, val_labels=CAMERA
+    )
+    roles: tuple[Role, ...] = ("train", "val")
+    for role in roles:
+        check_labels(single.sources(role), store=tmp_path / "store", classes=["car"])
+    for role in roles:
+        prepare(single.sources(role), store=tmp_path / "store", classes=["car"])
+    assert caplog.text.count("names no sensor size; took 240x180 px") == 1
+    far = np.array([(20_000, 500, 6, 20, 10, 0)], BOX)
+    np.save(tmp_path / "a_bbox.npy", far)
+    sentence = r"outside the frame of 240x180 px .*240x180 px is a guess.*data\.size"
+    with pytest.raises(LabelError, match=sentence):
+        check_labels(single.sources("val"), store=tmp_path / "other", classes=["car"])
+    with pytest.raises(LabelError, match=sentence):  # of what is stored
+        prepare(single.sources("val"), store=tmp_path / "store", classes=["car"])
 
 
 def test_a_clean_recording_is_the_same_under_any_rules(tmp_path: Path) -> None:

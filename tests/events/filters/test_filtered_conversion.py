@@ -10,11 +10,11 @@ import pytest
 from format_writers import rows, write_evt3
 from lab_format_writers import write_text
 
-from spikeyolo.convert import files_at
 from spikeyolo.errors import RecordingError
 from spikeyolo.events import Events
 from spikeyolo.events.conversion.convert import Conversion, convert
 from spikeyolo.events.conversion.prepare import prepare
+from spikeyolo.events.conversion.sources import files_at
 from spikeyolo.events.datasets import SingleRecording, Source, find_recordings
 from spikeyolo.events.filters import EventFilters
 from spikeyolo.events.labels import LabelRules

@@ -7,7 +7,6 @@ HDF5 refuses a file that is cut off, so such a one is an error, strict or not; a
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,6 @@ from spikeyolo.events.formats.reader import CheckedReader, blank_columns, checke
 from spikeyolo.events.formats.tables.hdf5_search import SAMPLE_ROWS, FoundEvents, find_events
 from spikeyolo.events.formats.tables.time_unit import TimeUnit, guess_unit, to_us, whole_numbers
 from spikeyolo.events.types import Events
-
-logger = logging.getLogger(__name__)
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 DSEC_SIZE = (640, 480)
@@ -161,9 +158,7 @@ class FoundReader(CheckedReader):
         times = self._columns([np.asarray(file[name][:SAMPLE_ROWS]) for name in self._events.datasets])[0]
         self._unit: TimeUnit = time_unit or guess_unit(times)
         left = f" and left out {'; '.join(map(str, events[1:]))}" if events[1:] else ""
-        sentence = f"{path}: took {self._events} as events t, x, y, p, times in {self._unit}{left}"
-        self.opening_warnings.append(sentence)
-        logger.warning("%s", sentence)
+        self.opening_warnings.append(f"{path}: took {self._events} as events t, x, y, p, times in {self._unit}{left}")
 
     def _columns(self, parts: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """t, x, y and p of a stretch of the data sets."""

@@ -7,7 +7,6 @@ understood. Times with a fraction are seconds, others microseconds, unless ``tim
 from __future__ import annotations
 
 import io
-import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,8 +21,6 @@ from spikeyolo.events.formats.reader import CheckedReader, checked_columns
 from spikeyolo.events.formats.tables.column_names import role_of
 from spikeyolo.events.formats.tables.time_unit import TimeUnit, guess_unit, to_us, whole_numbers
 from spikeyolo.events.types import Events
-
-logger = logging.getLogger(__name__)
 
 HEAD_BYTES = 1 << 16
 BLOCK_BYTES = 1 << 22
