@@ -27,6 +27,6 @@ _LATER = {"load": "load", "open": "read_events"}  # torch is imported once one o
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module 'spikeyolo' has no attribute {name!r}")
-    from spikeyolo import predictor
+    from importlib import import_module  # by name: what is behind this door is no import of the package itself
 
-    return getattr(predictor, _LATER[name])
+    return getattr(import_module("spikeyolo.predictor"), _LATER[name])
