@@ -115,6 +115,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         tags={
             **run_tags(device=str(trainer.device)),
             "overrides": " ".join(overrides),
+            "folder": str(folder.resolve()),
             "mlflow.note.content": about,
             **({} if trial is None else {"trial.number": str(trial.number)}),
         },

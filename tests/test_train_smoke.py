@@ -142,6 +142,7 @@ def test_the_tracked_run_has_every_parameter_and_says_where_it_took_place(tracke
     assert run.data.params["optimizer.lr"] == "0.003"
     assert run.data.tags["overrides"].split()[: len(SMOKE)] == list(SMOKE)
     assert run.data.tags["device"] == "cpu"
+    assert run.data.tags["folder"] == str(smoke[1].resolve())  # compare finds the run by its id
     assert "version.torch" in run.data.tags
     if (Path(__file__).parents[1] / ".git").exists():
         assert re.fullmatch(r"[0-9a-f]{40}", run.data.tags["git_commit"])
