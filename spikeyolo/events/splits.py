@@ -1,4 +1,4 @@
-"""Which split a recording belongs to: told by its folder, or drawn; and that no two splits share events."""
+"""Which split a recording belongs to: as its folder says, or drawn; and that no two splits share events."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def check_share(train: str, val: str, found: Collection[str]) -> None:
 
 
 class Span(NamedTuple):
-    """A part of a recording: what its events are told by, its time, µs (None: to the end), and its name."""
+    """A part of a recording: what identifies its events, its time, µs (None: to the end), and its name."""
 
     events: str
     start_us: int | None

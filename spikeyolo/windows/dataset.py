@@ -268,12 +268,12 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
 
     def _empty_windows(self, index: int, part: Part, positives: int) -> Times:
         rules = self.rules
-        wanted = round(rules.negative_share * positives) if positives else rules.max_samples_per_file or 64
+        negatives = round(rules.negative_share * positives) if positives else rules.max_samples_per_file or 64
         if rules.negative_share == 0:
-            wanted = 0
+            negatives = 0
         if rules.max_samples_per_file is not None:
-            wanted = min(wanted, rules.max_samples_per_file - positives)
-        if wanted <= 0:
+            negatives = min(negatives, rules.max_samples_per_file - positives)
+        if negatives <= 0:
             return np.empty(0, np.int64)
         gap = max(self._matcher.near_us(index), round(max(1.0, rules.temporal_buffer) * rules.duration_us))
         start = part.start_us if part.labels_from_us is None else max(part.start_us, part.labels_from_us)
@@ -284,7 +284,7 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             for begin, end in stretches
         ]
         every = np.concatenate([*ends, np.empty(0, np.int64)])
-        return every[slicing.spread(len(every), wanted)]
+        return every[slicing.spread(len(every), negatives)]
 
     def _log_part(self, part: Part, positives: int, negatives: int) -> None:
         if not log.isEnabledFor(logging.DEBUG):

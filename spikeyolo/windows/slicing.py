@@ -45,9 +45,9 @@ def times_of(rows: Times, read: Callable[[int, int], npt.NDArray[np.uint64]]) ->
     block = np.flatnonzero(np.diff(rows // (32 * _NEAR_ROWS))) + 1  # and no read is longer than this
     edges = np.unique(np.concatenate([[0], far, block, [len(rows)]]))
     for low, high in pairwise(edges.tolist()):
-        wanted = rows[low:high]
-        packed = read(int(wanted[0]), int(wanted[-1]) + 1)
-        times[low:high] = packing.times(packed[wanted - wanted[0]])
+        block_rows = rows[low:high]
+        packed = read(int(block_rows[0]), int(block_rows[-1]) + 1)
+        times[low:high] = packing.times(packed[block_rows - block_rows[0]])
     return times
 
 

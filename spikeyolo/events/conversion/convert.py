@@ -84,7 +84,7 @@ def convert(conversion: Conversion, *, progress: Progress | None = None) -> tupl
     """Convert a recording, or verify that it has been, and put it into its set's manifest.
 
     Args:
-        progress: told how many events there are so far, and the share of the file read, after each batch.
+        progress: called with the number of events so far and the share of the file read, after each batch.
 
     Returns:
         What was done, and the recording's entry of the manifest.
@@ -164,7 +164,7 @@ def copy_events(reader: EventReader, writer: RecordingWriter, *, progress: Progr
     """Copy all events of a file into an unsealed recording, in bounded memory.
 
     Args:
-        progress: told how many events there are so far, and the share of the file read, after each batch.
+        progress: called with the number of events so far and the share of the file read, after each batch.
 
     Raises:
         RecordingError: the file is damaged, or the store cannot be written.

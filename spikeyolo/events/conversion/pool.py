@@ -74,8 +74,8 @@ def convert_all(
     Args:
         conversions: what to convert.
         workers: processes; 1 converts in this one, None takes as many as the files are worth, at most one a core.
-        finished: told each outcome, in the order they come; what it raises ends the work.
-        watch: told now and then what is under way.
+        finished: called with each outcome, in the order they come; what it raises ends the work.
+        watch: called now and then with what is under way.
     """
     workers = min(workers or _worth(conversions), len(conversions))
     if workers <= 1 or multiprocessing.current_process().daemon:  # a daemon may have no children

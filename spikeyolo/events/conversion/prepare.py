@@ -87,7 +87,7 @@ def prepare(
         sources: of one split.
         store: folder of the stored recordings.
         classes: names, in the order of class ids.
-        progress: told ``(done, total, text)`` while recordings are converted, and after each.
+        progress: called with ``(done, total, text)`` while recordings are converted, and after each.
 
     Raises:
         RecordingError: an events file is not what it should be, or the store cannot be written.

@@ -25,12 +25,12 @@ def find_remote(url: str, suffixes: Iterable[str], rules: LabelRules) -> list[So
         RecordingError: there is none, the place cannot be read, or the package for such URLs is not installed.
     """
     files, root = remote_files(url)
-    wanted = tuple(suffixes)
+    endings = tuple(suffixes)
     try:
         files.invalidate_cache()  # listings are kept, but what lies there may have changed
         listed = not any(sign in root for sign in "*?[")
         found = files.find(root, detail=True) if listed else files.glob(root, detail=True)
-        files_found = [path for path in map(PurePosixPath, found) if path.suffix.lower() in wanted]
+        files_found = [path for path in map(PurePosixPath, found) if path.suffix.lower() in endings]
         chosen = sorted(str(path) for path in files_found if not is_label_name(path))
         if not chosen:
             raise RecordingError(f"{url}: no such recording; expected a file, a folder or a glob that matches files")

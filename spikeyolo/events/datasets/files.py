@@ -24,8 +24,8 @@ def find_recordings(folder: Path, suffixes: Iterable[str]) -> list[Path]:
 
 def recordings_among(paths: Iterable[Path], suffixes: Iterable[str]) -> list[Path]:
     """The files with one of these suffixes, in order; texts where they hold events."""
-    wanted = tuple(suffixes)
-    found = (path for path in paths if path.suffix.lower() in wanted and not is_label_name(path))
+    endings = tuple(suffixes)
+    found = (path for path in paths if path.suffix.lower() in endings and not is_label_name(path))
     files = sorted(path for path in found if path.is_file())
     return [path for path in files if path.suffix.lower() not in TEXT_SUFFIXES or is_event_text(path)]
 

@@ -49,7 +49,7 @@ def open_recording(
     rules: EventRules | None = None,
     time_unit: TimeUnit | None = None,
 ) -> EventReader:
-    """Open an events file of any known format, told by its content and not by its name.
+    """Open an events file of any known format, found by its content and not by its name.
 
     Args:
         path: the file.

@@ -156,7 +156,7 @@ class SyntheticDataset:
         """The stored recordings of a role, in order; those that are missing are made first.
 
         Args:
-            progress: told ``(done, total, text)`` after each recording that had to be made.
+            progress: called with ``(done, total, text)`` after each recording that had to be made.
 
         Raises:
             RecordingError: the store cannot be written.

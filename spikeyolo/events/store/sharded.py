@@ -20,7 +20,7 @@ class ShardedColumn:
         name: of the array.
         dtype: ``uint64`` or ``int64``.
         chunk_rows, shard_rows: rows a chunk (the unit of reading), and rows a shard (the unit of writing).
-        written: told of each stretch that was written, in order.
+        written: called with each stretch that was written, in order.
     """
 
     def __init__(
