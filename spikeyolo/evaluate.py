@@ -6,6 +6,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Interval, MinLen
@@ -38,6 +39,7 @@ OPTIONS: Mapping[str, Any] = {
     "out": str | None,
     "fresh": bool,
     "costs": bool,
+    "mlflow_run": Literal["new", "child", "same"],
     "save": list[Literal["coco", "prophesee", "mot"]],
     "debug": bool,
 }
@@ -71,22 +73,29 @@ def run(config: DictConfig) -> list[Outcome]:
             f"checkpoint, detections: found {'neither' if options['checkpoint'] is None else 'both'}; expected "
             "checkpoint=FOLDER, such as outputs/…/checkpoints/best, or detections=FILE"
         )
-    node = OmegaConf.create({"protocol": OmegaConf.to_container(config.protocol)})
-    schema.check(node, groups=("protocol",))
-    protocol = schema.build(node.protocol)
+    node = OmegaConf.create({group: OmegaConf.to_container(config[group]) for group in ("protocol", "logger")})
+    schema.check(node, groups=("protocol", "logger"))
+    protocol, logger = schema.build(node.protocol), schema.build(node.logger)
+    logger.check()
     command = shlex.join(["python", "-m", "spikeyolo.evaluate", *HydraConfig.get().overrides.task])
+    from spikeyolo.evaluation.logged import log_outcomes, training_run
     from spikeyolo.evaluation.present import present
 
     if options["detections"] is not None:
         from spikeyolo.evaluation.tables import stored_tables
 
-        return [present(stored_tables(options), protocol, options, command=command)]
+        outcomes = [present(stored_tables(options), protocol, options, command=command)]
+        log_outcomes(outcomes, logger, run="new", trained=None, command=command)
+        return outcomes
     from spikeyolo.evaluation.checkpoints import evaluated
 
-    return [
+    trained = training_run(Path(options["checkpoint"]), logger, options["mlflow_run"])
+    outcomes = [
         present(tables, protocol, options, command=command, seen=seen, costs=costs)
         for tables, seen, costs in evaluated(config, options)
     ]
+    log_outcomes(outcomes, logger, run=options["mlflow_run"], trained=trained, command=command)
+    return outcomes
 
 
 def main() -> None:
