@@ -94,7 +94,7 @@ def _csv(lines: Sequence[Sequence[str]]) -> str:
 
 
 def _write(path: Path, text: str) -> Path:
-    from spikeyolo.engine.files import replace_text
+    from spikeyolo.engine.checkpoints.files import replace_text
 
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_text(path, text)

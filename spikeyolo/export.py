@@ -44,7 +44,7 @@ def run(config: DictConfig) -> Path:
         SpikeyoloError: a key is wrong, the checkpoint cannot be read, or an optional package is missing.
     """
     options = checked_options(config)  # before torch is imported, which takes seconds
-    from spikeyolo.engine.restore import restore_detector
+    from spikeyolo.engine.checkpoints.restore import restore_detector
     from spikeyolo.model.exchange import export_nir, export_onnx, export_torch
 
     folder = Path(options["checkpoint"])

@@ -7,6 +7,12 @@ from typing import Any
 
 # Old ``_target_`` → where the class is now. An entry stays as long as someone may hold a file that names it.
 MOVED: Mapping[str, str] = {
+    "spikeyolo.engine.average.WeightAverage": "spikeyolo.engine.update.average.WeightAverage",
+    "spikeyolo.engine.optimizer.AdamW": "spikeyolo.engine.update.optimizer.AdamW",
+    "spikeyolo.engine.optimizer.Sgd": "spikeyolo.engine.update.optimizer.Sgd",
+    "spikeyolo.engine.schedule.CosineSchedule": "spikeyolo.engine.update.schedule.CosineSchedule",
+    "spikeyolo.engine.schedule.CyclicSchedule": "spikeyolo.engine.update.schedule.CyclicSchedule",
+    "spikeyolo.engine.schedule.StepSchedule": "spikeyolo.engine.update.schedule.StepSchedule",
     "spikeyolo.events.manifest.ConvertedSet": "spikeyolo.events.conversion.converted.ConvertedSet",
     "spikeyolo.events.conversion.manifest.ConvertedSet": "spikeyolo.events.conversion.converted.ConvertedSet",
     "spikeyolo.events.synthetic.SyntheticDataset": "spikeyolo.events.simulator.synthetic.SyntheticDataset",

@@ -15,8 +15,8 @@ from torch import Tensor
 from spikeyolo import schema
 from spikeyolo.detections import DetectionTable
 from spikeyolo.detections.table import empty
+from spikeyolo.engine.checkpoints.restore import restore_detector
 from spikeyolo.engine.device import choose_device
-from spikeyolo.engine.restore import restore_detector
 from spikeyolo.errors import CheckpointError, ConfigError
 from spikeyolo.events import Detections, Events
 from spikeyolo.events.formats import open_recording

@@ -17,7 +17,7 @@ class FramesDetector:
     """
 
     def __init__(self, checkpoint: Path) -> None:
-        from spikeyolo.engine.restore import restore_detector
+        from spikeyolo.engine.checkpoints.restore import restore_detector
         from spikeyolo.model.decode import Decoder
 
         self.detector, state = restore_detector(checkpoint)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spikeyolo.engine import checkpoint
+from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.engine.evaluator import DetectionEvaluator, truth_at
 from spikeyolo.engine.hooks import Advance
 from spikeyolo.engine.record import read_rows, write_metrics, write_rows

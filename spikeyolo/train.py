@@ -48,7 +48,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     import torch
 
     from spikeyolo import objective, tracked
-    from spikeyolo.engine import checkpoint
+    from spikeyolo.engine.checkpoints import checkpoint
     from spikeyolo.engine.task import Pruned, Stopped, Task
     from spikeyolo.model.inference import check_backend
     from spikeyolo.report.console import Console

@@ -18,8 +18,8 @@ from command_line import SMOKE, Ended, run_folder, train, train_process
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from spikeyolo.engine import checkpoint
-from spikeyolo.engine.restore import restore_detector
+from spikeyolo.engine.checkpoints import checkpoint
+from spikeyolo.engine.checkpoints.restore import restore_detector
 from spikeyolo.mlflow_store import open_client
 from spikeyolo.model.decode import Decoder
 
@@ -130,7 +130,9 @@ def test_the_log_file_holds_what_the_terminal_showed(smoke: tuple[Path, Path, En
     assert "DEBUG spikeyolo.windows.dataset: sequence_0000.zarr" in text
 
 
-def test_the_tracked_run_has_every_parameter_and_says_where_it_took_place(tracked: tuple[MlflowClient, Run]) -> None:
+def test_the_tracked_run_has_every_parameter_and_says_where_it_took_place(
+    smoke: tuple[Path, Path, Ended], tracked: tuple[MlflowClient, Run]
+) -> None:
     _, run = tracked
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "smoke femto adamw s0"

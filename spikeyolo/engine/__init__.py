@@ -1,14 +1,14 @@
 """The training loop and what it leaves on disk."""
 
-from spikeyolo.engine.average import Average, WeightAverage
 from spikeyolo.engine.callbacks import Callback, EarlyStopping, Outcome, Pruning, Tracking
+from spikeyolo.engine.checkpoints.restore import restore_detector
+from spikeyolo.engine.checkpoints.state import Position, TrainingState
 from spikeyolo.engine.evaluator import DetectionEvaluator
-from spikeyolo.engine.restore import restore_detector
-from spikeyolo.engine.schedule import CosineSchedule, CyclicSchedule, Schedule, StepSchedule
-from spikeyolo.engine.state import Position, TrainingState
-from spikeyolo.engine.step import TrainStep
 from spikeyolo.engine.task import Pruned, Stopped, Task
 from spikeyolo.engine.trainer import Trainer
+from spikeyolo.engine.update.average import Average, WeightAverage
+from spikeyolo.engine.update.schedule import CosineSchedule, CyclicSchedule, Schedule, StepSchedule
+from spikeyolo.engine.update.step import TrainStep
 
 __all__ = [
     "Average",

@@ -8,9 +8,9 @@ from enum import Enum
 from typing import Any, Protocol
 
 from spikeyolo.engine.budget import Clock
+from spikeyolo.engine.checkpoints.state import Position
 from spikeyolo.engine.hooks import Logger, Pruner
 from spikeyolo.engine.record import curves, summary
-from spikeyolo.engine.state import Position
 from spikeyolo.engine.task import Pruned
 
 

@@ -9,8 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from spikeyolo.engine.files import replace_text
-from spikeyolo.engine.state import Position
+from spikeyolo.engine.checkpoints.files import replace_text
+from spikeyolo.engine.checkpoints.state import Position
 from spikeyolo.errors import TrainingError
 
 

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from spikeyolo.engine import checkpoint
 from spikeyolo.engine.budget import TimeBudget
 from spikeyolo.engine.callbacks import Callback, EarlyStopping, Outcome, PeriodicSaving, Pruning, Tracking
-from spikeyolo.engine.execution import arrange, runner
+from spikeyolo.engine.checkpoints import checkpoint
+from spikeyolo.engine.checkpoints.restore import Saved, read_training
+from spikeyolo.engine.checkpoints.settings import measuring, sentence
+from spikeyolo.engine.checkpoints.state import Generator, Position, TrainingState
 from spikeyolo.engine.interrupt import StopRequested, StopWatch
 from spikeyolo.engine.meter import LossMeter
-from spikeyolo.engine.optimizer import OptimizerState, build_optimizer
 from spikeyolo.engine.record import epoch_line, summary, write_metrics, write_rows
-from spikeyolo.engine.restore import Saved, read_training
-from spikeyolo.engine.settings import measuring, sentence
-from spikeyolo.engine.state import Generator, Position, TrainingState
-from spikeyolo.engine.step import TrainStep
 from spikeyolo.engine.task import Task
+from spikeyolo.engine.update.execution import arrange, runner
+from spikeyolo.engine.update.optimizer import OptimizerState, build_optimizer
+from spikeyolo.engine.update.step import TrainStep
 from spikeyolo.windows.batch import Batch
 
 if TYPE_CHECKING:

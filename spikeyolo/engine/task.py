@@ -10,8 +10,8 @@ from typing import Any
 from torch import nn
 
 from spikeyolo.engine.hooks import Console, Evaluator, Logger, Pruner
-from spikeyolo.engine.optimizer import OptimizerFactory
-from spikeyolo.engine.schedule import Schedule
+from spikeyolo.engine.update.optimizer import OptimizerFactory
+from spikeyolo.engine.update.schedule import Schedule
 from spikeyolo.loss.detection import DetectionLoss
 from spikeyolo.windows.loader import WindowLoader
 

@@ -12,15 +12,15 @@ import torch
 from annotated_types import Ge, Gt
 from torch import nn
 
-from spikeyolo.engine.average import Average
 from spikeyolo.engine.budget import Clock
 from spikeyolo.engine.callbacks import Callback
+from spikeyolo.engine.checkpoints.restore import read_training
 from spikeyolo.engine.device import Precision, choose_device
 from spikeyolo.engine.interrupt import StopRequested, StopWatch
-from spikeyolo.engine.optimizer import OptimizerFactory, build_optimizer
-from spikeyolo.engine.restore import read_training
 from spikeyolo.engine.run import TrainingRun
 from spikeyolo.engine.task import Stopped, Task
+from spikeyolo.engine.update.average import Average
+from spikeyolo.engine.update.optimizer import OptimizerFactory, build_optimizer
 from spikeyolo.errors import ConfigError, TrainingError
 
 

@@ -10,8 +10,8 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from spikeyolo.engine.checkpoints.restore import restore_detector
 from spikeyolo.engine.device import choose_device
-from spikeyolo.engine.restore import restore_detector
 from spikeyolo.evaluation import run_data
 from spikeyolo.evaluation.costs import measure
 from spikeyolo.evaluation.detect import Detecting

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from spikeyolo import schema
-from spikeyolo.engine.files import replace_text
+from spikeyolo.engine.checkpoints.files import replace_text
 from spikeyolo.engine.record import write_rows
 from spikeyolo.evaluation.detect import Detecting, at_step
 from spikeyolo.evaluation.looks import Looks, Stretch, WindowsAtLabels

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from spikeyolo.detections.table import METADATA_KEY
-from spikeyolo.engine import checkpoint
+from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.errors import CheckpointError
 from spikeyolo.windows import Part
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from spikeyolo.engine import checkpoint
+from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.errors import ConfigError
 from spikeyolo.evaluation.outcome import Outcome
 from spikeyolo.evaluation.present import settings_of

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from spikeyolo import __version__
 from spikeyolo.detections import DetectionTable, GroundTruth, coco, mot, prophesee
-from spikeyolo.engine.files import replace_text
+from spikeyolo.engine.checkpoints.files import replace_text
 from spikeyolo.errors import DetectionError
 from spikeyolo.evaluation.stored_truth import StoredTruth, in_frame, of_step
 from spikeyolo.evaluation.tables import Tables

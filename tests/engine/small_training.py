@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from spikeyolo.engine.optimizer import Sgd
-from spikeyolo.engine.schedule import CosineSchedule
 from spikeyolo.engine.task import Task
 from spikeyolo.engine.trainer import Trainer
+from spikeyolo.engine.update.optimizer import Sgd
+from spikeyolo.engine.update.schedule import CosineSchedule
 from spikeyolo.report.silent import SilentLogger
 
 

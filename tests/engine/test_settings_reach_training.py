@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from small_training import World
 from torch import nn
 
-from spikeyolo.engine import checkpoint
-from spikeyolo.engine.average import WeightAverage
+from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.engine.evaluator import DetectionEvaluator
-from spikeyolo.engine.optimizer import Sgd
+from spikeyolo.engine.update.average import WeightAverage
+from spikeyolo.engine.update.optimizer import Sgd
 from spikeyolo.events import Detections
 from spikeyolo.windows.batch import Batch, Targets, Window
 

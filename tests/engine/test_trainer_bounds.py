@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from small_training import World
 from torch import nn
 
-from spikeyolo.engine import checkpoint
 from spikeyolo.engine.callbacks import Callback, Outcome, Run
+from spikeyolo.engine.checkpoints import checkpoint
+from spikeyolo.engine.checkpoints.files import Files
 from spikeyolo.engine.evaluator import DetectionEvaluator
-from spikeyolo.engine.files import Files
 from spikeyolo.engine.task import Pruned, Stopped
 from spikeyolo.errors import CheckpointError, ConfigError, TrainingError
 

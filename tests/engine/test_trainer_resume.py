@@ -16,10 +16,10 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from spikeyolo import schema
-from spikeyolo.engine import checkpoint
-from spikeyolo.engine.average import WeightAverage
+from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.engine.task import Stopped, Task
 from spikeyolo.engine.trainer import Trainer
+from spikeyolo.engine.update.average import WeightAverage
 from spikeyolo.entry import config_directory
 from spikeyolo.report.silent import SilentLogger
 

@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from spikeyolo import schema
-from spikeyolo.engine import checkpoint
+from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.entry import config_directory
 from spikeyolo.train import GROUPS
 

@@ -18,7 +18,7 @@ from small_run import small_run
 
 from spikeyolo import schema
 from spikeyolo.detections import DetectionTable
-from spikeyolo.engine import restore
+from spikeyolo.engine.checkpoints import restore
 from spikeyolo.engine.evaluator import DetectionEvaluator
 
 QUICK = ("checkpoint=run/checkpoints/best", "split=val", "costs=false", "device=cpu", "threads=1")

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from spikeyolo import schema
-from spikeyolo.engine.restore import restore_detector
+from spikeyolo.engine.checkpoints.restore import restore_detector
 from spikeyolo.metrics.speed import window_latency
 from spikeyolo.model import InferenceDetector, fold
 

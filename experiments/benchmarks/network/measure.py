@@ -54,7 +54,7 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
     """One case, in this process."""
     import torch
 
-    from spikeyolo.engine.execution import arrange
+    from spikeyolo.engine.update.execution import arrange
     from spikeyolo.model.detector import Detector
     from spikeyolo.model.inference.fold import macs
     from spikeyolo.model.neuron import Ilif, Relu
@@ -146,7 +146,7 @@ def compare_forms(size: str, threads: int, turns: int, checkpoint: str | None, c
 
     import torch
 
-    from spikeyolo.engine.restore import restore_detector
+    from spikeyolo.engine.checkpoints.restore import restore_detector
     from spikeyolo.model import Detector, InferenceDetector
     from spikeyolo.model.inference import fold, macs
     from spikeyolo.model.neuron import Ilif

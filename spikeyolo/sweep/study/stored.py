@@ -15,6 +15,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from spikeyolo.errors import SweepError
+from spikeyolo.moved import MOVED
 from spikeyolo.sweep.space import SearchSpace
 from spikeyolo.sweep.study.changes import list_changes, list_differences
 from spikeyolo.sweep.study.ledger import (
@@ -112,7 +113,8 @@ class StoredStudy:
 
         def read() -> tuple[Mapping[str, str], Mapping[str, str]]:
             attributes = self.study.user_attrs if self._all() else {}
-            return attributes.get(CONFIGURATION, {}), attributes.get(SPACE, {})
+            known = attributes.get(CONFIGURATION, {})
+            return {key: MOVED.get(text, text) for key, text in known.items()}, attributes.get(SPACE, {})
 
         before, space = self._persist(read, "reading the configuration")
         own = {name.lstrip("+").replace("/", ".") for name in (*searched, *space)}

@@ -13,6 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from spikeyolo.errors import SweepError
+from spikeyolo.moved import MOVED
 from spikeyolo.sweep.messages import Completed, Failed, Interrupted, Pruned
 from spikeyolo.sweep.space import read_space
 from spikeyolo.sweep.study.starts import starting_points
@@ -180,3 +181,14 @@ def test_a_study_behind_a_grpc_proxy_is_shared_too(tmp_path: Path) -> None:
     finally:
         server.kill()
         server.wait(10)
+
+
+def test_a_study_whose_classes_have_only_moved_goes_on(address: str, tmp_path: Path) -> None:
+    old, new = next(iter(MOVED.items()))
+    begun = opened(address, tmp_path)
+    begun.check_configuration({"optimizer._target_": old}, [], accept=False)
+    begun.claim()
+    study = opened(address, tmp_path)
+    assert study.check_configuration({"optimizer._target_": new}, [], accept=False) == []
+    with pytest.raises(SweepError, match=r"optimizer._target_ was .*, is now other"):
+        study.check_configuration({"optimizer._target_": "other"}, [], accept=False)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from spikeyolo.engine.state import Position, TrainingState
+from spikeyolo.engine.checkpoints.state import Position, TrainingState
 
 
 class Component:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from spikeyolo.engine.files import Files
+from spikeyolo.engine.checkpoints.files import Files
 
 
 class PowerCut(BaseException):

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikeyolo.engine.average import Average
 from spikeyolo.engine.device import Precision
+from spikeyolo.engine.update.average import Average
 from spikeyolo.windows.batch import Batch
 
 

@@ -28,7 +28,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from spikeyolo.engine.files import Files, replace_text
+from spikeyolo.engine.checkpoints.files import Files, replace_text
 from spikeyolo.errors import CheckpointError
 
 FORMAT_VERSION = 2

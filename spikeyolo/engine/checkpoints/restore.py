@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from spikeyolo import schema
-from spikeyolo.engine import checkpoint, settings
-from spikeyolo.engine.optimizer import OptimizerState
+from spikeyolo.engine.checkpoints import checkpoint, settings
+from spikeyolo.engine.update.optimizer import OptimizerState
 from spikeyolo.errors import CheckpointError
 from spikeyolo.model.detector import Detector
 from spikeyolo.moved import moved
@@ -43,7 +43,7 @@ class Saved:
     """What a run goes on from.
 
     Attributes:
-        position: of the run, see :class:`spikeyolo.engine.state.Position`.
+        position: of the run, see :class:`spikeyolo.engine.checkpoints.state.Position`.
         components: the state of the others, by name.
         changed: flat keys of the configuration that are another now, with both values.
     """

@@ -17,7 +17,7 @@ from power import FragileFiles, PowerCut
 from small_training import World
 from torch import nn
 
-from spikeyolo.engine import checkpoint
+from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.errors import CheckpointError
 
 

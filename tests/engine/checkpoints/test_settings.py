@@ -10,9 +10,9 @@ import pytest
 import torch
 from small_training import World
 
-from spikeyolo.engine import settings
-from spikeyolo.engine.optimizer import AdamW, Sgd
+from spikeyolo.engine.checkpoints import settings
 from spikeyolo.engine.task import Stopped
+from spikeyolo.engine.update.optimizer import AdamW, Sgd
 from spikeyolo.errors import CheckpointError, ConfigError
 
 COMPOSED: dict[str, Any] = {

@@ -10,7 +10,7 @@ import torch
 from lively import lively
 from torch import Tensor
 
-from spikeyolo.engine.execution import arrange, runner
+from spikeyolo.engine.update.execution import arrange, runner
 from spikeyolo.model.blocks import Block
 from spikeyolo.model.detector import Detector
 from spikeyolo.model.neuron import Ilif

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikeyolo.engine.average import WeightAverage
-from spikeyolo.engine.optimizer import Sgd, build_optimizer
-from spikeyolo.engine.step import TrainStep
+from spikeyolo.engine.update.average import WeightAverage
+from spikeyolo.engine.update.optimizer import Sgd, build_optimizer
+from spikeyolo.engine.update.step import TrainStep
 
 
 def loss(predictions: Tensor, targets: Any) -> Any:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from spikeyolo.engine import checkpoint
+from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.errors import CheckpointError
 
 
@@ -55,7 +55,7 @@ def test_a_save_that_fails_keeps_the_old_checkpoint_and_leaves_nothing_beside_it
     def full_disk(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("spikeyolo.engine.files.Files.write", full_disk)
+    monkeypatch.setattr("spikeyolo.engine.checkpoints.files.Files.write", full_disk)
     with pytest.raises(CheckpointError, match=r"last: the checkpoint cannot be written \(No space left"):
         saved(tmp_path / "last")
     assert [path.name for path in tmp_path.iterdir()] == ["last"]

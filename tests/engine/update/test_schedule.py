@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikeyolo.engine.schedule import CosineSchedule, CyclicSchedule, Schedule, StepSchedule
+from spikeyolo.engine.update.schedule import CosineSchedule, CyclicSchedule, Schedule, StepSchedule
 from spikeyolo.errors import ConfigError
 
 SCHEDULES = [StepSchedule(), CosineSchedule(), CyclicSchedule(max_lr=0.05), CyclicSchedule()]

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from spikeyolo.engine import checkpoint
+from spikeyolo.engine.checkpoints import checkpoint
 
 
 def network(value: int) -> nn.Module:

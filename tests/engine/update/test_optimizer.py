@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from spikeyolo import schema
-from spikeyolo.engine.optimizer import AdamW, Sgd, build_optimizer, parameter_groups
-from spikeyolo.engine.step import TrainStep
+from spikeyolo.engine.update.optimizer import AdamW, Sgd, build_optimizer, parameter_groups
+from spikeyolo.engine.update.step import TrainStep
 from spikeyolo.errors import ConfigError
 
 
