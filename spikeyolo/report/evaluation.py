@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from spikeyolo.metrics.coco import ThresholdCurve
-from spikeyolo.metrics.scores import Calibration, PropertyCurve
+from spikeyolo.metrics.scores import Calibration, PropertyCurve, Scores
 from spikeyolo.report import canvas
 
 
@@ -142,6 +142,19 @@ def draw_properties(path: Path, curves: Mapping[str, PropertyCurve]) -> Path | N
         rows += zip([key] * len(centres), curve.low, curve.high, curve.count, curve.found, curve.found_at_best)
     _table(path, ["property", "low", "high", "count", "found", "found_at_best"], rows)
     return canvas.save(figure, path)
+
+
+def write_tables(folder: Path, scores: Scores) -> None:
+    """Write ``classes.csv``, ``recordings.csv``, ``precision_recall.csv`` and ``confusion.csv`` into ``folder``."""
+    rows = ([name, *row.values()] for name, row in scores.per_class.items())
+    _table(folder / "classes.csv", ["class", *next(iter(scores.per_class.values()), ())], rows)
+    rows = ([name, *row.values()] for name, row in scores.per_recording.items())
+    _table(folder / "recordings.csv", ["recording", *next(iter(scores.per_recording.values()), ())], rows)
+    curves = scores.precision_curves
+    recall = np.linspace(0, 1, 101)
+    _table(folder / "precision_recall.csv", ["recall", *curves], zip(recall, *curves.values()))
+    named = zip([*scores.classes, "nothing"], scores.confusion.counts.tolist())
+    _table(folder / "confusion.csv", ["true", *scores.classes, "missed"], ([name, *row] for name, row in named))
 
 
 def _columns(rows: Any, names: Sequence[str]) -> list[list[float]]:

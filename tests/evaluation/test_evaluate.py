@@ -160,6 +160,27 @@ def test_the_page_needs_no_network_and_says_how_to_repeat_it(cwd: Path) -> None:
     figures = cwd / "trained" / "coco" / "figures"
     names = {path.name for path in figures.iterdir()}
     assert {"worst_windows.png", "steps.png", "steps.csv", "properties.csv", "threshold.csv"} <= names
+    header, *rows = (figures / "classes.csv").read_text().splitlines()
+    assert header == "class,ap,ap50,recall,truths"
+    assert [row.split(",")[0] for row in rows] == ["disc", "triangle", "cross"]
+    assert (figures / "confusion.csv").read_text().startswith("true,disc,triangle,cross,missed\ndisc,")
+    assert len((figures / "precision_recall.csv").read_text().splitlines()) == 102
+    assert len((figures / "recordings.csv").read_text().splitlines()) == 3
+
+
+def test_another_data_set_is_cut_and_encoded_as_the_network_was_trained(cwd: Path) -> None:
+    other = ("data=synthetic", "data.store=data/other", "data.dataset.val_sequences=1", "data.dataset.duration_us=6000")
+    sides = (
+        "data.dataset.width=96",
+        "data.dataset.height=64",
+        "data.dataset.size_max_px=30",
+        "data.max_samples_per_file=2",
+    )
+    ended = evaluate(*QUICK, *other, *sides, "data.slice_duration_us=200", "out=other", cwd=cwd)
+    assert ended.code == 0, ended.errors
+    made = table(cwd / "other" / "detections.parquet").metadata
+    assert (made["time_steps"], made["slice_duration_us"]) == (4, 200)  # the run's, and the command line's
+    assert (made["sensor"], made["frame"]) == ([96, 64], [48, 32])
 
 
 @pytest.mark.parametrize(
