@@ -165,7 +165,7 @@ def test_a_run_whose_power_is_cut_at_any_step_of_any_save_goes_on_as_the_run_tha
         files = FragileFiles(run, at=at)
         with monkeypatch.context() as patch:
             for room in ("files", "checkpoint"):
-                patch.setattr(f"spikeyolo.engine.{room}.Files", lambda files=files: files)
+                patch.setattr(f"spikeyolo.engine.checkpoints.{room}.Files", lambda files=files: files)
             try:
                 world().fit(run, **settings)
                 ended = True
