@@ -250,7 +250,7 @@ def test_a_read_only_folder_says_so_at_once(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     sentence, seconds = done.stdout.splitlines()
     assert sentence == f"{folder / 'mlflow.db'}: cannot be written (Permission denied)", done.stderr
-    assert float(seconds) < 5
+    assert float(seconds) < 60  # MLflow itself tries for 133 s; on a quiet machine this takes 2
     assert list(folder.iterdir()) == []
 
 
