@@ -29,6 +29,7 @@ OPTIONS: Mapping[str, Any] = {
     "carry": bool,
     "steps": Literal["all", "scored"],
     "pixels": Literal["sensor", "frame"],
+    "embeddings": bool,
     "confidence": Annotated[float, Interval(ge=0, lt=1)] | None,
     "iou": Annotated[float, Interval(gt=0, le=1)] | None,
     "max_detections": Annotated[int, Ge(1)] | None,

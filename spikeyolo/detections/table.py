@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 METADATA_KEY = b"spikeyolo"
 NEEDED = ("recording", "t_us", "score", "x", "y", "w", "h")
+COLUMNS = (*NEEDED, "step", "class_id", "class", "track_id")
+EMBEDDING = "embedding"
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,23 +93,29 @@ class DetectionTable:
         return Path(path)
 
     @classmethod
-    def read(cls, path: Path | str, *, classes: Sequence[str] | None = None) -> DetectionTable:
+    def read(cls, path: Path | str, *, classes: Sequence[str] | None = None, embeddings: bool = True) -> DetectionTable:
         """Read a table, of ours or with the same columns from another program.
 
         Args:
             path: of the Parquet file.
             classes: names by id; None takes the file's own list, or its class names in alphabetical order.
+            embeddings: read those too, where there are some; they take more room than all other columns.
 
         Raises:
-            DetectionError: it is no Parquet file, a column is missing, or a value is none (NaN, negative size, a class
-                that the list has not).
+            DetectionError: it is no Parquet file, a column is missing or of another kind, or a value is none (null,
+                NaN, negative size, a class that the list has not).
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
-            rows = pq.read_table(path)
-            kept = pq.read_metadata(path).metadata or {}
+            with pq.ParquetFile(path) as file:
+                kept = file.metadata.metadata or {}
+                chosen = [
+                    name for name in file.schema_arrow.names if name in COLUMNS or (embeddings and name == EMBEDDING)
+                ]
+                named = file.schema_arrow.names
+                rows = file.read(chosen)
         except (pa.ArrowException, OSError) as error:
             reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
             raise DetectionError(f"{path}: cannot be read as a table of detections ({reason})") from error
@@ -115,23 +123,22 @@ class DetectionTable:
         if "class_id" not in rows.column_names and "class" not in rows.column_names:
             missing.append("class")
         if missing:
-            raise DetectionError(
-                f"{path}: has no column {', '.join(missing)}; found {', '.join(rows.column_names) or 'none'}"
-            )
+            raise DetectionError(f"{path}: has no column {', '.join(missing)}; found {', '.join(named) or 'none'}")
         metadata = _metadata(kept.get(METADATA_KEY), path)
-        names, recording = _codes(rows.column("recording"))
-        known, class_id = _classes(rows, classes or metadata.get("classes"), path)
+        columns = _Columns(rows, path)
+        names, recording = columns.names("recording")
+        known, class_id = _classes(columns, classes or metadata.get("classes"))
         table = cls(
             names,
             known,
             recording,
-            _whole(rows, "t_us"),
-            _whole(rows, "step"),
+            columns.whole("t_us"),
+            columns.whole("step"),
             class_id,
-            _real(rows, "score"),
-            np.stack([_real(rows, name) for name in "xywh"], axis=1) if len(rows) else np.empty((0, 4), np.float32),
-            _whole(rows, "track_id"),
-            _embedding(rows),
+            columns.real("score"),
+            np.stack([columns.real(name) for name in "xywh"], axis=1) if len(rows) else np.empty((0, 4), np.float32),
+            columns.whole("track_id"),
+            columns.vectors(EMBEDDING),
             metadata,
         )
         table.check(str(path))
@@ -169,7 +176,8 @@ def empty(classes: Sequence[str] = (), metadata: Mapping[str, Any] | None = None
 
 
 def concatenated(tables: Sequence[DetectionTable]) -> DetectionTable:
-    """The rows of tables of the same classes, each of recordings of its own; metadata and embeddings are not kept."""
+    """The rows of tables of the same classes, each of recordings of its own; metadata are not kept, and embeddings
+    where all that have rows have them."""
     first = np.cumsum([0, *(len(table.recordings) for table in tables)])
 
     def joined(name: str) -> npt.NDArray[Any]:
@@ -185,7 +193,14 @@ def concatenated(tables: Sequence[DetectionTable]) -> DetectionTable:
         joined("score"),
         joined("xywh"),
         joined("track_id"),
+        _embeddings(tables),
     )
+
+
+def _embeddings(tables: Sequence[DetectionTable]) -> npt.NDArray[np.float32] | None:
+    filled = [table for table in tables if len(table)] or tables
+    found = [table.embedding for table in filled if table.embedding is not None]
+    return np.concatenate(found) if len(found) == len(filled) else None
 
 
 def _metadata(text: bytes | None, path: Path | str) -> dict[str, Any]:
@@ -198,56 +213,97 @@ def _metadata(text: bytes | None, path: Path | str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _codes(column: pa.ChunkedArray) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    """Names in the order in which they first occur, and the index of each row's."""
-    import pyarrow as pa
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """Columns of a Parquet file as arrays; what has another kind, or no value where one must be, is refused.
 
-    one = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    if not pa.types.is_dictionary(one.type):
-        one = one.dictionary_encode()
-    codes = np.asarray(one.indices.to_numpy(zero_copy_only=False), np.int64)
-    used, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-    order = np.argsort(first, kind="stable")
-    place = np.empty(len(used), np.int64)
-    place[order] = np.arange(len(used))
-    names = one.dictionary.to_pylist()
-    return tuple(str(names[used[i]]) for i in order), place[inverse.reshape(-1)]
+    Attributes:
+        rows: as read.
+        path: of the file.
+    """
+
+    rows: pa.Table
+    path: Path | str
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.rows.column_names
+
+    def names(self, name: str) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+        """Names in the order in which they first occur, and the index of each row's."""
+        import pyarrow as pa
+
+        one = self._filled(name).combine_chunks()
+        if not pa.types.is_dictionary(one.type):
+            one = one.dictionary_encode()
+        codes = np.asarray(one.indices.to_numpy(zero_copy_only=False), np.int64)
+        used, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+        order = np.argsort(first, kind="stable")
+        place = np.empty(len(used), np.int64)
+        place[order] = np.arange(len(used))
+        listed = one.dictionary.to_pylist()
+        return tuple(str(listed[used[i]]) for i in order), place[inverse.reshape(-1)]
+
+    def whole(self, name: str) -> npt.NDArray[np.int64]:
+        """Whole numbers; -1 where an optional one is null or absent."""
+        import pyarrow.compute as pc
+
+        if name not in self:
+            return np.full(len(self.rows), -1, np.int64)
+        column = self._filled(name) if name in (*NEEDED, "class_id") else self.rows.column(name)
+        return np.asarray(pc.fill_null(self._cast(name, column, "int64"), -1).to_numpy(), np.int64)
+
+    def real(self, name: str) -> npt.NDArray[np.float32]:
+        """Numbers, NaN where one is null."""
+        return np.asarray(self._cast(name, self.rows.column(name), "float32").to_numpy(), np.float32)
+
+    def vectors(self, name: str) -> npt.NDArray[np.float32] | None:
+        """``[M, E]``; None where there is no such column."""
+        import pyarrow as pa
+
+        if name not in self:
+            return None
+        column = self._filled(name).combine_chunks()
+        if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+            lengths = np.unique(column.value_lengths().to_numpy(zero_copy_only=False)).tolist()
+            if len(lengths) > 1:
+                raise DetectionError(
+                    f"{self.path}: {name} holds {lengths[0]} to {lengths[-1]} numbers; expected as many in each row"
+                )
+        elif not pa.types.is_fixed_size_list(column.type):
+            raise DetectionError(f"{self.path}: {name} holds {column.type}; expected lists of numbers")
+        values = self._cast(name, pa.chunked_array([column.flatten()]), "float32").to_numpy()
+        width = len(values) // len(self.rows) if len(self.rows) else getattr(column.type, "list_size", 0)
+        return np.asarray(values, np.float32).reshape(len(self.rows), width)
+
+    def _filled(self, name: str) -> pa.ChunkedArray:
+        column = self.rows.column(name)
+        if column.null_count:
+            row = int(np.flatnonzero(column.is_null().to_numpy())[0])
+            raise DetectionError(f"{self.path}: row {row} has no {name}; expected one in each row")
+        return column
+
+    def _cast(self, name: str, column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
+        import pyarrow as pa
+
+        try:
+            return column.cast(kind)
+        except pa.ArrowException as error:
+            what = {"int64": "whole numbers", "float32": "numbers"}[kind]
+            raise DetectionError(f"{self.path}: {name} holds {column.type}; expected {what}") from error
 
 
-def _classes(
-    rows: pa.Table, known: Sequence[str] | None, path: Path | str
-) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+def _classes(columns: _Columns, known: Sequence[str] | None) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
     """The class list and each row's id in it; names go before ids, where the file has both."""
-    if "class" in rows.column_names:
-        names, codes = _codes(rows.column("class"))
+    if "class" in columns:
+        names, codes = columns.names("class")
         known = tuple(known) if known is not None else tuple(sorted(names))
         foreign = sorted(set(names) - set(known))
         if foreign:
-            raise DetectionError(f"{path}: holds the classes {', '.join(foreign)}; expected only {', '.join(known)}")
+            raise DetectionError(
+                f"{columns.path}: holds the classes {', '.join(foreign)}; expected only {', '.join(known)}"
+            )
         ids = np.array([known.index(name) for name in names] or [0], np.int64)
         return known, ids[codes]
-    class_id = _whole(rows, "class_id")
+    class_id = columns.whole("class_id")
     most = int(class_id.max(initial=-1)) + 1
     return tuple(known) if known is not None else tuple(f"class {k}" for k in range(most)), class_id
-
-
-def _whole(rows: pa.Table, name: str) -> npt.NDArray[np.int64]:
-    """A column of whole numbers; -1 where it is null or absent."""
-    import pyarrow.compute as pc
-
-    if name not in rows.column_names:
-        return np.full(len(rows), -1, np.int64)
-    column = pc.fill_null(rows.column(name).cast("int64"), -1)
-    return np.asarray(column.to_numpy(), np.int64)
-
-
-def _real(rows: pa.Table, name: str) -> npt.NDArray[np.float32]:
-    return np.asarray(rows.column(name).cast("float32").to_numpy(), np.float32)
-
-
-def _embedding(rows: pa.Table) -> npt.NDArray[np.float32] | None:
-    if "embedding" not in rows.column_names:
-        return None
-    column = rows.column("embedding").combine_chunks()
-    values = np.asarray(column.flatten().to_numpy(zero_copy_only=False), np.float32)
-    return values.reshape(len(rows), -1) if len(rows) else np.empty((0, column.type.list_size), np.float32)

@@ -46,6 +46,7 @@ def evaluated(config: DictConfig, options: Mapping[str, Any]) -> Iterator[tuple[
         steps=options["steps"],
         backend=options["backend"],
         precision=options["precision"],
+        embeddings=options["embeddings"],
         **judged,
     )
     splits = [options["split"]] if isinstance(options["split"], str) else list(dict.fromkeys(options["split"]))

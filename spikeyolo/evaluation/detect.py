@@ -36,6 +36,7 @@ class Detecting:
         confidence, iou, max_detections: see :class:`Decoder`; ``max_detections`` of each step.
         backend: that runs the network; None runs it as training does.
         precision: of the backend.
+        embeddings: keep each detection's embedding, where the network makes some.
     """
 
     carry: bool
@@ -45,6 +46,7 @@ class Detecting:
     max_detections: int
     backend: Backend | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
+    embeddings: bool = True
 
     def network(self, detector: nn.Module) -> nn.Module:
         """The detector as it will run.
@@ -93,13 +95,14 @@ def detect(
     parts, classes = looks.parts, looks.data.classes
     names = recording_names(parts)
     network = settings.network(detector)
+    width = getattr(detector, "embedding", 0) if settings.embeddings else 0
     decoder = Decoder(confidence=settings.confidence, iou=settings.iou, max_detections=settings.max_detections)
     placement = looks.data.encoder.placement()
     last = None if isinstance(looks, WholeRecordings) else looks.data.rules.time_steps - 1
     times: list[dict[str, list[int]]] = [defaultdict(list) for _ in range(looks.data.rules.time_steps)]
     # The truth is renamed into place first: where detections are, their truth is.
     with (
-        DetectionWriter(detections, classes=classes, metadata=metadata) as found,
+        DetectionWriter(detections, classes=classes, embedding=width or None, metadata=metadata) as found,
         DetectionWriter(truth, classes=classes, metadata=metadata) as true,
     ):
         for stretch, predictions in _inferred(network, looks, settings, device):
@@ -118,6 +121,7 @@ def detect(
                             looks,
                             names=names,
                             kept=None if settings.steps == "all" else scored,
+                            embeddings=bool(width),
                         )
                     )
             true.append(_truth_rows(stretch, names, classes))
@@ -153,10 +157,11 @@ def _rows(
     *,
     names: Sequence[str],
     kept: npt.NDArray[np.bool_] | None,
+    embeddings: bool,
 ) -> DetectionTable:
     """What one step of each of the windows shows."""
     height, width = stretch.frames.shape[-2:]
-    found = decoder(at_step(predictions, step), frame_size=(height, width))
+    found = decoder(at_step(predictions, step, embeddings=embeddings), frame_size=(height, width))
     windows = [window for window in range(len(found)) if kept is None or kept[window]]
     counts = [len(found[window]) for window in windows]
     index = np.repeat(np.array(windows, np.int64), counts)
@@ -173,6 +178,7 @@ def _rows(
         np.concatenate([item.score for item in joined]).astype(np.float32),
         np.concatenate((xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]), axis=1),
         np.full(len(index), -1, np.int64),
+        np.concatenate([item.embedding for item in joined if item.embedding is not None]) if embeddings else None,
     )
 
 
@@ -191,13 +197,14 @@ def _truth_rows(stretch: Stretch, names: Sequence[str], classes: Sequence[str]) 
     )
 
 
-def at_step(predictions: Predictions, step: int) -> Predictions:
-    """The predictions of one time step alone."""
+def at_step(predictions: Predictions, step: int, *, embeddings: bool = False) -> Predictions:
+    """The predictions of one time step alone, with or without embeddings."""
+    described = predictions.embedding if embeddings else None
     return replace(
         predictions,
         box_logits=predictions.box_logits[step : step + 1],
         class_logits=predictions.class_logits[step : step + 1],
-        embedding=None,
+        embedding=None if described is None else described[step : step + 1],
     )
 
 

@@ -168,7 +168,7 @@ def _entrant(name: str, table: Path, run: Path | None) -> Entrant:
     seed = settings.get("seed")
     return Entrant(
         name,
-        DetectionTable.read(table),
+        DetectionTable.read(table, embeddings=False),
         truth if truth.is_file() else None,
         settings,
         seed if isinstance(seed, int) else None,

@@ -100,7 +100,7 @@ def scored(
         ConfigError: the protocol's classes do not fit.
     """
     stored = StoredTruth.read(tables.truth)
-    found = DetectionTable.read(tables.detections)
+    found = DetectionTable.read(tables.detections, embeddings=False)
     if pixels == "frame":
         scale = stored.scale()
         stored, found = replace(stored, table=in_frame(stored.table, scale)), in_frame(found, scale)

@@ -69,6 +69,7 @@ class Detector(nn.Module):
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.temporal = temporal
+        self.embedding = embedding
         self.backbone = Backbone(in_channels=in_channels, depth=depth, width=width, neuron=neuron)
         self.neck = Neck(channels=self.backbone.channels, width=width, p5_ratio=p5_ratio, neuron=neuron)
         self.head = DetectHead(

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spikeyolo.detections import DetectionTable, DetectionWriter
-from spikeyolo.detections.table import empty
+from spikeyolo.detections.table import concatenated, empty
 from spikeyolo.errors import DetectionError
 
 CLASSES = ("car", "bus", "tram")
@@ -97,6 +97,57 @@ def test_a_table_of_another_program_needs_no_steps_ids_or_tracks(tmp_path: Path)
     assert DetectionTable.read(tmp_path / "t.parquet").classes == ("car", "tram")
     with pytest.raises(DetectionError, match=r"t.parquet: holds the classes tram; expected only car, bus"):
         DetectionTable.read(tmp_path / "t.parquet", classes=("car", "bus"))
+
+
+def test_embeddings_may_be_left_unread_and_are_joined_where_all_rows_have_them(tmp_path: Path) -> None:
+    first, second, none = drawn(0, 5, embedding=4), drawn(1, 3, embedding=4), drawn(2, 2)
+    path = first.write(tmp_path / "t.parquet")
+    assert DetectionTable.read(path, embeddings=False).embedding is None
+    joined = concatenated([first, empty(CLASSES), second]).embedding
+    assert joined is not None
+    np.testing.assert_array_equal(joined, np.concatenate((first.embedding, second.embedding)))  # type: ignore[arg-type]
+    assert concatenated([first, none]).embedding is None
+    wide = DetectionTable.read(empty(CLASSES).write(tmp_path / "none.parquet"))
+    assert wide.embedding is None
+
+
+def test_embeddings_of_another_program_are_lists_of_one_length(tmp_path: Path) -> None:
+    columns = {"recording": ["a", "b"], "t_us": [5, 7], "score": [0.5, 1.0], "class": ["tram", "car"]}
+    columns |= {side: [1.0, 2.0] for side in "xywh"}
+    pq.write_table(pa.table(columns | {"embedding": [[0.6, 0.8], [1.0, 0.0]]}), tmp_path / "t.parquet")
+    found = DetectionTable.read(tmp_path / "t.parquet").embedding
+    np.testing.assert_array_equal(found, np.array([[0.6, 0.8], [1.0, 0.0]], np.float32))  # type: ignore[arg-type]
+    pq.write_table(pa.table(columns | {"embedding": [[0.6], [1.0, 0.0]]}), tmp_path / "t.parquet")
+    with pytest.raises(
+        DetectionError, match=r"t.parquet: embedding holds 1 to 2 numbers; expected as many in each row"
+    ):
+        DetectionTable.read(tmp_path / "t.parquet")
+    pq.write_table(pa.table(columns | {"embedding": ["x", "y"]}), tmp_path / "t.parquet")
+    with pytest.raises(DetectionError, match="embedding holds string; expected lists of numbers"):
+        DetectionTable.read(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "sentence"),
+    [
+        ("recording", ["a", None], "row 1 has no recording; expected one in each row"),
+        ("t_us", [None, 7], "row 0 has no t_us"),
+        ("t_us", ["soon", "later"], "t_us holds string; expected whole numbers"),
+        ("t_us", [0.5, 7.0], "t_us holds double; expected whole numbers"),
+        ("score", ["high", "low"], "score holds string; expected numbers"),
+        ("score", [None, 1.0], r"row 0 \(a, 5 µs\) holds a score outside 0\.\.1"),
+        ("x", [1.0, None], "a box that is not finite"),
+        ("class", ["car", None], "row 1 has no class"),
+    ],
+)
+def test_a_column_of_another_kind_or_without_a_value_is_refused(
+    tmp_path: Path, column: str, values: list[object], sentence: str
+) -> None:
+    columns = {"recording": ["a", "b"], "t_us": [5, 7], "score": [0.5, 1.0], "class": ["tram", "car"]}
+    columns |= {side: [1.0, 2.0] for side in "xywh"}
+    pq.write_table(pa.table(columns | {column: values}), tmp_path / "t.parquet")
+    with pytest.raises(DetectionError, match=rf"t\.parquet: .*{sentence}"):
+        DetectionTable.read(tmp_path / "t.parquet")
 
 
 @pytest.mark.parametrize("name", ["recording", "t_us", "score", "w", "class"])

@@ -28,7 +28,7 @@ QUICK = ("checkpoint=run/checkpoints/best", "split=val", "costs=false", "device=
 def cwd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a run was started, and its validation split was evaluated on the windows of training."""
     folder = tmp_path_factory.mktemp("evaluated")
-    small_run(folder)
+    small_run(folder, "model.embedding=8")
     ended = evaluate(*QUICK, "windows=as_trained", "pixels=frame", "out=trained", cwd=folder)
     assert ended.code == 0, ended.errors
     return folder
@@ -68,6 +68,10 @@ def test_the_table_and_the_figures_are_those_of_training_itself(cwd: Path, monke
         np.testing.assert_array_equal(rows.score, one.score)
         np.testing.assert_array_equal(rows.class_id, one.class_id)
         np.testing.assert_allclose(rows.xyxy, 2 * one.xyxy, atol=1e-4)  # the sensor has twice the frame's pixels
+        assert rows.embedding is not None
+        assert one.embedding is not None
+        assert rows.embedding.shape[1] == 8
+        np.testing.assert_array_equal(rows.embedding, one.embedding)
     expected = evaluator.evaluate(detector, loader.epoch(0), device=cpu)
     figures = scores(cwd / "trained" / "coco")["figures"]
     for name in ("map", "map50", "map75", "map_small", "recall", "precision", "f1", "f1_confidence", "detections"):
@@ -105,7 +109,9 @@ def test_a_changed_weight_makes_another_table(cwd: Path, tmp_path: Path) -> None
 
 
 def test_every_label_time_is_scored_where_training_took_a_few(cwd: Path) -> None:
-    ended = evaluate(*QUICK, "data.negative_share=0", "steps=scored", "save=[coco,prophesee,mot]", cwd=cwd)
+    ended = evaluate(
+        *QUICK, "data.negative_share=0", "steps=scored", "save=[coco,prophesee,mot]", "embeddings=false", cwd=cwd
+    )
     assert ended.code == 0, ended.errors
     (folder,) = (cwd / "run" / "evaluation").glob("best_val_*")
     true = table(folder / "truth.parquet")
@@ -115,6 +121,7 @@ def test_every_label_time_is_scored_where_training_took_a_few(cwd: Path) -> None
     assert set(table(folder / "detections.parquet").step.tolist()) == {3}
     metadata = table(folder / "detections.parquet").metadata
     assert metadata["identity"]["split"] == "val"
+    assert table(folder / "detections.parquet").embedding is None
     assert metadata["windows"].startswith("a window before each label time")
     assert (folder / "detections.json").is_file()
     assert list((folder / "prophesee").iterdir())
