@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     schema.check(config, groups=GROUPS)
     import torch
 
-    from spikeyolo import objective, tracked
+    from spikeyolo import objective, rates, tracked
     from spikeyolo.engine.checkpoints import checkpoint
     from spikeyolo.engine.task import Pruned, Stopped, Task
     from spikeyolo.model.inference import check_backend
@@ -101,13 +101,30 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         serving: dict[str, Any] = {"pin_memory": pinned, "progress": progress}
         train = data.train_loader(augmentation=augmentation, seed=config.seed, **serving)
         val = data.val_loader(**serving)
+    former = None if trainer.resume is None else checkpoint.read_state(trainer.resume).get("run_id")
+    task = Task(
+        detector=detector,
+        loss=loss,
+        optimizer=optimizer,
+        schedule=schedule,
+        train=train,
+        val=val,
+        evaluator=evaluator,
+        logger=logger,
+        console=console,
+        folder=folder,
+        description={**description, "frame": val.dataset.frame, "run_id": former},
+        pruner=trial,
+    )
+    if trainer.preview_schedule or trainer.range_test:
+        rates.show(trainer, task)
+        return math.nan
     choices = runtime.runtime.choices
     datasets = [
         tracked.dataset_use(loader.dataset, name=choices.get("data") or config.name, split=split)
         for split, loader in (("train", train), ("val", val))
     ]
     about = tracked.description(overrides=overrides, folder=folder, classes=data.classes, datasets=datasets)
-    former = None if trainer.resume is None else checkpoint.read_state(trainer.resume).get("run_id")
     logger.start(
         folder=folder,
         name=tracked.run_name(composed, choices) if trial is None else trial.name,
@@ -127,20 +144,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         trial.attach_run(logger.run_id)
     status = "FAILED"
     try:
-        task = Task(
-            detector=detector,
-            loss=loss,
-            optimizer=optimizer,
-            schedule=schedule,
-            train=train,
-            val=val,
-            evaluator=evaluator,
-            logger=logger,
-            console=console,
-            folder=folder,
-            description={**description, "frame": val.dataset.frame, "run_id": logger.run_id or former},
-            pruner=trial,
-        )
+        task = replace(task, description={**task.description, "run_id": logger.run_id or former})
         figures = trainer.fit(task)
         figures |= review(task, figures, evaluator=evaluator, meter=meter, inference=inference, device=trainer.device)
         values = objective.chosen(figures, names)

@@ -70,7 +70,7 @@ def test_every_group_of_the_issue_has_its_options() -> None:
     every = {option.lstrip("+") for option in options()}
     assert every >= {
         *(f"optimizer={name}" for name in ("sgd", "adamw")),
-        *(f"scheduler={name}" for name in ("step", "cosine", "cyclic")),
+        *(f"scheduler={name}" for name in ("constant", "step", "cosine", "cyclic", "triangular", "plateau")),
         *(f"data={name}" for name in ("synthetic", "etram", "recording")),
         *(f"model={name}" for name in ("t", "s", "n", "m", "l")),
         *(f"experiment={name}" for name in ("highfreq", "real_cars", "smoke")),
@@ -99,7 +99,18 @@ def test_the_override_string_hydra_users_write_means_what_it_says() -> None:
 def test_highfreq_is_the_recipe_it_promises() -> None:
     config = composed("+experiment=highfreq")
     assert (config.data.slice_duration_us, config.data.time_steps, config.data.batch_size) == (100, 8, 8)
-    assert (config.optimizer.lr, config.trainer.max_epochs) == (1e-3, 100)
+    assert (config.optimizer.lr, config.scheduler.max_lr, config.trainer.max_epochs) == (1e-3, 1e-2, 100)
+
+
+@pytest.mark.parametrize("experiment", [option for option in options() if option.startswith("+experiment=")])
+def test_every_experiment_takes_every_option_of_every_group(experiment: str) -> None:
+    groups: dict[str, list[str]] = {}
+    for option in options():
+        if not option.startswith("+"):
+            groups.setdefault(option.partition("=")[0], []).append(option)
+    for number in range(max(map(len, groups.values()))):  # one of each group at a time
+        config = composed(experiment, *(choices[number % len(choices)] for choices in groups.values()))
+        schema.check(config, groups=GROUPS)
 
 
 def test_an_experiment_takes_another_data_set() -> None:
@@ -158,9 +169,9 @@ def test_help_shows_every_choice_and_loads_nothing_heavy(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("loaded: []\n")
     for line in (
-        "data: converted, dsec, etram",
+        "data: converted, davis346_cars, dsec, etram",
         "optimizer: adamw, sgd",
-        "scheduler: cosine, cyclic, step",
+        "scheduler: constant, cosine, cyclic, cyclic_high, plateau, step, triangular",
         "experiment: highfreq",
         "max_epochs: 25",
     ):

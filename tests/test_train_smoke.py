@@ -185,7 +185,7 @@ def test_the_tracked_run_says_what_it_learnt_from_and_where_it_is(
 ) -> None:
     _, run = tracked
     used = {item.tags[0].value: item.dataset for item in run.inputs.dataset_inputs}
-    assert {split: item.name for split, item in used.items()} == {"train": "synthetic", "val": "synthetic"}
+    assert {split: item.name for split, item in used.items()} == {"train": "single_shapes", "val": "single_shapes"}
     assert used["train"].digest != used["val"].digest
     assert json.loads(used["train"].profile)["recordings"] == 4
     tags = run.data.tags
@@ -312,6 +312,26 @@ def test_a_multirun_with_a_mistake_ends_in_its_sentence(smoke: tuple[Path, Path,
 def test_the_energy_of_a_network_that_finds_nothing_is_said_to_be_so(smoke: tuple[Path, Path, Ended]) -> None:
     assert json.loads((smoke[1] / "metrics.json").read_text())["val/map50"] < 0.01
     assert "of a network that finds nothing" in smoke[2].errors
+
+
+def test_learning_rates_can_be_looked_at_and_found_before_a_training(
+    smoke: tuple[Path, Path, Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spikeyolo.rates.UPDATES", 40)  # less than half, for the tests' time
+    before = runs(smoke[0])
+    ended = train(*SMOKE, "trainer.preview_schedule=true", "trainer.range_test=true", cwd=smoke[0])
+    assert ended.code == 0, ended.errors
+    folder = run_folder(smoke[0])
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {"figures/schedule.png", "figures/range_test.png", "range_test.csv"} <= files
+    assert not [name for name in files if name.startswith(("checkpoints", "metrics"))]
+    assert runs(smoke[0]) == before
+    assert "learning rates from 3.00e-03 over " in ended.errors
+    (found,) = re.findall(r"try optimizer.lr=(\S+?),", ended.errors)
+    assert 1e-5 < float(found) < 0.3
+    with (folder / "range_test.csv").open(newline="") as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert min(losses) < losses[0]
 
 
 def test_a_loss_that_explodes_names_its_first_term_and_step(smoke: tuple[Path, Path, Ended]) -> None:

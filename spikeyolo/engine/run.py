@@ -23,6 +23,7 @@ from spikeyolo.engine.interrupt import StopRequested, StopWatch
 from spikeyolo.engine.meter import LossMeter
 from spikeyolo.engine.record import epoch_line, summary, write_metrics, write_rows
 from spikeyolo.engine.task import Task
+from spikeyolo.engine.update.average import Average
 from spikeyolo.engine.update.execution import arrange, runner
 from spikeyolo.engine.update.optimizer import OptimizerState, build_optimizer
 from spikeyolo.engine.update.step import TrainStep
@@ -32,6 +33,22 @@ if TYPE_CHECKING:
     from spikeyolo.engine.trainer import Trainer
 
 log = logging.getLogger(__name__)
+
+
+def build_step(settings: Trainer, task: Task, *, average: Average | None) -> TrainStep:
+    """The task's network on the trainer's device, with what updates it."""
+    module = task.detector.to(settings.device)
+    arrange(module, channels_last=settings.channels_last, gradient_checkpointing=settings.gradient_checkpointing)
+    return TrainStep(
+        module,
+        run=runner(module, compiled=settings.compile),
+        loss=task.loss,
+        optimizer=build_optimizer(task.optimizer, module),
+        average=average,
+        precision=settings.precision,
+        clip_gradient=settings.clip_gradient,
+        accumulate_batches=settings.accumulate_batches,
+    )
 
 
 class _RolledBack(Exception):  # noqa: N818 -- an outcome, not an error
@@ -44,25 +61,9 @@ class TrainingRun:
     def __init__(self, settings: Trainer, task: Task) -> None:
         self.settings = settings
         self.task = task
-        self.module = task.detector.to(settings.device)
-        arrange(
-            self.module,
-            channels_last=settings.channels_last,
-            gradient_checkpointing=settings.gradient_checkpointing,
-        )
-        average = settings.average
+        self.step = build_step(settings, task, average=settings.average)
+        self.module, optimizer, average = self.step.module, self.step.optimizer, settings.average
         self.weights = self.module if average is None else average.start(self.module)  # what is validated and saved
-        optimizer = build_optimizer(task.optimizer, self.module)
-        self.step = TrainStep(
-            self.module,
-            run=runner(self.module, compiled=settings.compile),
-            loss=task.loss,
-            optimizer=optimizer,
-            average=average,
-            precision=settings.precision,
-            clip_gradient=settings.clip_gradient,
-            accumulate_batches=settings.accumulate_batches,
-        )
         self.base_lr = float(optimizer.defaults["lr"])
         self.position = Position()
         self.meter: LossMeter | None = None  # of the epoch, None between epochs
@@ -78,6 +79,7 @@ class TrainingRun:
             module=self.module,
             optimizer=OptimizerState(optimizer),
             step=self.step,
+            schedule=task.schedule,
             generator=Generator(),
             **({} if average is None else {"average": average}),
             **{f"callback/{name}": callback for name, callback in self.callbacks.items()},
@@ -215,6 +217,7 @@ class TrainingRun:
             position.best = figure if figure == figure else float("-inf")
             position.best_epoch = position.epoch
         position.epoch, position.batch, position.meter, self.meter = position.epoch + 1, 0, None, None
+        self.task.schedule.after_epoch(figure)
         log.info("%s%s", epoch_line(row, self.settings.max_epochs), "  (best)" if better else "")
         rolled_back = False
         try:
@@ -246,8 +249,13 @@ class TrainingRun:
         """Of every group's learning rate, for the next update."""
         position, epoch, settings = self.position, len(self.task.train), self.settings
         progress = (position.epoch * epoch + position.batch) / (settings.max_epochs * epoch)
-        progress = max(progress, self.budget.share())
-        return self.task.schedule.factor(progress, base_lr=self.base_lr, max_epochs=settings.max_epochs)
+        return self.task.schedule.factor(
+            max(progress, self.budget.share()),
+            base_lr=self.base_lr,
+            max_epochs=settings.max_epochs,
+            step=position.step,
+            max_steps=settings.max_epochs * math.ceil(epoch / settings.accumulate_batches),
+        )
 
     def save(self, name: str) -> None:
         """Write ``checkpoints/<name>``; ``best`` holds no state to go on from.
@@ -288,6 +296,7 @@ class TrainingRun:
         if measuring(changed) and position.best_epoch >= 0:
             log.warning("figures so far were measured with other settings: the best epoch is chosen anew")
             position.best_epoch, position.best = -1, float("-inf")
+            self.task.schedule.forget()
         self._bring_best(folder.parent / "best")
         if position.epoch >= self.settings.max_epochs:
             log.warning(

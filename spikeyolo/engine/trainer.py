@@ -21,6 +21,7 @@ from spikeyolo.engine.run import TrainingRun
 from spikeyolo.engine.task import Stopped, Task
 from spikeyolo.engine.update.average import Average
 from spikeyolo.engine.update.optimizer import OptimizerFactory, build_optimizer
+from spikeyolo.engine.update.schedule import Schedule
 from spikeyolo.errors import ConfigError, TrainingError
 
 
@@ -45,6 +46,8 @@ class Trainer:
         save_minutes: ``checkpoints/last`` is written so often in mid-epoch; None writes it after each epoch only.
         resume: checkpoint folder to go on from, such as ``…/checkpoints/last``.
         select_by: validation figure that decides which checkpoint is ``best`` (larger is better).
+        preview_schedule: draw the learning rates of the training to come, and train nothing.
+        range_test: find a learning rate by trying rising ones, and train nothing more.
         callbacks: more of what is asked between batches and after each epoch, by name.
         clock: seconds; for tests.
     """
@@ -67,6 +70,8 @@ class Trainer:
         save_minutes: Annotated[float, Gt(0)] | None = 5.0,
         resume: str | None = None,
         select_by: str = "map50",
+        preview_schedule: bool = False,
+        range_test: bool = False,
         callbacks: Mapping[str, Callback] | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
@@ -85,6 +90,8 @@ class Trainer:
         self.save_minutes = save_minutes
         self.resume = None if resume is None else Path(resume)
         self.select_by = select_by
+        self.preview_schedule = preview_schedule
+        self.range_test = range_test
         self.callbacks = dict(callbacks or {})
         self._clock = clock
 
@@ -111,6 +118,23 @@ class Trainer:
                 last = task.folder / "checkpoints" / "last"
                 kept = f"the last good checkpoint is {last}" if last.is_dir() else "there is no checkpoint yet"
                 raise TrainingError(f"{error}; {kept}") from error
+
+    def planned_rates(self, schedule: Schedule, *, base_lr: float, epoch_batches: int) -> list[float]:
+        """The learning rate of each update, where epochs end the training and not the clock."""
+        updates = -(-epoch_batches // self.accumulate_batches)
+        batches = [min((number + 1) * self.accumulate_batches, epoch_batches) - 1 for number in range(updates)]
+        return [
+            base_lr
+            * schedule.factor(
+                (epoch * epoch_batches + batch) / (self.max_epochs * epoch_batches),
+                base_lr=base_lr,
+                max_epochs=self.max_epochs,
+                step=epoch * updates + number,
+                max_steps=self.max_epochs * updates,
+            )
+            for epoch in range(self.max_epochs)
+            for number, batch in enumerate(batches)
+        ]
 
     def check_selection(self, judged: Mapping[str, float]) -> None:
         """Refuse a ``select_by`` that no figure has, rather than after an epoch.

@@ -97,20 +97,27 @@ class World:
     def progress(self, label: str, total: int) -> Iterator[Any]:
         yield self.said.append
 
-    def fit(self, folder: Path, *, pruner: Any = None, optimizer: Any = None, **trainer: Any) -> dict[str, float]:
+    def fit(
+        self, folder: Path, *, pruner: Any = None, optimizer: Any = None, schedule: Any = None, **trainer: Any
+    ) -> dict[str, float]:
+        """Train; arguments beyond those of the task are the trainer's."""
+        task = self.task(folder, pruner=pruner, optimizer=optimizer, schedule=schedule)
+        return Trainer(device="cpu", clock=self.clock, **trainer).fit(task)
+
+    def task(self, folder: Path, *, pruner: Any = None, optimizer: Any = None, schedule: Any = None) -> Task:
         world = self
 
         class Cosine(CosineSchedule):
-            def factor(self, progress: float, *, base_lr: float, max_epochs: int) -> float:
+            def factor(self, progress: float, **known: Any) -> float:
                 world.rates.append((progress, world.now))
-                return super().factor(progress, base_lr=base_lr, max_epochs=max_epochs)
+                return super().factor(progress, **known)
 
         torch.manual_seed(0)
-        task = Task(
+        return Task(
             detector=nn.Linear(3, 1),
             loss=self.loss,  # type: ignore[arg-type]
             optimizer=optimizer or partial(Sgd, lr=0.01),
-            schedule=Cosine(),
+            schedule=schedule or Cosine(),
             train=self.loader(self.train, self.batch_s),
             val=self.loader(self.val, self.validation_batch_s),
             evaluator=self,
@@ -120,4 +127,3 @@ class World:
             description={"classes": ["car"], **self.described},
             pruner=pruner,
         )
-        return Trainer(device="cpu", clock=self.clock, **trainer).fit(task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import resource
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +25,8 @@ from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.engine.checkpoints.files import Files
 from spikeyolo.engine.evaluator import DetectionEvaluator
 from spikeyolo.engine.task import Pruned, Stopped
+from spikeyolo.engine.trainer import Trainer
+from spikeyolo.engine.update.schedule import CosineSchedule, PlateauSchedule
 from spikeyolo.errors import CheckpointError, ConfigError, TrainingError
 
 
@@ -103,6 +107,42 @@ def test_compiling_kernels_is_said_where_the_first_batch_takes_long(
         monkeypatch.setattr(World, "loss", slow)
         World().fit(tmp_path / "slow", max_epochs=1)
     assert caplog.messages.count("compiling kernels, once") == 1
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 3])
+def test_the_rates_that_are_previewed_are_those_that_a_training_has(accumulate: int, tmp_path: Path) -> None:
+    seen: list[float] = []
+
+    class Listening(Callback):
+        def after_batch(self, run: Run) -> Outcome:
+            if len(seen) < run.position.step:
+                seen.append(run.position.lr)
+            return Outcome.CONTINUE
+
+    schedule = CosineSchedule(warmup_steps=5)
+    settings: dict[str, Any] = {"max_epochs": 4, "accumulate_batches": accumulate}
+    world = World(train=5)
+    planned = Trainer(device="cpu", **settings).planned_rates(schedule, base_lr=0.01, epoch_batches=5)
+    world.fit(tmp_path, schedule=schedule, callbacks={"listening": Listening()}, **settings)
+    assert len(planned) == len(seen) == 4 * math.ceil(5 / accumulate)
+    assert seen == planned
+
+
+def test_a_plateaus_share_goes_on_with_its_run(tmp_path: Path) -> None:
+    def plateau() -> PlateauSchedule:
+        return PlateauSchedule(patience=0, gamma=0.5, warmup_epochs=0)
+
+    figures = (0.5, 0.4, 0.6, 0.5, 0.4)
+    World(figures=figures).fit(tmp_path / "whole", max_epochs=5, schedule=plateau())
+    with pytest.raises(Stopped) as stop:
+        World(figures=figures, stop_at=15).fit(tmp_path / "first", max_epochs=5, schedule=plateau())
+    later = World(figures=figures[3:])
+    later.fit(tmp_path / "second", max_epochs=5, schedule=plateau(), resume=str(stop.value.checkpoint))
+    rates = [
+        [row["train/lr"] for row in csv.DictReader((tmp_path / name / "metrics.csv").open())]
+        for name in ("whole", "second")
+    ]
+    assert rates[0] == rates[1] == ["0.01", "0.01", "0.005", "0.005", "0.0025"]
 
 
 def test_learning_rates_follow_the_share_of_time_where_it_is_ahead_of_the_epochs(tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""A range test finds the rate at which a network learns, and says where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from spikeyolo.engine.update.range_test import range_test
+from spikeyolo.engine.update.step import TrainStep
+from spikeyolo.errors import TrainingError
+
+
+def quadratic(curvature: float, *, lr: float = 0.01, wrong: bool = False) -> TrainStep:
+    """Gradient descent on a parabola, which converges for rates below 2 / curvature; a wrong one goes uphill."""
+    module = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(module.weight, 1.0)
+
+    def loss(predictions: torch.Tensor, targets: Any) -> Any:
+        height = curvature * predictions.square().sum() / 2
+        total = height - 2 * height if wrong else height
+        return SimpleNamespace(
+            total=(total - total.detach()) + height.detach(), num_positives=torch.tensor(1), named=dict
+        )
+
+    return TrainStep(
+        module,
+        run=module,
+        loss=loss,
+        optimizer=torch.optim.SGD([{"params": [module.weight], "initial_lr": lr}], lr=lr),
+        average=None,
+        precision="float32",
+        clip_gradient=None,
+    )
+
+
+def batches() -> Iterator[Any]:
+    while True:
+        yield SimpleNamespace(frames=torch.ones(1), targets=None)
+
+
+@pytest.mark.parametrize("curvature", [5.0, 50.0, 500.0])
+def test_the_rates_found_follow_the_curvature_of_the_loss(curvature: float) -> None:
+    found = range_test(quadratic(curvature), batches(), base_lr=0.01)
+    assert found.fastest < found.least
+    assert 0.005 / curvature < found.fastest < 2.0 / curvature
+    assert list(found.rates) == sorted(found.rates)
+    assert len(found.rates) == len(found.losses)
+
+
+def test_the_optimizers_own_rate_is_of_no_account() -> None:
+    first, second = (range_test(quadratic(50.0, lr=lr), batches(), base_lr=lr) for lr in (0.01, 3.0))
+    assert first.rates == pytest.approx(second.rates)
+    assert first.losses == pytest.approx(second.losses)
+    assert first.fastest == pytest.approx(second.fastest)
+
+
+def test_a_loss_that_falls_at_no_rate_is_said() -> None:
+    with pytest.raises(TrainingError, match=r"trainer.range_test: the loss fell at no learning rate between 1e-06"):
+        range_test(quadratic(50.0, wrong=True), batches(), base_lr=0.01)
