@@ -14,6 +14,7 @@ EXTRAS = {
     "onnxruntime": "export",
     "onnxscript": "export",
     "openvino": "openvino",
+    "rerun": "rerun",
 }
 
 

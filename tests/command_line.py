@@ -68,6 +68,13 @@ def evaluate(*overrides: str, cwd: Path) -> Ended:
     return _run(task, "evaluate", *overrides, cwd=cwd)
 
 
+def view(*overrides: str, cwd: Path) -> Ended:
+    """The view entry point in this process, started in ``cwd``."""
+    from spikeyolo.view import view as task
+
+    return _run(task, "view", *overrides, cwd=cwd)
+
+
 def _run(task: Callable[[DictConfig], object], name: str, *overrides: str, cwd: Path) -> Ended:
     from spikeyolo import entry
 

@@ -33,16 +33,16 @@ def label_corners(
     corners = np.zeros((len(boxes), 2))
     taken = np.empty((0, 4))
     for index, (box, size) in enumerate(zip(np.asarray(boxes, float), np.asarray(sizes, float), strict=True)):
-        spots = _spots(box, size, below=below is not None and bool(below[index]))
+        spots = label_spots(box, size, below=below is not None and bool(below[index]))
         limit = np.maximum(np.array([width, height]) - size, 0.0)
         spots = np.clip(spots, 0.0, limit)
-        covered = _covered(spots, size, taken)
+        covered = covered_area(spots, size, taken)
         corners[index] = spots[int(covered.argmin())]  # the first of equals
         taken = np.vstack((taken, np.concatenate((corners[index], corners[index] + size))))
     return corners
 
 
-def _spots(box: Float64, size: Float64, *, below: bool) -> Float64:
+def label_spots(box: npt.NDArray[np.floating], size: Float64, *, below: bool = False) -> Float64:
     """Candidate corners ``[S, 2]``, the best first: the box's outer edge, its inner edge, beside it, further away."""
     left, top, right, bottom = box
     w, h = size
@@ -55,7 +55,7 @@ def _spots(box: Float64, size: Float64, *, below: bool) -> Float64:
     return np.array(outside + inside + beside + away)
 
 
-def _covered(spots: Float64, size: Float64, taken: Float64) -> Float64:
+def covered_area(spots: Float64, size: Float64, taken: Float64) -> Float64:
     """Area of each spot ``[S]`` that labels ``[L, 4]`` hold already."""
     low = np.maximum(spots[:, None], taken[None, :, :2])
     high = np.minimum(spots[:, None] + size, taken[None, :, 2:])

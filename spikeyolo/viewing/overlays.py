@@ -1,0 +1,164 @@
+"""What is drawn over a recording: its labels, and the rows of tables that are its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import numpy as np
+import numpy.typing as npt
+
+from spikeyolo.detections import DetectionTable
+from spikeyolo.errors import DetectionError
+from spikeyolo.events.labels import ClassSelection, LabelRules, read_boxes, warn_once
+from spikeyolo.events.labels.formats.readers import read_rows
+from spikeyolo.events.types import Boxes
+from spikeyolo.viewing.footage import Footage, Span
+
+log = logging.getLogger("spikeyolo")
+
+
+@dataclass(frozen=True, eq=False)
+class Overlay:
+    """Boxes of the recording, with the names of their classes.
+
+    Attributes:
+        boxes: on the clock of its events.
+        classes: names, in the order of class ids.
+        look_us: ``[L]`` int64, times at which somebody looked, with or without a box.
+    """
+
+    boxes: Boxes
+    classes: Sequence[str]
+    look_us: npt.NDArray[np.int64]
+
+
+def label_overlay(
+    footage: Footage, span: Span, labels: Path | None, classes: Sequence[str] | None, rules: LabelRules
+) -> Overlay | None:
+    """The labels of a recording: of the file named, beside it, or stored with it; None where there are none.
+
+    Args:
+        footage, span: the recording.
+        labels: the label file; None takes what comes with the recording.
+        classes: those that are shown, by name, or by their ids where nobody names them; None shows all.
+        rules: how they are cleaned.
+
+    Raises:
+        LabelError: the file is none of labels, or of another recording.
+        ConfigError: the classes are none of the file's.
+    """
+    if labels is None and footage.stored is not None:
+        if not footage.stored.labelled:
+            return None
+        boxes, names = footage.stored.boxes, footage.stored.classes
+        return Overlay(boxes, names, np.unique(boxes.t))
+    path = labels or footage.labels
+    if path is None:
+        return None
+    names = tuple(classes) if classes is not None else classes_of(path, rules)
+    found = read_boxes(
+        path,
+        classes=names,
+        width=footage.width,
+        height=footage.height,
+        span_us=(span.start_us, span.end_us),
+        time_offset_us=footage.time_offset_us,
+        recording_clock=footage.clock,
+        rules=rules,
+    )
+    warn_once([(path, found.warnings)])
+    dropped = ", ".join(f"{count} {rule}" for rule, count in found.dropped.items())
+    log.info("%s: %d boxes%s", path, len(found.boxes), f"; left out: {dropped}" if dropped else "")
+    return Overlay(found.boxes, names, np.unique(np.concatenate((found.boxes.t, found.left_out_us))))
+
+
+def classes_of(path: Path, rules: LabelRules) -> tuple[str, ...]:
+    """Names of all classes in a label file: its own, those of the rules, or ``class 0``, … where nobody names them.
+
+    Raises:
+        LabelError: it is no file of labels.
+    """
+    rows = read_rows(path)
+    named = ClassSelection((), rules, names=rows.names, first_id=rows.first_class).known
+    if named:
+        return named
+    if rows.category.dtype.kind == "U":
+        return tuple(np.unique(rows.category).tolist())
+    ids = rows.category[np.isfinite(rows.category)] if rows.category.dtype.kind == "f" else rows.category
+    last = int(ids.max(initial=rows.first_class))
+    return tuple(f"class {k}" for k in range(rows.first_class, last + 1))
+
+
+def table_overlay(
+    footage: Footage, span: Span, path: Path, *, recording: str | None, min_score: float, tracks: bool
+) -> Overlay:
+    """The rows of a table that belong to a recording.
+
+    Args:
+        footage, span: the recording.
+        path: of the table.
+        recording: what the table calls it; None takes the recording's own name, or the only one there is.
+        min_score: rows of a lower score are left out.
+        tracks: whether the rows must have tracks.
+
+    Raises:
+        DetectionError: the table cannot be read, is of other recordings, or has no tracks.
+    """
+    table = DetectionTable.read(path)
+    name = _name_in(table, path, footage, recording)
+    rows = table[table.recording == table.recordings.index(name)]
+    low, high = int(rows.t_us.min()), int(rows.t_us.max())
+    longest = int(np.diff(np.unique(rows.t_us)).max(initial=0))  # a row stands for the window before it
+    if high < span.start_us or low > span.end_us + longest:
+        raise DetectionError(
+            f"{path}: its rows of {name} lie at {low} to {high} µs, but {footage.address} lasts from {span.start_us} "
+            f"to {span.end_us - 1} µs; expected a table of this recording"
+        )
+    beyond = np.flatnonzero((rows.xyxy[:, 0] >= footage.width) | (rows.xyxy[:, 1] >= footage.height))
+    if 2 * len(beyond) > len(rows):
+        raise DetectionError(
+            f"{path}: {len(beyond)} of its {len(rows)} boxes of {name} lie outside the sensor of {footage.address}, "
+            f"{footage.width}x{footage.height} px; expected a table of this recording"
+        )
+    if tracks and (rows.track_id < 0).all():
+        raise DetectionError(
+            f"{path}: none of its rows of {name} has a track_id; expected a table of tracks, as python -m "
+            "spikeyolo.track writes it (detections=FILE shows one without)"
+        )
+    looks = np.unique(rows.t_us)
+    rows = rows[rows.score >= min_score]
+    boxes = Boxes(rows.t_us, rows.xyxy, rows.class_id, rows.track_id, rows.score)
+    return Overlay(boxes, table.classes, looks)
+
+
+def _name_in(table: DetectionTable, path: Path, footage: Footage, recording: str | None) -> str:
+    """What a table calls the recording.
+
+    Raises:
+        DetectionError: it has no row of it.
+    """
+    known = table.recordings
+    if recording is not None:
+        if recording in known:
+            return recording
+        raise DetectionError(f"recording: found {recording}; expected one that {path} has: {_listed(known)}")
+    if not known:
+        raise DetectionError(f"{path}: has no row; expected detections of {footage.name}")
+    own = [name for name in known if PurePath(name).name.removesuffix(".zarr") == footage.name]
+    if len(own) == 1:
+        return own[0]
+    if len(known) == 1:
+        log.warning("%s: calls its recording %s; taken for %s", path, known[0], footage.name)
+        return known[0]
+    raise DetectionError(
+        f"{path}: has {'several recordings' if own else 'no recording'} called {footage.name}; expected "
+        f"recording=NAME, one of {_listed(own or known)}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{', '.join(names[:5])}{more}"

@@ -1,0 +1,66 @@
+"""What is seen at a moment: exactly the boxes of a look, tracks on their way between two looks, the others held."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spikeyolo.report.video import BoxSeries
+
+
+def series(*rows: tuple[int, float, int], **options: float) -> BoxSeries:
+    """Boxes of 10 px from rows of time, left edge and track."""
+    t, left, track = (np.array(column) for column in zip(*rows, strict=True))
+    xyxy = np.stack([left, left * 0 + 5.0, left + 10.0, left * 0 + 15.0], 1)
+    zeros = np.zeros(len(t), np.int64)
+    return BoxSeries(t, xyxy, zeros, track, np.ones(len(t)), **options)
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.floats(0, 100), st.integers(-1, 3)), min_size=1, max_size=30))
+def test_at_a_look_exactly_its_boxes_are_seen_in_their_place(rows: list[tuple[int, float, int]]) -> None:
+    boxes = series(*rows)
+    for t in {row[0] for row in rows}:
+        assert sorted(boxes.at(t).xyxy[:, 0]) == sorted(left for time, left, _ in rows if time == t)
+
+
+def test_a_track_moves_from_look_to_look() -> None:
+    boxes = series((0, 0.0, 7), (100, 20.0, 7), (100, 60.0, 3), (200, 40.0, 7), (200, 50.0, 3))
+    seen = boxes.at(150)
+    assert seen.track_id.tolist() == [3, 7]
+    assert seen.xyxy[:, 0].tolist() == [55.0, 30.0]
+    assert boxes.at(25).xyxy.tolist() == [[5.0, 5.0, 15.0, 15.0]]
+
+
+def test_a_box_without_a_track_stays_until_the_next_look_and_one_and_a_half_gaps_at_the_end() -> None:
+    boxes = series((0, 0.0, -1), (100, 20.0, -1))
+    assert [len(boxes.at(t)) for t in (-1, 0, 99, 100, 249, 250)] == [0, 1, 1, 1, 1, 0]
+    assert boxes.at(99).xyxy[0, 0] == 0.0
+
+
+@pytest.mark.parametrize(("longest", "shortest", "until"), [(30.0, 0.0, 30), (30.0, 50.0, 50), (1e9, 0.0, 150)])
+def test_how_long_a_box_without_a_track_is_held_can_be_bounded(longest: float, shortest: float, until: int) -> None:
+    boxes = series((0, 0.0, -1), (100, 0.0, -1), longest_hold_us=longest, shortest_hold_us=shortest)
+    assert len(boxes.at(100 + until - 1)) == 1
+    assert len(boxes.at(100 + until)) == 0
+
+
+def test_a_track_that_is_away_for_long_is_not_seen_meanwhile() -> None:
+    boxes = series(*((t, 0.0, 1) for t in range(0, 1000, 100)), (5000, 90.0, 1))
+    assert len(boxes.at(3000)) == 0
+
+
+def test_a_trail_is_the_way_of_one_track_up_to_now() -> None:
+    boxes = series((0, 0.0, 1), (100, 20.0, 1), (200, 40.0, 1), (100, 70.0, 2), (300, 60.0, 1))
+    points, ages = boxes.trail(1, 250, 160)
+    assert points.tolist() == [[25.0, 10.0], [45.0, 10.0]]
+    assert ages.tolist() == [150.0, 50.0]
+    assert len(boxes.trail(9, 250, 1000)[0]) == 0
+
+
+def test_a_long_trail_has_a_bounded_number_of_points() -> None:
+    boxes = series(*((t, 0.001 * t, 1) for t in range(10_000)))
+    points, _ = boxes.trail(1, 9_999, 1e9)
+    assert 40 < len(points) < 200
+    assert len(boxes.trail(1, 5_000, 1e9)[0]) < 200
