@@ -243,25 +243,11 @@ def named_places(source: str | None) -> list[tuple[str, Recording | Path]]:
         RecordingError: there is no recording, or it cannot be opened.
     """
     from spikeyolo.errors import ConfigError
-    from spikeyolo.events.conversion.manifest import read_published
-    from spikeyolo.events.conversion.sources import files_at
-    from spikeyolo.events.store import Recording
-    from spikeyolo.events.store.location import is_remote
+    from spikeyolo.events.conversion.sources import places_at
 
     if source is None:
         raise ConfigError("source must be given with info=true: add source=PATH to the command line")
-    path = Path(source)
-    if is_remote(source) or path.is_dir():
-        published = read_published(source)
-        if published:
-            return [(name, item.open(source)) for name, item in published.items()]
-    if is_remote(source) or (path / "zarr.json").is_file():
-        recording = Recording.open(source)
-        return [(recording.name, recording)]
-    stored = sorted(place.parent for place in path.rglob("*.zarr/zarr.json")) if path.is_dir() else []
-    if stored:
-        return [(place.relative_to(path).as_posix(), Recording.open(place)) for place in stored]
-    return [(file.name, file) for file, _, _ in files_at(source)]
+    return [(place.name if isinstance(place, Path) else name, place) for name, place in places_at(source)]
 
 
 def checked_options(config: DictConfig) -> dict[str, Any]:

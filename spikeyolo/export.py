@@ -56,12 +56,21 @@ def run(config: DictConfig) -> Path:
     out = Path(options["out"]) if options["out"] else folder.with_name(folder.name + SUFFIXES[name])
     out.parent.mkdir(parents=True, exist_ok=True)
     if name == "onnx":
-        difference = export_onnx(detector, frames, out, backend=options["backend"])
+        difference = export_onnx(detector, frames, out, described(state), backend=options["backend"])
     else:
         difference = {"nir": export_nir, "torch_export": export_torch}[name](detector, frames, out)
     log.info("%s: %s of %s", out, name, ", ".join(state.get("classes", [])))
     log.info("window [T, B, C, H, W] = %s, largest difference of a logit %.3g", list(frames.shape), difference)
     return out
+
+
+def described(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``spikeyolo.predict`` needs to know of a checkpoint beside its network."""
+    settings = state.get("settings") or {}
+    data = settings.get("data") or {}
+    reading = {key: data[key] for key in ("event_rules", "filters", "size", "time_unit") if key in data}
+    kept = {key: state[key] for key in ("classes", "in_channels", "encoder", "windows", "frame") if key in state}
+    return {**kept, "settings": {"data": reading, "evaluator": settings.get("evaluator") or {}}}
 
 
 def checked_options(config: DictConfig) -> dict[str, Any]:

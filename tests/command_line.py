@@ -75,6 +75,13 @@ def view(*overrides: str, cwd: Path) -> Ended:
     return _run(task, "view", *overrides, cwd=cwd)
 
 
+def predict(*overrides: str, cwd: Path) -> Ended:
+    """The predict entry point in this process, started in ``cwd``."""
+    from spikeyolo.predict import predict as task
+
+    return _run(task, "predict", *overrides, cwd=cwd)
+
+
 def _run(task: Callable[[DictConfig], object], name: str, *overrides: str, cwd: Path) -> Ended:
     from spikeyolo import entry
 

@@ -20,7 +20,8 @@ import spikeyolo
 from spikeyolo.errors import CheckpointError, ConfigError
 from spikeyolo.events import Events
 from spikeyolo.events.packing import pack, times
-from spikeyolo.predictor import Predictor, windows
+from spikeyolo.prediction.windows import windows
+from spikeyolo.predictor import Predictor
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -88,9 +89,9 @@ def test_windows_hold_every_event_once_however_a_file_is_read(gaps: list[int], d
     none = np.zeros(len(t), np.uint16)
     packed = pack(Events(t, none, none, none.astype(np.uint8), 4, 4))
     found = list(windows((packed[i : i + batch] for i in range(0, len(packed), batch)), duration))
-    np.testing.assert_array_equal(np.concatenate([part for _, part in found]), packed)
-    assert [start for start, _ in found] == [int(t[0]) + duration * i for i in range(len(found))]
-    for start, part in found:
+    np.testing.assert_array_equal(np.concatenate([part for _, part, _ in found]), packed)
+    assert [start for start, _, _ in found] == [int(t[0]) + duration * i for i in range(len(found))]
+    for start, part, _ in found:
         assert ((times(part) >= start) & (times(part) < start + duration)).all()
 
 

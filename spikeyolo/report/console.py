@@ -14,7 +14,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 Advance = Callable[[str], None]
-Stages = Callable[[int, int, str], None]
+Stages = Callable[[int, int | None, str], None]
 
 
 class Console:
@@ -50,7 +50,8 @@ class Console:
 
     @contextmanager
     def stages(self, label: str) -> Iterator[Stages]:
-        """Follow work whose amount is known only once it goes: call what is yielded with done, total and a few words.
+        """Follow work whose amount is known only once it goes: call what is yielded with done, total (None where
+        nobody knows) and a few words.
 
         Nothing is shown unless it is called.
         """
@@ -71,7 +72,7 @@ class Console:
         with bar, log_lines_above(self._stream):
             task = None
 
-            def tell(done: int, total: int, text: str) -> None:
+            def tell(done: int, total: int | None, text: str) -> None:
                 nonlocal task
                 if task is None:
                     task = bar.add_task(label, total=total, text=text)
@@ -90,14 +91,17 @@ class Console:
     def _plain_lines(self, label: str) -> Stages:
         began = last = time.monotonic()
 
-        def tell(done: int, total: int, text: str) -> None:
+        def tell(done: int, total: int | None, text: str) -> None:
             nonlocal last
             now = time.monotonic()
             if now - last < self._line_interval_s:
                 return
             last = now
-            left = (now - began) / max(done, 1) * (total - done)
-            self.line(f"{label}: {done}/{total}, {brief_time(left)} left{f'  {text}' if text else ''}")
+            of = ""
+            if total is not None:
+                left = (now - began) / max(done, 1) * (total - done)
+                of = f"/{total}, {brief_time(left)} left"
+            self.line(f"{label}: {done}{of}{f'  {text}' if text else ''}")
 
         return tell
 

@@ -8,10 +8,12 @@ from itertools import takewhile
 from pathlib import Path
 
 from spikeyolo.errors import ConfigError, RecordingError
+from spikeyolo.events.conversion.manifest import read_published
 from spikeyolo.events.conversion.remote_files import find_remote
 from spikeyolo.events.datasets import SUFFIXES, TEXT_SUFFIXES, Source, checked, find_recordings, recordings_among
 from spikeyolo.events.labels import ClassSelection, LabelRules, labels_of_file
 from spikeyolo.events.splits import splits_of
+from spikeyolo.events.store import Recording
 from spikeyolo.events.store.location import is_remote
 
 
@@ -79,3 +81,28 @@ def files_at(source: str) -> list[tuple[Path, str, str]]:
         raise RecordingError(f"{source}: no such recording; expected a file, a folder or a glob that matches files")
     fixed = list(takewhile(lambda part: not glob.has_magic(part), path.parts))
     return [(file, file.stem, file.relative_to(Path(*fixed)).as_posix()) for file in files]
+
+
+def places_at(source: str) -> list[tuple[str, Recording | Path]]:
+    """The recordings that a path, a glob or the URL of stored ones names, each with its name: stored ones opened.
+
+    Raises:
+        RecordingError: there is none, or a stored one cannot be opened.
+    """
+    path = Path(source)
+    if is_remote(source) or path.is_dir():
+        published = read_published(source)
+        if published:
+            return [(name, item.open(source)) for name, item in published.items()]
+    if is_remote(source) or (path / "zarr.json").is_file():
+        recording = Recording.open(source)
+        return [(recording.name, recording)]
+    if path.is_dir():
+        stored = sorted(place.parent for place in path.rglob("*.zarr/zarr.json"))
+        if stored:
+            return [(place.relative_to(path).as_posix(), Recording.open(place)) for place in stored]
+    elif not path.exists():
+        stored = sorted(place for place in map(Path, glob.glob(source)) if (place / "zarr.json").is_file())
+        if stored:
+            return [(place.name, Recording.open(place)) for place in stored]
+    return [(name, file) for file, name, _ in files_at(source)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class WordReader(CheckedReader):
     ) -> None:
         super().__init__(path, format, width, height, strict=strict)
         self.data_offset = data_offset
+        self.live: Callable[[], Iterator[bytes]] | None = None  # gives the bytes behind the header as they come
 
     def _state(self) -> State:
         """What the kernel carries from word to word, at the file's start.
@@ -46,7 +47,15 @@ class WordReader(CheckedReader):
         """Decode until the words end or ``limit`` rows are there: words taken, rows made."""
         raise NotImplementedError
 
+    def _find_first(self) -> int:
+        if self.live is not None and self._first_us is None:
+            return 0  # which nobody knows before it comes
+        return super()._find_first()
+
     def _decode(self, max_events: int) -> Iterator[Events]:
+        if self.live is not None:
+            yield from self._decode_live(self.live(), max_events)
+            return
         state = self._state()
         size = min(BUFFER_BYTES, max(max_events, 64) * self.unit_bytes)
         buffer = np.empty(size - size % self.unit_bytes, np.uint8)
@@ -72,10 +81,40 @@ class WordReader(CheckedReader):
                 t, x, y, p = columns
                 yield Events(t[:rows], x[:rows], y[:rows], p[:rows], self.width, self.height)
         if tail:
-            self.damaged(
-                f"{self.path}: truncated, {tail} bytes of an unfinished event at its end; expected whole words of "
-                f"{self.unit_bytes} bytes"
-            )
+            self._damaged_tail(tail)
+
+    def _decode_live(self, pieces: Iterator[bytes], max_events: int) -> Iterator[Events]:
+        state = self._state()
+        rest = b""
+        for piece in pieces:
+            held = bytearray(rest + piece)  # which kernels may be handed as they are handed a buffer
+            whole = len(held) - len(held) % self.unit_bytes
+            rest = bytes(held[whole:])
+            words = np.frombuffer(held, self.word_type, whole // np.dtype(self.word_type).itemsize)
+            if self.byte_swapped:
+                words = words.byteswap()
+            while len(words):
+                limit = min(max_events, max(words.nbytes // self.unit_bytes, 1) * self.unit_events)
+                t, x, y, p = blank_columns(limit + SLACK)
+                taken, rows = self._kernel(words, (t, x, y, p), limit, state)
+                words = words[taken:]
+                self.dropped_events, self.suspect, state[1] = int(state[0]), bool(state[1]), 0
+                self.time_jumps = int(state[self.jumps_at]) if self.jumps_at else 0
+                if self._first_us is None:
+                    inside = (x[:rows] < self.width) & (y[:rows] < self.height)
+                    if not inside.any():
+                        continue
+                    self._first_us = int(t[inside.argmax()])
+                t -= self._first_us
+                yield Events(t[:rows], x[:rows], y[:rows], p[:rows], self.width, self.height)
+        if rest:
+            self._damaged_tail(len(rest))
+
+    def _damaged_tail(self, tail: int) -> None:
+        self.damaged(
+            f"{self.path}: truncated, {tail} bytes of an unfinished event at its end; expected whole words of "
+            f"{self.unit_bytes} bytes"
+        )
 
     def _fill(self, file: Any, buffer: npt.NDArray[np.uint8]) -> tuple[Any, int]:
         """The next whole words, and how many bytes at the file's end are none."""

@@ -3,11 +3,13 @@
 from spikeyolo.model.inference.backend import Backend, InferenceDetector, Precision, check_backend
 from spikeyolo.model.inference.binary import spike_driven
 from spikeyolo.model.inference.fold import FoldReport, compare, fold, macs
+from spikeyolo.model.inference.onnx_file import OnnxDetector
 
 __all__ = [
     "Backend",
     "FoldReport",
     "InferenceDetector",
+    "OnnxDetector",
     "Precision",
     "check_backend",
     "compare",

@@ -70,11 +70,7 @@ class InferenceDetector(nn.Module):
             predictions: Predictions = self._run(frames)
             return predictions
         self.network.check(frames)
-        box, classes, *embedding = self._program(frames)
-        bottom, right = -frames.shape[-2] % STRIDES[-1], -frames.shape[-1] % STRIDES[-1]
-        sizes = [((frames.shape[-2] + bottom) // s, (frames.shape[-1] + right) // s) for s in STRIDES]
-        points, strides = anchor_points(sizes, STRIDES, frames.device)
-        return Predictions(box, classes, points, strides, embedding[0] if embedding else None)
+        return window_predictions(self._program(frames), frames)
 
     def stream(self, frames: Tensor, state: DetectorState | None = None) -> tuple[Predictions, DetectorState]:
         """The next steps of a long recording, as :meth:`Detector.stream`.
@@ -106,6 +102,15 @@ class InferenceDetector(nn.Module):
             self._programs[shape] = held, program
         window = F.pad(frames, (0, 0) * 3 + (0, held - batch))  # the last batch of a set may be a smaller one
         return tuple(output[:, :batch] for output in program(window))
+
+
+def window_predictions(outputs: tuple[Tensor, ...], frames: Tensor) -> Predictions:
+    """What a program gives (see :mod:`spikeyolo.model.inference.window`) for these frames, with its anchor points."""
+    box, classes, *embedding = outputs
+    bottom, right = -frames.shape[-2] % STRIDES[-1], -frames.shape[-1] % STRIDES[-1]
+    sizes = [((frames.shape[-2] + bottom) // s, (frames.shape[-1] + right) // s) for s in STRIDES]
+    points, strides = anchor_points(sizes, STRIDES, frames.device)
+    return Predictions(box, classes, points, strides, embedding[0] if embedding else None)
 
 
 def check_backend(device: torch.device, *, backend: Backend = "torch", precision: Precision = "float32") -> None:

@@ -7,6 +7,9 @@ Outputs are ``box_logits`` ``[T, B, A, 4, 16]``, ``class_logits`` ``[T, B, A, K]
 from __future__ import annotations
 
 import copy
+import json
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +17,8 @@ from torch import Tensor, nn
 from spikeyolo.model.neuron import Ilif, IlifState
 from spikeyolo.model.neuron.ilif import resumed
 from spikeyolo.optional import optional
+
+METADATA_KEY = "spikeyolo"
 
 
 class WindowOutputs(nn.Module):
@@ -59,10 +64,13 @@ def output_names(outputs: tuple[Tensor, ...]) -> list[str]:
     return ["box_logits", "class_logits", "embedding"][: len(outputs)]
 
 
-def onnx_model(network: nn.Module, frames: Tensor, *, optimize: bool = True) -> bytes:
+def onnx_model(
+    network: nn.Module, frames: Tensor, *, optimize: bool = True, description: Mapping[str, Any] | None = None
+) -> bytes:
     """A folded network in eval mode as an ONNX model for float32 ``frames`` of this shape.
 
     Args:
+        description: JSON values, kept in the model's metadata as ``spikeyolo``.
         optimize: write a smaller graph, which takes half as long again; runtimes optimise by themselves.
 
     Raises:
@@ -78,5 +86,8 @@ def onnx_model(network: nn.Module, frames: Tensor, *, optimize: bool = True) -> 
             module, (window,), input_names=["frames"], output_names=names, dynamo=True, optimize=optimize, verbose=False
         )
     assert program is not None
+    if description is not None:
+        entry = program.model_proto.metadata_props.add()
+        entry.key, entry.value = METADATA_KEY, json.dumps(description, allow_nan=False)
     onnx.checker.check_model(program.model_proto)
     return bytes(program.model_proto.SerializeToString())

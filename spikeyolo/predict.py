@@ -1,0 +1,99 @@
+"""Detect on recordings: ``python -m spikeyolo.predict checkpoint=RUN/checkpoints/best source=FILE``."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Interval, Len, MinLen
+from omegaconf import DictConfig
+
+from spikeyolo import entry
+
+log = logging.getLogger("spikeyolo")
+
+OPTIONS: Mapping[str, Any] = {
+    "checkpoint": str,
+    "source": str | Annotated[list[str], MinLen(1)],
+    "follow": bool,
+    "timeout": Annotated[float, Gt(0)],
+    "out": str | None,
+    "hop_us": Annotated[int, Ge(1)] | None,
+    "carry": bool | None,
+    "steps": Literal["all", "last"],
+    "classes": Annotated[list[str], MinLen(1)] | None,
+    "confidence": Annotated[float, Interval(ge=0, lt=1)],
+    "iou": Annotated[float, Interval(gt=0, le=1)] | None,
+    "max_detections": Annotated[int, Ge(1)],
+    "fit": Literal["pad", "scale", "refuse"],
+    "encoder": str | None,
+    "slice_duration_us": Annotated[int, Ge(1)] | None,
+    "time_steps": Annotated[int, Ge(1)] | None,
+    "size": Annotated[list[Annotated[int, Interval(ge=1, le=4096)]], Len(2, 2)] | None,
+    "time_unit": Literal["s", "ms", "us", "ns"] | None,
+    "save": list[Literal["coco", "prophesee", "mot", "labels"]],
+    "min_score": Annotated[float, Interval(ge=0, le=1)],
+    "backend": Literal["torch", "compile", "openvino", "onnxruntime", "auto"] | None,
+    "precision": Literal["float32", "bfloat16"],
+    "device": str,
+    "threads": Annotated[int, Ge(1)] | None,
+    "fresh": bool,
+    "debug": bool,
+}
+
+
+@entry.in_a_sentence
+def predict(config: DictConfig) -> None:
+    """One prediction of a composed configuration."""
+    from spikeyolo.engine.interrupt import StopRequested
+
+    try:
+        print(run(config))
+    except StopRequested:
+        sys.exit(130)
+
+
+def run(config: DictConfig) -> Path:
+    """The prediction itself; returns the table.
+
+    Raises:
+        SpikeyoloError: a key is wrong, checkpoint or recording cannot be read, or the table cannot be written.
+        StopRequested: Ctrl-C or SIGTERM; a table of what is done is written.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from spikeyolo import schema
+    from spikeyolo.errors import ConfigError
+
+    entry.quieten()
+    for key, example in (("checkpoint", "FOLDER, such as outputs/…/checkpoints/best"), ("source", "FILE")):
+        if OmegaConf.is_missing(config, key):
+            raise ConfigError(f"{key}: found nothing; expected {key}={example}")
+    options = schema.checked_options(config, OPTIONS)
+    given = {override.lstrip("+~").partition("=")[0] for override in HydraConfig.get().overrides.task}
+    rules = {key: OmegaConf.to_container(config[key], resolve=True) for key in ("event_rules", "filters")}
+    schema.check(OmegaConf.create(rules))
+
+    from spikeyolo.prediction.command import predicted
+
+    return predicted(options, rules, given, command=shlex.join(["python", "-m", "spikeyolo.predict", *_overrides()]))
+
+
+def _overrides() -> list[str]:
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task)
+
+
+def main() -> None:
+    """Run from a command line."""
+    entry.run(predict, "predict")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""From a command's options to the table: what runs and how is settled, then found again, gone on with, or begun."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Set
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spikeyolo import __version__
+from spikeyolo.detections import DetectionTable
+from spikeyolo.engine.interrupt import StopRequested, StopWatch
+from spikeyolo.errors import ConfigError, RecordingError
+from spikeyolo.evaluation.identity import is_made_from, short
+from spikeyolo.prediction.detecting import Detecting
+from spikeyolo.prediction.formats import save_as
+from spikeyolo.prediction.parts import Parts
+from spikeyolo.prediction.reading import reading_of
+from spikeyolo.prediction.run import Prediction, write_table
+from spikeyolo.prediction.sources import Input, inputs_at
+from spikeyolo.prediction.trained import Trained, load_trained
+from spikeyolo.report.console import Console
+
+USUAL_IOU = 0.65  # where a run's configuration does not tell
+
+log = logging.getLogger("spikeyolo")
+
+
+def predicted(options: Mapping[str, Any], rules: Mapping[str, Any], given: Set[str], *, command: str) -> Path:
+    """The table of a checkpoint on recordings.
+
+    Args:
+        options: of the entry point.
+        rules: nodes ``event_rules`` and ``filters``.
+        given: keys that the command line has.
+        command: that makes the same again.
+
+    Raises:
+        SpikeyoloError: what is wrong, in a sentence.
+        StopRequested: it was stopped; a table of what is done is there.
+    """
+    if options["threads"] is not None:
+        torch.set_num_threads(options["threads"])
+    backend, precision = options["backend"], options["precision"]
+    trained = load_trained(options["checkpoint"], device=options["device"], backend=backend, precision=precision)
+    trained = settled(trained, options)
+    own = {
+        key: {name: value for name, value in node.items() if f"{key}.{name}" in given} for key, node in rules.items()
+    }
+    reading = reading_of(trained, **own, size=options["size"], time_unit=options["time_unit"])
+    carry = options["carry"] if options["carry"] is not None else trained.stream is not None
+    iou = options["iou"] or float((trained.settings.get("evaluator") or {}).get("iou") or USUAL_IOU)
+    detecting = Detecting(
+        carry=carry,
+        iou=iou,
+        **{key: options[key] for key in ("steps", "hop_us", "confidence", "max_detections", "fit")},
+        classes=chosen_classes(trained, options["classes"]),
+    ).checked(trained)
+    with StopWatch() as stop:
+        inputs = inputs_at(
+            options["source"], followed=options["follow"], timeout_s=options["timeout"], stopped=lambda: stop.requested
+        )
+        identity = {
+            "checkpoint": trained.digest,
+            "recordings": {item.name: item.identity for item in inputs},
+            "windows": {"slice_duration_us": trained.slice_duration_us, "time_steps": trained.time_steps},
+            "detecting": asdict(detecting),
+            "reading": reading.as_dict(),
+            "runs": {"backend": backend, "precision": precision, "device": trained.device.type},
+        }
+        path = (
+            Path(options["out"]) if options["out"] else usual_folder(trained, inputs, identity)
+        ) / "detections.parquet"
+        again = all(item.identity is not None for item in inputs) and not options["fresh"]
+        if again and not options["follow"] and _whole(path, identity):
+            log.info("%s: checkpoint, recordings and settings are unchanged (fresh=true makes it again)", path)
+        else:
+            parts = Parts(path.with_suffix(".parts"), identity=identity, classes=trained.classes, again=again)
+            prediction = Prediction(trained, detecting, inputs, reading, parts)
+            metadata = {
+                "spikeyolo": __version__,
+                "identity": identity,
+                "command": command,
+                "checkpoint": str(trained.source.resolve()),
+                "slice_duration_us": trained.slice_duration_us,
+                "time_steps": trained.time_steps,
+                "steps_at_once": detecting.steps_at_once(trained),
+                "carry": detecting.carry,
+            }
+            _make(prediction, path, metadata, stop)
+        written = save_as(path, options["save"], min_score=options["min_score"])
+    for place in written:
+        log.info("%s", place)
+    return path
+
+
+def _whole(path: Path, identity: Mapping[str, Any]) -> bool:
+    return is_made_from(path, identity) and bool(DetectionTable.read(path).metadata.get("complete"))
+
+
+def _make(prediction: Prediction, path: Path, metadata: Mapping[str, Any], stop: StopWatch) -> None:
+    """Predict on what is left and write the table, also where it was stopped."""
+    parts, speed = prediction.parts, prediction.speed
+    if parts.reached.current is not None or parts.reached.ended:
+        log.info("%s: going on with what is done (fresh=true begins again)", path)
+    stopped = False
+    with Console().stages("predicting") as tell:
+        try:
+            prediction.go(stop, tell)
+        except StopRequested:
+            stopped = True
+            parts.save()
+    reached = parts.reached
+    current = [] if reached.current is None else [reached.current]
+    rows = write_table(
+        parts,
+        path,
+        metadata={
+            **metadata,
+            "complete": not stopped and not prediction.failed,
+            "recordings": [*reached.ended, *current],
+            "ended": {**reached.ended, **{name: {"end_us": reached.position.until_us} for name in current}},
+            "failed": {name: str(error) for name, error in prediction.failed.items()},
+        },
+    )
+    log.info("%s: %d detections; %s (%s)", path, rows, speed.words(), speed.shares())
+    if stopped:
+        log.warning("stopped; the table holds what is done, and the same command goes on from there")
+        raise StopRequested
+    if prediction.failed:
+        first = next(iter(prediction.failed.values()))
+        raise RecordingError(
+            f"{len(prediction.failed)} of {len(prediction.inputs)} recordings failed; the first: {first}"
+        )
+    parts.remove()
+
+
+def settled(trained: Trained, options: Mapping[str, Any]) -> Trained:
+    """What runs, with the windows that the command asks for.
+
+    Raises:
+        ConfigError: they contradict the network.
+    """
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(trained.encoder).__name__.removesuffix("Encoder")).lower()
+    if options["encoder"] not in (None, name):
+        raise ConfigError(
+            f"encoder: found {options['encoder']}; expected {name}, with which the checkpoint was trained"
+        )
+    given = {key: options[key] for key in ("slice_duration_us", "time_steps") if options[key] is not None}
+    if trained.fixed is not None and given.get("time_steps", trained.time_steps) != trained.time_steps:
+        raise ConfigError(
+            f"time_steps: found {given['time_steps']}; expected {trained.time_steps}, with which it was exported"
+        )
+    for key, value in given.items():
+        if value != getattr(trained, key):
+            log.warning("%s: %d, where the checkpoint was trained with %d", key, value, getattr(trained, key))
+    windows = (trained.settings.get("data") or {}).get("slicing")
+    if windows == "by_count" and "slice_duration_us" not in given:
+        log.warning(
+            "trained on windows of equally many events; predicts on time steps of %d µs (slice_duration_us)",
+            trained.slice_duration_us,
+        )
+    return replace(trained, **given)
+
+
+def chosen_classes(trained: Trained, names: list[str] | None) -> tuple[str, ...] | None:
+    """The classes to keep; None: all.
+
+    Raises:
+        ConfigError: one is not the checkpoint's.
+    """
+    unknown = [name for name in names or () if name not in trained.classes]
+    if unknown:
+        raise ConfigError(
+            f"classes: found {', '.join(unknown)}; expected some of the checkpoint's {', '.join(trained.classes)}"
+        )
+    return None if names is None else tuple(names)
+
+
+def usual_folder(trained: Trained, inputs: list[Input], identity: Mapping[str, Any]) -> Path:
+    """Where the table goes: below the run's folder, or beside the file, named after what decides."""
+    source = trained.source
+    run = source.parent.parent if source.parent.name == "checkpoints" else source.parent
+    names = inputs[0].name if len(inputs) == 1 else f"{len(inputs)}_recordings"
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", names).strip("-.") or "recording"
+    return run / "predictions" / f"{source.stem}_{plain}_{short(identity)}"

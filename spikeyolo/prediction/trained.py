@@ -1,0 +1,130 @@
+"""A trained network with all that was settled when it was trained, out of a checkpoint or an exported file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from spikeyolo import schema
+from spikeyolo.engine.checkpoints.restore import restore_detector
+from spikeyolo.engine.device import choose_device
+from spikeyolo.errors import CheckpointError, ConfigError
+from spikeyolo.evaluation.identity import checkpoint_digest
+from spikeyolo.model import InferenceDetector
+from spikeyolo.model.inference import Backend, OnnxDetector, Precision
+from spikeyolo.model.predictions import Predictions
+from spikeyolo.windows.encoders import Encoder
+
+Stream = Callable[[Tensor, Any], tuple[Predictions, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What runs, and how its frames are made.
+
+    Attributes:
+        window: frames ``[T, B, C, H, W]`` to predictions of all steps, from a fresh state.
+        stream: the same from a state, which it returns too; None where no state is carried.
+        device: of the frames.
+        classes: names, in the order of class ids.
+        encoder: events to frames.
+        slice_duration_us, time_steps: of a window.
+        sensor: width and height, px, of what it was trained on; None where nothing tells.
+        fixed: the only T, W and H of windows that it takes; None: any.
+        settings: of the training (``data``, ``evaluator`` …), as its configuration has them; may be empty.
+        digest: of what runs.
+        source: the checkpoint's folder or the file.
+    """
+
+    window: Callable[[Tensor], Predictions]
+    stream: Stream | None
+    device: torch.device
+    classes: tuple[str, ...]
+    encoder: Encoder
+    slice_duration_us: int
+    time_steps: int
+    sensor: tuple[int, int] | None = None
+    fixed: tuple[int, int, int] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = ""
+    source: Path = Path()
+
+
+def load_trained(
+    checkpoint: Path | str,
+    *,
+    device: str = "auto",
+    backend: Backend | None = None,
+    precision: Precision = "float32",
+) -> Trained:
+    """A checkpoint's folder or an ONNX file that ``spikeyolo.export`` wrote.
+
+    Args:
+        checkpoint: folder such as ``outputs/…/checkpoints/best``, or a file ``NAME.onnx``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; an ONNX file runs on the CPU.
+        backend: that runs the network; None runs a checkpoint as training does, an ONNX file in onnxruntime.
+        precision: of a backend.
+
+    Raises:
+        CheckpointError: it cannot be read, or does not tell its encoder and windows.
+        ConfigError: there is no such device or backend.
+    """
+    place = Path(checkpoint)
+    if backend is None and precision != "float32":
+        raise ConfigError(f"precision: found {precision}; expected a backend beside it, as backend=torch")
+    if place.suffix.lower() == ".onnx":
+        return _of_file(place, device, backend, precision)
+    if place.is_file():
+        raise CheckpointError(f"{place}: is a file; expected a checkpoint's folder, or a file NAME.onnx")
+    detector, state = restore_detector(place)
+    detector = detector.to(choose_device(device))
+    network = detector if backend is None else InferenceDetector(detector, backend=backend, precision=precision)
+    stream = network.stream if backend is None or getattr(network, "backend", None) == "torch" else None
+    return Trained(
+        network, stream, next(detector.parameters()).device, **_settled(state, place), digest=checkpoint_digest(place)
+    )
+
+
+def _of_file(file: Path, device: str, backend: Backend | None, precision: Precision) -> Trained:
+    if device not in ("auto", "cpu"):
+        raise ConfigError(f"device: found {device}; an ONNX file runs on the CPU, expected auto or cpu")
+    if backend not in (None, "onnxruntime", "openvino"):
+        raise ConfigError(f"backend: found {backend}; an ONNX file runs in onnxruntime or openvino")
+    network = OnnxDetector(file, backend="openvino" if backend == "openvino" else "onnxruntime", precision=precision)
+    if not network.description:
+        raise CheckpointError(
+            f"{file}: tells neither encoder nor windows; expected a file that python -m spikeyolo.export of this "
+            "version wrote"
+        )
+    steps, _, _, height, width = network.shape
+    settled = _settled(network.description, file)
+    settled["time_steps"] = steps
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return Trained(network, None, torch.device("cpu"), **settled, fixed=(steps, width, height), digest=digest)
+
+
+def _settled(state: Mapping[str, Any], place: Path) -> dict[str, Any]:
+    """Classes, encoder and windows that a checkpoint tells."""
+    if not isinstance(state.get("encoder"), dict) or not isinstance(state.get("windows"), dict):
+        raise CheckpointError(
+            f"{place}: tells neither encoder nor windows; expected a checkpoint of version 2 or later"
+        )
+    node = OmegaConf.create({"encoder": state["encoder"]})
+    schema.check(node)
+    sensor = (state.get("frame") or {}).get("sensor")
+    return {
+        "classes": tuple(state["classes"]),
+        "encoder": schema.build(node.encoder),
+        "slice_duration_us": int(state["windows"]["slice_duration_us"]),
+        "time_steps": int(state["windows"]["time_steps"]),
+        "sensor": None if sensor is None else (int(sensor[0]), int(sensor[1])),
+        "settings": state.get("settings") or {},
+        "source": place,
+    }
