@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from spikeyolo import __version__
-from spikeyolo.detections import DetectionTable
 from spikeyolo.engine.interrupt import StopRequested, StopWatch
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.evaluation.identity import is_made_from, short
@@ -76,7 +75,7 @@ def predicted(options: Mapping[str, Any], rules: Mapping[str, Any], given: Set[s
             Path(options["out"]) if options["out"] else usual_folder(trained, inputs, identity)
         ) / "detections.parquet"
         again = all(item.identity is not None for item in inputs) and not options["fresh"]
-        if again and not options["follow"] and _whole(path, identity):
+        if again and not options["follow"] and is_made_from(path, identity):
             log.info("%s: checkpoint, recordings and settings are unchanged (fresh=true makes it again)", path)
         else:
             parts = Parts(path.with_suffix(".parts"), identity=identity, classes=trained.classes, again=again)
@@ -98,10 +97,6 @@ def predicted(options: Mapping[str, Any], rules: Mapping[str, Any], given: Set[s
     return path
 
 
-def _whole(path: Path, identity: Mapping[str, Any]) -> bool:
-    return is_made_from(path, identity) and bool(DetectionTable.read(path).metadata.get("complete"))
-
-
 def _make(prediction: Prediction, path: Path, metadata: Mapping[str, Any], stop: StopWatch) -> None:
     """Predict on what is left and write the table, also where it was stopped."""
     parts, speed = prediction.parts, prediction.speed
@@ -116,12 +111,14 @@ def _make(prediction: Prediction, path: Path, metadata: Mapping[str, Any], stop:
             parts.save()
     reached = parts.reached
     current = [] if reached.current is None else [reached.current]
+    complete = not stopped and not prediction.failed
     rows = write_table(
         parts,
         path,
         metadata={
             **metadata,
-            "complete": not stopped and not prediction.failed,
+            "identity": metadata["identity"] if complete else None,  # so that it is not taken for done
+            "complete": complete,
             "recordings": [*reached.ended, *current],
             "ended": {**reached.ended, **{name: {"end_us": reached.position.until_us} for name in current}},
             "failed": {name: str(error) for name, error in prediction.failed.items()},

@@ -29,7 +29,7 @@ def save_as(path: Path, formats: Sequence[Format], *, min_score: float) -> list[
     """
     if not formats:
         return []
-    table = with_every_recording(DetectionTable.read(path))
+    table = with_every_recording(DetectionTable.read(path, embeddings=False))
     written = []
     if "coco" in formats:
         written.append(coco.write(table, path.with_suffix(".json")))

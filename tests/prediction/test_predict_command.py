@@ -1,0 +1,147 @@
+"""``spikeyolo.predict``: one pass over a recording, found again where nothing has changed, refused in a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import predict
+from format_writers import write_evt2
+from small_recording import drawn
+from small_run import small_run
+
+import spikeyolo
+from spikeyolo.detections import DetectionTable
+from spikeyolo.events.packing import pack
+from spikeyolo.model.decode import decode_boxes
+from spikeyolo.predictor import Predictor
+
+BEST = "checkpoint=run/checkpoints/best"
+COMMON = ("device=cpu", "confidence=0.3")
+
+
+@pytest.fixture(scope="module")
+def cwd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("predict")
+    small_run(folder)
+    (folder / "recording.raw").write_bytes(write_evt2(drawn()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def detector(cwd: Path) -> Predictor:
+    return spikeyolo.load(cwd / "run" / "checkpoints" / "best", device="cpu")
+
+
+def done(cwd: Path, *overrides: str) -> DetectionTable:
+    """The table of a command that ends well."""
+    ended = predict(BEST, *COMMON, *overrides, cwd=cwd)
+    assert ended.code == 0, ended.errors
+    return DetectionTable.read(cwd / ended.output.splitlines()[-1])
+
+
+def same(found: DetectionTable, expected: DetectionTable, *, atol: float = 0.0) -> None:
+    """Row for row; in digits too where ``atol`` is 0."""
+    assert len(found) == len(expected) > 0
+    assert found.recordings == expected.recordings
+    for name in ("recording", "t_us", "step", "class_id", "track_id"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    np.testing.assert_allclose(found.score, expected.score, atol=atol, rtol=0)
+    np.testing.assert_allclose(found.xywh, expected.xywh, atol=100 * atol, rtol=0)
+
+
+@pytest.mark.parametrize("hop_us", [None, 100, 200])
+def test_with_carried_state_a_prediction_is_one_pass_over_the_whole_recording(
+    detector: Predictor, hop_us: int | None
+) -> None:
+    events = drawn()
+    found = detector.predict(events, confidence=0.3, iou=1.0, carry=True, steps="all", hop_us=hop_us)
+    frames = np.empty((19, 2, 32, 32), np.uint8)
+    detector.encoder.encode(pack(events), start_us=0, slice_us=100, out=frames)
+    with torch.inference_mode():
+        every, _ = detector.trained.stream(torch.from_numpy(frames)[:, None], None)  # type: ignore[misc]
+    scores = every.class_logits[:, 0].sigmoid()
+    boxes = decode_boxes(every.box_logits[:, 0], every.points, every.strides).clamp(0, 32)
+    assert sorted(set(found.t_us.tolist())) == [100 * (step + 1) for step in range(19)]
+    for step in range(19):
+        rows = found[found.t_us == 100 * (step + 1)]
+        anchor, class_id = (scores[step] > 0.3).nonzero(as_tuple=True)
+        order = scores[step][anchor, class_id].argsort(descending=True)[:100]
+        expected = scores[step][anchor, class_id][order].numpy()
+        np.testing.assert_allclose(rows.score, expected[: len(rows)], atol=1e-5)
+        best = boxes[step][anchor[order[0]]].numpy() * 2
+        np.testing.assert_allclose(rows.xyxy[0], best, atol=1e-3)
+
+
+def test_the_command_and_python_give_the_same_rows(cwd: Path, detector: Predictor) -> None:
+    by_command = done(cwd, "source=recording.raw")
+    in_python = detector.predict(cwd / "recording.raw", confidence=0.3, iou=0.95, carry=True, steps="all")
+    same(by_command, in_python)
+    assert by_command.recordings == ("recording",)
+    assert by_command.metadata["ended"]["recording"]["sensor"] == [64, 64]
+    assert by_command.metadata["ended"]["recording"]["event_counts"]["in_file"] == 4000
+
+
+def test_a_table_is_found_again_until_something_changes(cwd: Path) -> None:
+    arguments = (BEST, *COMMON, "source=recording.raw", "out=again")
+    first, second = (predict(*arguments, cwd=cwd) for _ in range(2))
+    assert "unchanged" not in first.errors
+    assert "unchanged" in second.errors
+    assert first.output == second.output == "again/detections.parquet\n"
+    assert "unchanged" not in predict(*arguments, "fresh=true", cwd=cwd).errors
+    assert "unchanged" not in predict(*arguments, "confidence=0.4", cwd=cwd).errors
+    assert [path.name for path in (cwd / "again").iterdir()] == ["detections.parquet"]
+
+
+def test_windows_that_overlap_tell_of_each_time_once(cwd: Path) -> None:
+    found = done(cwd, "source=recording.raw", "carry=false", "hop_us=150")
+    apart = done(cwd, "source=recording.raw", "carry=false")
+    first = apart[apart.t_us <= 400]
+    same(found[found.t_us <= 400], first)
+    after = found[found.t_us > 400]
+    assert sorted(set(after.t_us.tolist()))[:4] == [450, 550, 600, 700]  # of the windows that end at 550, 700 …
+    assert set(after.step.tolist()) == {2, 3}
+
+
+def test_only_the_last_step_of_each_window_is_kept_where_that_is_asked_for(cwd: Path) -> None:
+    every, last = (done(cwd, "source=recording.raw", f"steps={steps}") for steps in ("all", "last"))
+    same(last[last.t_us < 2000], every[every.step == 3])
+
+
+def test_an_empty_recording_has_no_detections(cwd: Path) -> None:
+    (cwd / "empty.raw").write_bytes(write_evt2(drawn())[:-16000].split(b"% end\n")[0] + b"% end\n")
+    found = done(cwd, "source=empty.raw", "save=[coco,mot,prophesee,labels]", "out=none")
+    assert len(found) == 0
+    assert found.metadata["recordings"] == ["empty"]
+    assert (cwd / "none" / "labels" / "empty.csv").read_text() == "t_us,x,y,w,h,class,track,confidence\n"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["source=absent.raw"], "absent.raw: no such recording; expected a file, a folder or a glob"),
+        (["source=run"], "run: a folder without recordings"),
+        (["source=recording.raw", "encoder=voxel"], "encoder: found voxel; expected histogram"),
+        (["source=recording.raw", "classes=[disc,car]"], "classes: found car; expected some of the checkpoint's disc"),
+        (["source=recording.raw", "hop_us=150"], "hop_us: found 150; expected a multiple of 100"),
+        (["source=recording.raw", "hop_us=500"], "hop_us: found 500; expected 1 to 400"),
+        (["source=[recording.raw,recording.raw]"], "stands twice; expected every recording once"),
+        (["source=recording.raw", "confidence=2"], "confidence: found 2"),
+        (["source=recording.raw", "filters.region=[900,0,910,5]"], "has no pixel of its sensor of 64x64"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence_and_leaves_nothing(cwd: Path, overrides: list[str], sentence: str) -> None:
+    ended = predict(BEST, *COMMON, *overrides, "out=wrong", cwd=cwd)
+    assert ended.code == 2
+    assert len(ended.error_lines) == 1
+    assert sentence in ended.error_lines[0]
+    assert not (cwd / "wrong").exists()
+
+
+def test_what_must_be_given_is_asked_for(cwd: Path) -> None:
+    example = "checkpoint=FOLDER, such as outputs/…/checkpoints/best"
+    without = predict("source=recording.raw", cwd=cwd)
+    assert without.error_lines == [f"error: checkpoint: found nothing; expected {example}"]
+    assert predict(BEST, cwd=cwd).error_lines == ["error: source: found nothing; expected source=FILE"]
