@@ -22,7 +22,8 @@ from spikeyolo.events.cleaning import EventRules
 from spikeyolo.train import GROUPS
 
 CONF = config_directory()
-ELSEWHERE = ("protocol",)  # groups that training does not read; tests/metrics/protocols checks these
+# Groups that training does not read; tests/metrics/protocols and tests/contracts check these.
+ELSEWHERE = ("protocol", "tracker")
 # What a user has to name.
 GIVEN = {"root": "some/folder", "events": "some.h5", "classes": ["car"], "train_until_us": 1_000_000}
 ISSUE = (
