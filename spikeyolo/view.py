@@ -34,7 +34,7 @@ OPTIONS: Mapping[str, Any] = {
     "scale": Annotated[Number, Interval(gt=0, le=16)] | None,
     "background": Literal["dark", "light"],
     "layout": Literal["overlay", "side_by_side"],
-    "decay_us": Annotated[Number, Gt(0)] | None,
+    "decay_us": Annotated[Number, Interval(gt=0, le=1_000_000_000_000)] | None,
     "trail_s": Annotated[Number, Ge(0)],
     "stop_s": Annotated[Number, Ge(0)] | None,
     "tiles": Annotated[int, Interval(ge=1, le=100)],

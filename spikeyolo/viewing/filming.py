@@ -24,6 +24,7 @@ _TILE_ROWS = 540  # those of a sheet's tile
 _BUSY_SHARE = 0.01  # events that are seen at a time, as a share of the sensor's pixels
 _SLOWEST_DECAY = 12  # frames
 _STOP_GAP_S = 0.4  # the film stops at labels that are so far apart in it
+_WORDS_A_SECOND = 4  # how often digits are written anew: those that change in every picture cannot be read
 _HELD_S = 0.2  # a label without a track is seen for no longer than this
 
 Advance = Callable[[int, int, str], None]
@@ -103,7 +104,7 @@ def film_recording(
         size=size,
         start_us=start_us,
         end_us=end_us,
-        slow=None if sheet else look.slow,
+        title=footage.name if sheet else f"{look.slow:g} × real time",
         marks_us=looks,
         legend="truth" if truth is not None else None,
         busy=span.events_a_second >= 1e6,
@@ -120,7 +121,7 @@ def film_recording(
         magnify=magnify,
         shrink=shrink,
         trail_us=1e6 * look.trail_s * look.slow,
-        fps=fps,
+        words_every=1 if sheet else max(1, round(fps / _WORDS_A_SECOND)),
     )
     across = max(1, min(4, round(math.sqrt(look.tiles * 1.6 * film.shape[0] / film.shape[1]))))
     total = sum(frames for _, frames in moments) if sheet else len(timeline)

@@ -20,7 +20,7 @@ class Bar:
         palette: its colours.
         size: of words, px.
         start_us, end_us: of the recording's part that is shown, µs.
-        slow: seconds of the recording in a second of the film; None where it is no film.
+        title: at the right: how much slower it is than real time, or what it is.
         marks_us: times of labels, drawn as ticks.
         legend: what a dashed box is, as ``truth``; None where there is none.
         busy: whether events come by the million a second.
@@ -33,14 +33,14 @@ class Bar:
         size: int,
         start_us: int,
         end_us: int,
-        slow: float | None,
+        title: str,
         marks_us: Sequence[int] | npt.NDArray[np.int64] = (),
         legend: str | None = None,
         busy: bool = True,
     ) -> None:
         self._palette, self._size = palette, size
         self._start_us, self._span_us = start_us, max(end_us - start_us, 1)
-        self._slow, self._legend, self._busy = slow, legend, busy
+        self._title, self._legend, self._busy = word(title, size), legend, busy
         self._marks = (np.asarray(marks_us, np.float64) - start_us) / self._span_us
         self._decimals = 3 if self._span_us > 5_000_000 else 4 if self._span_us > 500_000 else 6
         self.height = 2 * size + 4
@@ -65,12 +65,10 @@ class Bar:
         time = word(f"{t_us / 1e6:.{self._decimals}f} s", self._size)
         write(out, time, space // 2, top, palette.text)
         left, right = space // 2 + time.shape[1] + space, columns - space // 2
-        if self._slow is not None:
-            speed = word(f"{self._slow:g} × real time", self._size)
-            if left + speed.shape[1] <= right:
-                right -= speed.shape[1]
-                write(out, speed, right, top, palette.muted)
-                right -= space
+        if left + self._title.shape[1] <= right:
+            right -= self._title.shape[1]
+            write(out, self._title, right, top, palette.muted)
+            right -= space
         ink = word(rate, self._size)
         room = max(ink.shape[1], 7 * self._size)  # what follows stands still when digits come and go
         if left + room <= right:

@@ -21,7 +21,6 @@ Kind = Literal["truth", "detections", "tracks"]
 
 _GAP = 6  # px between panels
 _SAME = 0.3  # a true box needs no label of its own where one of its class overlaps it by so much
-_TEXTS_A_SECOND = 4  # how often words that change all the time are written anew
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +85,7 @@ class Film:
         decay_us: after so long an event has faded to 1/e, µs.
         magnify, shrink: picture pixels a sensor pixel, or sensor pixels a picture pixel.
         trail_us: for how long a track's way is seen, µs.
-        fps: frames a second.
+        words_every: so many pictures pass before digits are written anew.
     """
 
     def __init__(
@@ -102,14 +101,14 @@ class Film:
         magnify: int = 1,
         shrink: int = 1,
         trail_us: float = 0.0,
-        fps: float = 30.0,
+        words_every: int = 1,
     ) -> None:
         self._events = EventPicture(width, height, decay_us=decay_us, palette=palette, magnify=magnify, shrink=shrink)
-        self._palette, self._bar, self._fps = palette, bar, fps
+        self._palette, self._bar, self._words_every = palette, bar, words_every
         rows, columns = self._events.shape
         self._column = [number * (columns + _GAP) for number in range(len(panels))]
         self._painters = [
-            _PanelPainter(panel, rows, columns, palette, size, magnify / shrink, trail_us, fps) for panel in panels
+            _PanelPainter(panel, rows, columns, palette, size, magnify / shrink, trail_us, words_every) for panel in panels
         ]
         self.shape = (rows + bar.height, self._column[-1] + columns)
 
@@ -130,7 +129,7 @@ class Film:
         picture = np.empty((*self.shape, 3), np.uint8)
         picture[:] = self._palette.faint
         rows, columns = self._events.shape
-        meter = _RateMeter(every=max(1, round(self._fps / _TEXTS_A_SECOND)))
+        meter = _RateMeter(every=self._words_every)
         feed = _Feed(batches)
         for t_us, frames in moments:
             count = 0
@@ -214,7 +213,7 @@ class _PanelPainter:
         size: int,
         scale: float,
         trail_us: float,
-        fps: float,
+        words_every: int,
     ) -> None:
         self._panel, self._palette, self._size = panel, palette, size
         self._scale, self._trail_us = scale, trail_us
@@ -223,7 +222,7 @@ class _PanelPainter:
         title = None if self._title is None else np.array([0, 0, self._title.shape[1] + 2 * size, 2 * size])
         self._placer = LabelPlacer(width=columns, height=rows, taken=title)
         self._followers = [Follower() for _ in panel.layers]
-        self._texts = _Texts(every=max(1, round(fps / _TEXTS_A_SECOND)))
+        self._texts = _Texts(every=words_every)
 
     def paint(self, out: Pixels, t_us: int) -> list[Seen]:
         seen = [layer.series.at(t_us) for layer in self._panel.layers]

@@ -72,17 +72,19 @@ def _scatter(t: Array, x: Array, y: Array, p: Array, shrink: int, last: Array) -
 @numba.njit(nogil=True, cache=True)
 def _paint(last: Array, now: int, levels_a_us: float, colours: Array, magnify: int, out: Array) -> None:
     rows, columns = last.shape
-    ground_red, ground_green, ground_blue = colours[0, -1]
     end = colours.shape[1] - 1
+    ground = colours[0, end]
+    oldest = (now - np.int64(end / levels_a_us)) << 1  # what is older is not seen
     for row in range(rows):
         line = out[row * magnify]
+        for k in range(columns * magnify):
+            line[k, 0], line[k, 1], line[k, 2] = ground[0], ground[1], ground[2]
         for column in range(columns):
             word = last[row, column]
-            level = (now - (word >> 1)) * levels_a_us
-            red, green, blue = ground_red, ground_green, ground_blue
-            if level < end:
-                red, green, blue = colours[word & 1, int(level)]
+            if word < oldest:
+                continue
+            colour = colours[word & 1, min(int((now - (word >> 1)) * levels_a_us), end)]
             for k in range(column * magnify, (column + 1) * magnify):
-                line[k, 0], line[k, 1], line[k, 2] = red, green, blue
+                line[k, 0], line[k, 1], line[k, 2] = colour[0], colour[1], colour[2]
         for k in range(1, magnify):
             out[row * magnify + k] = line

@@ -29,7 +29,7 @@ def layer(kind: Kind, *rows: tuple[int, float, float, float, float, int], score:
 
 
 def film(*panels: Panel, decay_us: float = 1000.0, trail_us: float = 0.0) -> Film:
-    bar = Bar(DARK, size=12, start_us=0, end_us=10_000, slow=0.01)
+    bar = Bar(DARK, size=12, start_us=0, end_us=10_000, title="0.01 × real time")
     return Film(WIDTH, HEIGHT, panels, palette=DARK, bar=bar, size=12, decay_us=decay_us, trail_us=trail_us)
 
 
@@ -100,7 +100,7 @@ def test_panels_stand_side_by_side_with_the_same_events() -> None:
 
 
 def test_the_bar_fills_with_time_and_marks_labels() -> None:
-    bar = Bar(DARK, size=12, start_us=1_000, end_us=11_000, slow=0.5, marks_us=np.array([1_000, 6_000, 99_000]))
+    bar = Bar(DARK, size=12, start_us=1_000, end_us=11_000, title="made", marks_us=np.array([1_000, 6_000, 99_000]))
     out = np.zeros((bar.height, 401, 3), np.uint8)
     bar.draw(out, 6_000, 1e6)
     assert coloured(out[0], DARK.on).sum() == pytest.approx(200, abs=1)
@@ -109,7 +109,7 @@ def test_the_bar_fills_with_time_and_marks_labels() -> None:
 
 @pytest.mark.parametrize("columns", [20, 96, 304, 346, 1280])
 def test_words_of_the_bar_that_have_no_room_are_left_out_and_none_overlap(columns: int) -> None:
-    bar = Bar(DARK, size=10, start_us=0, end_us=1_000_000, slow=0.01, legend="truth")
+    bar = Bar(DARK, size=10, start_us=0, end_us=1_000_000, title="0.01 × real time", legend="truth")
     out = np.zeros((bar.height, columns, 3), np.uint8)
     bar.draw(out, 500_000, 123.4e6)
     wide = np.zeros((bar.height, 3000, 3), np.uint8)

@@ -1,0 +1,56 @@
+"""A simulated recording of a kind that the demonstration's checkpoint was not trained on, made in a second.
+
+The training's recordings have a sensor of 96x96 px and at most two objects; this one has 240x180 px, four objects that
+cross, twice as much noise, and a seed of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spikeyolo.errors import RecordingError
+from spikeyolo.events.simulator.synthetic import SyntheticDataset
+from spikeyolo.events.store import RecordingWriter
+
+CHECKPOINT = Path(__file__).parent / "checkpoint"  # made by experiments/demo/make_checkpoint.py
+CLASSES = ("disc", "triangle", "cross")
+SEED = 4
+
+
+def demo_recording(folder: Path) -> Path:
+    """Simulate the recording, with its labels, as ``folder/demo.zarr``; found again where it is there already.
+
+    Raises:
+        RecordingError: it cannot be written.
+    """
+    path = folder / "demo.zarr"
+    if (path / "zarr.json").is_file():
+        return path
+    scene = SyntheticDataset(
+        root=str(folder),
+        classes=CLASSES,
+        width=240,
+        height=180,
+        duration_us=60_000,
+        objects_min=4,
+        objects_max=4,
+        size_min_px=22.0,
+        size_max_px=38.0,
+        speed_min_px_s=1200.0,
+        speed_max_px_s=3500.0,
+        noise_rate_hz=2.0,
+        contrast_threshold=0.15,
+        seed=SEED,
+    )
+    events, boxes = scene.simulate("test", 0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordingError(f"{folder}: cannot be made ({error.strerror})") from error
+    with RecordingWriter(
+        path, width=scene.width, height=scene.height, classes=CLASSES, source=f"simulated, seed {SEED}"
+    ) as writer:
+        writer.append(events)
+        writer.set_boxes(boxes)
+        writer.seal()
+    return path
