@@ -67,6 +67,11 @@ def test_the_wheel_holds_every_configuration_file_and_the_sweepers_plugin(wheel:
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+def test_the_wheel_holds_the_demonstrations_checkpoint_once(wheel: Path) -> None:
+    names = [name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("spikeyolo/demo/checkpoint/")]
+    assert sorted(name.rpartition("/")[2] for name in names) == ["state.json", "weights.safetensors"]
+
+
 def test_the_wheel_holds_no_tests_experiments_or_data(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"spikeyolo", "hydra_plugins"}

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from spikeyolo.errors import RecordingError
 from spikeyolo.events.conversion.identity import open_source
 from spikeyolo.events.conversion.remote_files import fetched, find_remote
-from spikeyolo.events.conversion.sources import files_at
+from spikeyolo.events.conversion.sources import places_at
 from spikeyolo.events.datasets import SUFFIXES, Source
 from spikeyolo.events.labels import LabelRules, labels_of_file
 from spikeyolo.events.packing import unpack
@@ -152,18 +152,12 @@ def _gone_through(footage: Footage, start_us: int, duration_us: int | None, whol
 
 
 def _found(source: str) -> Recording | Source:
-    path = Path(source)
-    if not is_remote(source) and (path / "zarr.json").is_file():
-        return Recording.open(path)
-    if is_remote(source):
-        if source.rstrip("/").endswith(".zarr"):
-            return Recording.open(source)
-        return _only(source, {item.name: item for item in find_remote(source, SUFFIXES, LabelRules())})
-    stored = {place.parent.stem: place.parent for place in sorted(path.rglob("*.zarr/zarr.json"))}
-    if stored:
-        return Recording.open(_only(source, stored))
-    files = {below: Source(file, None, name, "") for file, name, below in files_at(source)}
-    return _only(source, files)
+    if is_remote(source) and source.lower().rstrip("/").endswith((*SUFFIXES, "*")):
+        found = {item.name: item for item in find_remote(source, SUFFIXES, LabelRules())}
+        return _only(source, found)
+    places = dict(places_at(source))
+    place = _only(source, places)
+    return place if isinstance(place, Recording) else Source(place, None, place.stem, "")
 
 
 def _only(source: str, found: Mapping[str, T]) -> T:

@@ -102,7 +102,7 @@ def table_overlay(
         path: of the table.
         recording: what the table calls it; None takes the recording's own name, or the only one there is.
         min_score: rows of a lower score are left out.
-        tracks: whether the rows must have tracks.
+        tracks: whether only rows with a track are taken.
 
     Raises:
         DetectionError: the table cannot be read, is of other recordings, or has no tracks.
@@ -129,7 +129,7 @@ def table_overlay(
             "spikeyolo.track writes it (detections=FILE shows one without)"
         )
     looks = np.unique(rows.t_us)
-    rows = rows[rows.score >= min_score]
+    rows = rows[(rows.score >= min_score) & ((rows.track_id >= 0) | (not tracks))]
     boxes = Boxes(rows.t_us, rows.xyxy, rows.class_id, rows.track_id, rows.score)
     return Overlay(boxes, table.classes, looks)
 

@@ -39,7 +39,8 @@ class BoxSeries:
     """Boxes of one recording: labels, detections or tracks.
 
     Between two looks a box that both have by its track moves from one to the other; any other stays until the next
-    look, or for one and a half times the usual distance between looks where none comes.
+    look, or for one and a half times the distance of near looks where none comes: a look that found nothing leaves no
+    row, so that the distance of looks has to be guessed.
 
     Args:
         t_us: ``[M]`` int64, µs, in any order.
@@ -69,8 +70,9 @@ class BoxSeries:
         self.score = np.asarray(score, np.float64)[order]
         self.times, first = np.unique(self.t_us, return_index=True)
         self._bounds = np.append(first, len(self.t_us))
-        self.usual_gap_us = float(np.median(np.diff(self.times))) if len(self.times) > 1 else 0.0
-        self._hold_us = max(shortest_hold_us, min(longest_hold_us, 1.5 * self.usual_gap_us))
+        gaps = np.diff(self.times) if len(self.times) > 1 else np.zeros(1)
+        near, self._usual_gap_us = float(np.quantile(gaps, 0.1)), float(np.median(gaps))
+        self._hold_us = max(shortest_hold_us, min(longest_hold_us, 1.5 * near))
         by_track = np.argsort(self.track_id, kind="stable")
         ids, start = np.unique(self.track_id[by_track], return_index=True)
         rows = np.split(by_track, start[1:]) if len(ids) else []
@@ -93,7 +95,7 @@ class BoxSeries:
         if look + 1 < len(self.times):
             gap = int(self.times[look + 1]) - before
             next_rows = np.arange(self._bounds[look + 1], self._bounds[look + 2])
-            if gap <= _GAP * self.usual_gap_us:
+            if gap <= _GAP * self._usual_gap_us:
                 moving, arriving = self._common(rows, next_rows)
                 kept = np.setdiff1d(kept, moving)
                 share = (t_us - before) / gap

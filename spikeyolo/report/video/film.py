@@ -108,7 +108,8 @@ class Film:
         rows, columns = self._events.shape
         self._column = [number * (columns + _GAP) for number in range(len(panels))]
         self._painters = [
-            _PanelPainter(panel, rows, columns, palette, size, magnify / shrink, trail_us, words_every) for panel in panels
+            _PanelPainter(panel, rows, columns, palette, size, magnify / shrink, trail_us, words_every)
+            for panel in panels
         ]
         self.shape = (rows + bar.height, self._column[-1] + columns)
 

@@ -18,7 +18,7 @@ class Timeline:
         start_us, end_us: of the recording's part that is shown; the first moment is one frame after the start, the last
             one is the end.
         fps: frames a second of the film.
-        slow: seconds of the film ↔ ``slow`` seconds of the recording: 1 is real time, 0.01 a hundred times slower.
+        slow: seconds of the recording in a second of the film: 1 is real time, 0.01 a hundred times slower.
         stops_us: moments that are shown exactly, for ``stop_frames`` frames; those outside are passed over.
         stop_frames: 0 shows none of them.
     """
