@@ -84,7 +84,7 @@ class Judged:
         recordings: names.
         image_recording, image_t_us: ``[I]`` int64, recording and time of each image.
         truth, found: the boxes.
-        truth_rows: ``[N]`` int64, row in the table of truth of each.
+        truth_rows, found_rows: ``[N]`` and ``[M]`` int64, row in the table of truth or detections of each.
         counts: see :class:`Scores`.
         max_detections: of an image and class.
     """
@@ -96,6 +96,7 @@ class Judged:
     truth: BoxColumns
     found: BoxColumns
     truth_rows: npt.NDArray[np.int64]
+    found_rows: npt.NDArray[np.int64]
     counts: Mapping[str, int]
     max_detections: int
 
@@ -158,9 +159,12 @@ def judge(
     if step is None and look_step is not None and len(look_step):
         step = int(look_step.max())
     boxes, truth_rows = protocol.select(replace(truth.boxes, **_renumbered_columns(truth.boxes, names)))
-    found, _ = protocol.select(_of_classes(replace(detections, **_renumbered_columns(detections, names)), truth.boxes))
+    found, of_found = protocol.select(
+        _of_classes(replace(detections, **_renumbered_columns(detections, names)), truth.boxes)
+    )
     if step is not None and look_step is not None:
-        found = found[(found.step == step) | (found.step < 0)]
+        of_step = np.flatnonzero((found.step == step) | (found.step < 0))
+        found, of_found = found[of_step], of_found[of_step]
 
     counted = protocol.counts_at(looks.t_us)
     if step is not None and look_step is not None:
@@ -193,6 +197,7 @@ def judge(
         _columns(boxes[kept], image[kept]),
         _columns(found[rows], found_image),
         truth_rows[kept],
+        of_found[rows],
         counts,
         protocol.max_detections,
     )
