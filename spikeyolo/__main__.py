@@ -10,6 +10,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "convert": ("convert recordings and their labels into the store", "source=FILE out=FOLDER"),
     "evaluate": ("score a checkpoint on a split: table, figures, page", "checkpoint=RUN/checkpoints/best"),
     "predict": ("write what a checkpoint detects in recordings", "checkpoint=RUN/checkpoints/best source=FILE"),
+    "track": ("tell which detections are of one object", "detections=FILE"),
     "compare": ("tell whether a run is better than another, and how sure that is", "RUN RUN"),
     "view": ("make a film of a recording: events, labels, detections, tracks", "source=FILE labels=FILE"),
     "export": ("write a checkpoint as ONNX, NIR or torch.export", "checkpoint=RUN/checkpoints/best format=onnx"),

@@ -68,6 +68,13 @@ def evaluate(*overrides: str, cwd: Path) -> Ended:
     return _run(task, "evaluate", *overrides, cwd=cwd)
 
 
+def track(*overrides: str, cwd: Path) -> Ended:
+    """The track entry point in this process, started in ``cwd``."""
+    from spikeyolo.track import track as task
+
+    return _run(task, "track", *overrides, cwd=cwd)
+
+
 def view(*overrides: str, cwd: Path) -> Ended:
     """The view entry point in this process, started in ``cwd``."""
     from spikeyolo.view import view as task

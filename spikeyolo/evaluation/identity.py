@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from spikeyolo.detections.table import METADATA_KEY
+from spikeyolo.detections.made import is_made_from as is_made_from
 from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.errors import CheckpointError
 from spikeyolo.windows import Part
@@ -56,18 +56,6 @@ def recording_names(parts: Sequence[Part]) -> list[str]:
 def short(identity: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits, other ones for each other identity."""
     return hashlib.sha256(_plain(identity)).hexdigest()[:8]
-
-
-def is_made_from(path: Path, identity: Mapping[str, Any]) -> bool:
-    """Whether the table at ``path`` is there, whole, and was made from the same."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        text = (pq.read_metadata(path).metadata or {}).get(METADATA_KEY, b"{}")
-        return bool(json.loads(text).get("identity") == json.loads(_plain(identity)))
-    except (OSError, ValueError, pa.ArrowException):
-        return False
 
 
 def _plain(value: Any) -> bytes:

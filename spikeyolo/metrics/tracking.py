@@ -46,9 +46,9 @@ class TrackingScores:
     per_recording: Mapping[str, Figures]
 
     def flat(self) -> dict[str, float]:
-        """``name → float`` for a logger: ``track/hota``, and by class ``track/hota/CLASS``."""
-        flat = {f"track/{name}": value for name, value in self.figures.items()}
-        return flat | {f"track/{key}/{name}": row[key] for name, row in self.per_class.items() for key in SHARES}
+        """``name → float`` for a logger or a sweep: ``hota`` …, and by class ``hota/CLASS``."""
+        by_class = {f"{key}/{name}": row[key] for name, row in self.per_class.items() for key in SHARES}
+        return {**self.figures, **by_class}
 
     def json(self) -> str:
         """Everything, with null for what is not defined."""

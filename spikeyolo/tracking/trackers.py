@@ -28,7 +28,7 @@ class ByteTrack:
     Args:
         high_score: detections from this score on go to tracks first, and may go to new ones.
         low_score: those from this score on go to tracks that found no better one.
-        new_score: those from this score on may begin a track.
+        new_score: those from this score on, and from high_score on, may begin a track.
         confirm_us: a new track counts if over so long it was seen no less than missed, µs.
         lost_after_us: a track that was not seen for longer is over, µs.
         box_noise: standard deviation of detected sides, in box sizes.
@@ -40,7 +40,7 @@ class ByteTrack:
         embedding_memory_us: a track's embedding forgets in so long, µs.
 
     Raises:
-        ConfigError: the scores are not in order.
+        ConfigError: low_score is above high_score.
     """
 
     high_score: Share = 0.3
@@ -57,10 +57,9 @@ class ByteTrack:
     embedding_memory_us: Annotated[int, Ge(1)] = 100_000
 
     def __post_init__(self) -> None:
-        if not self.low_score <= self.high_score <= self.new_score:
+        if self.low_score > self.high_score:
             raise ConfigError(
-                f"tracker: found low_score {self.low_score}, high_score {self.high_score}, new_score {self.new_score}; "
-                "expected them in this order"
+                f"tracker.low_score: found {self.low_score}; expected at most high_score, which is {self.high_score}"
             )
 
     def start(self) -> Tracks:

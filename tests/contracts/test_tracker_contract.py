@@ -55,7 +55,7 @@ def test_a_wrong_value_is_refused_by_its_key(key: str, value: float, sentence: s
 
 
 def test_scores_out_of_order_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"found low_score 0.5, high_score 0.3.* expected them in this order"):
+    with pytest.raises(ConfigError, match=r"low_score: found 0.5; expected at most high_score, which is 0.3"):
         ByteTrack(low_score=0.5)
 
 

@@ -1,0 +1,186 @@
+"""Tracks from a table of detections: ``python -m spikeyolo.track detections=FILE``, scored where there is a truth."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, MinLen
+from omegaconf import DictConfig
+
+from spikeyolo import entry
+
+if TYPE_CHECKING:
+    from spikeyolo.detections import DetectionTable
+    from spikeyolo.evaluation.stored_truth import StoredTruth
+    from spikeyolo.metrics.tracking import TrackingScores
+
+log = logging.getLogger("spikeyolo")
+
+TRACKS = "tracks.parquet"
+OPTIONS: Mapping[str, Any] = {
+    "detections": str,
+    "truth": str | None,
+    "step_us": Annotated[int, Ge(1)] | None,
+    "interpolate_us": Annotated[int, Ge(0)],
+    "out": str | None,
+    "save": list[Literal["coco", "prophesee", "mot"]],
+    "fresh": bool,
+    "objective": str | Annotated[list[str], MinLen(1)],
+    "debug": bool,
+}
+
+
+@entry.in_a_sentence
+def track(config: DictConfig) -> float | tuple[float, ...] | None:
+    """Tracks of one composed configuration; returns what ``objective`` names, for a sweep, where there is a truth."""
+    return run(config)
+
+
+def run(config: DictConfig) -> float | tuple[float, ...] | None:
+    """The tracking itself; errors are raised as they are.
+
+    Raises:
+        SpikeyoloError: a key is wrong, a table cannot be read or written, or the tables do not fit one another.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf
+
+    from spikeyolo import objective, schema
+    from spikeyolo.errors import ConfigError
+
+    entry.quieten()
+    if OmegaConf.is_missing(config, "detections"):
+        raise ConfigError("detections: found nothing; expected detections=FILE, a table of Parquet")
+    options = schema.checked_options(config, OPTIONS)
+    node = OmegaConf.create({group: OmegaConf.to_container(config[group]) for group in ("tracker", "protocol")})
+    schema.check(node, groups=("tracker", "protocol"))
+    tracker, protocol = schema.build(node.tracker), schema.build(node.protocol)
+    runtime = HydraConfig.get()
+    sweeping = runtime.mode == RunMode.MULTIRUN
+    source = Path(options["detections"])
+    stored = _truth(options["truth"], source)
+    if sweeping and stored is None:
+        raise ConfigError("objective: there is no truth to score the tracks with; expected truth=FILE")
+    folder = Path(runtime.runtime.output_dir) if sweeping else source.parent
+    path = Path(options["out"]) if options["out"] else folder / TRACKS
+    made_by = {"tracker": OmegaConf.to_container(node.tracker), "interpolate_us": options["interpolate_us"]}
+    tracks = tracked(source, path, tracker, made_by, step_us=options["step_us"], fresh=options["fresh"])
+    for place in _saved(tracks, path, options["save"]):
+        log.info("%s", place)
+    log.info("%s", path)
+    if stored is None:
+        return None
+    scores = _scores(tracks, stored, protocol)
+    print(scores.table())
+    _write_scores(path.with_name(f"{path.stem}_scores.json"), scores)
+    asked = options["objective"]
+    return objective.chosen(scores.flat(), [asked] if isinstance(asked, str) else asked)
+
+
+def tracked(
+    source: Path, path: Path, tracker: Any, made_by: Mapping[str, Any], *, step_us: int | None, fresh: bool
+) -> DetectionTable:
+    """The table of tracks at ``path``, found again where table and settings are unchanged, else made.
+
+    Args:
+        source: the table of detections.
+        path: of the tracks.
+        tracker: its settings.
+        made_by: these settings, JSON values.
+        step_us: time between steps, µs; None: the table's usual one.
+        fresh: make it again in any case.
+
+    Raises:
+        DetectionError: a table cannot be read or written.
+    """
+    from spikeyolo.detections import DetectionTable
+    from spikeyolo.detections.made import file_digest, is_made_from
+    from spikeyolo.errors import ConfigError
+    from spikeyolo.tracking import NoTracker, interpolated, track_table, usual_step_us
+
+    if path.resolve() == source.resolve():
+        raise ConfigError(f"out: found {path}, the table of detections itself; expected another file")
+    table = DetectionTable.read(source)
+    step_us = usual_step_us(table) if step_us is None else step_us
+    before = table.metadata.get("identity")
+    identity = {
+        **(before if isinstance(before, dict) else {}),
+        **made_by,
+        "detections": file_digest(source),
+        "step_us": step_us,
+    }
+    if not fresh and is_made_from(path, identity):
+        log.info("%s: table and settings are unchanged (fresh=true makes it again)", path)
+        return DetectionTable.read(path)
+    found = track_table(table, tracker, step_us=step_us)
+    if isinstance(tracker, NoTracker) and len(table) and not (table.track_id >= 0).any():
+        raise ConfigError(f"tracker: found none, but {source} has no track ids; expected tracker=bytetrack")
+    whole = interpolated(found, gap_us=made_by["interpolate_us"]) if made_by["interpolate_us"] else found
+    metadata = {**table.metadata, **made_by, "tracked": str(source), "identity": identity}
+    tracks = replace(whole[whole.track_id >= 0], metadata=metadata)
+    tracks.write(path)
+    log.info(
+        "%d tracks: %d of %d detections, steps of %s",
+        sum(len(set(found.track_id[found.recording == r]) - {-1}) for r in range(len(found.recordings))),
+        int((found.track_id >= 0).sum()),
+        len(found),
+        "unknown length" if step_us is None else f"{step_us} µs",
+    )
+    return tracks
+
+
+def _truth(named: str | None, source: Path) -> StoredTruth | None:
+    """What was asked for, or what lies beside the detections if it tells tracks."""
+    from spikeyolo.evaluation.stored_truth import StoredTruth
+
+    if named is not None:
+        return StoredTruth.read(Path(named))
+    beside = source.with_name("truth.parquet")
+    if not beside.is_file():
+        return None
+    stored = StoredTruth.read(beside)
+    return stored if (stored.table.track_id >= 0).all() else None
+
+
+def _scores(tracks: DetectionTable, stored: StoredTruth, protocol: Any) -> TrackingScores:
+    from spikeyolo.evaluation.stored_truth import of_step
+    from spikeyolo.metrics.tracking import track_scores
+
+    truth = stored.scored()
+    own = "looks" in stored.metadata
+    return track_scores(of_step(tracks, stored.scored_step), truth, protocol, frames=truth.looks if own else None)
+
+
+def _saved(tracks: DetectionTable, path: Path, formats: list[str]) -> list[Path]:
+    """Write the tracks in other programs' formats beside the table."""
+    from spikeyolo.detections import coco, mot, prophesee
+
+    written = []
+    if "coco" in formats:
+        written.append(coco.write(tracks, path.with_suffix(".json")))
+    if "prophesee" in formats:
+        written.append(prophesee.write(tracks, path.with_name(f"{path.stem}_prophesee")))
+    if "mot" in formats:
+        written.append(mot.write(tracks, path.with_name(f"{path.stem}_mot")))
+    return written
+
+
+def _write_scores(path: Path, scores: TrackingScores) -> None:
+    from spikeyolo.detections.files import whole_file
+
+    with whole_file(path) as partial:
+        partial.write_text(scores.json() + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Run from a command line."""
+    entry.run(track, "track")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""``python -m spikeyolo.track``: from a table of detections to tracks, what they score, and a search for settings."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import environment, track
+from tracked_scenes import scene, straight
+
+from spikeyolo.detections import DetectionTable, mot
+from spikeyolo.detections.table import empty
+from spikeyolo.metrics.tracking import track_scores
+from spikeyolo.tracking import ByteTrack, interpolated, track_table, usual_step_us
+
+PATHS = [straight((20 + 60 * k, 60 + 40 * k), (60 - 30 * k, 20)) for k in range(4)]
+HIDDEN = [(2, 0.1, 0.2)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Detections and the truth beside them."""
+    scene(PATHS, rate_hz=200, duration_s=0.4, hidden=HIDDEN).write(tmp_path / "truth.parquet")
+    found = scene(PATHS, rate_hz=200, duration_s=0.4, hidden=HIDDEN, noise=0.04)
+    found = found[np.random.default_rng(0).random(len(found)) < 0.85]
+    embedding = np.eye(4, dtype=np.float32)[found.track_id - 1]
+    none = np.full(len(found), -1, np.int64)
+    replace(found, track_id=none, embedding=embedding, metadata={"sensor": [346, 260]}).write(
+        tmp_path / "found.parquet"
+    )
+    return tmp_path
+
+
+def test_tracks_are_the_detections_with_ids_and_say_how_they_were_made(folder: Path) -> None:
+    ended = track("detections=found.parquet", "tracker.confirm_us=10000", cwd=folder)
+    assert ended.code == 0, ended.errors
+    tracks, found = DetectionTable.read(folder / "tracks.parquet"), DetectionTable.read(folder / "found.parquet")
+    expected = track_table(found, ByteTrack(confirm_us=10_000), step_us=5000)
+    kept = expected[expected.track_id > 0]
+    for column in ("t_us", "xywh", "score", "class_id", "track_id", "embedding"):
+        assert np.array_equal(getattr(tracks, column), getattr(kept, column)), column
+    assert set(tracks.track_id.tolist()) == {1, 2, 3, 4}
+    made = tracks.metadata
+    assert made["sensor"] == [346, 260]
+    assert made["tracker"]["confirm_us"] == 10_000
+    assert made["identity"]["step_us"] == 5000
+    assert len(made["identity"]["detections"]) == 64
+
+
+def test_the_truth_beside_scores_them_and_truth_itself_scores_one(folder: Path) -> None:
+    ended = track("detections=found.parquet", cwd=folder)
+    assert ended.output.splitlines()[0].split()[:3] == ["tracks", "HOTA", "DetA"]
+    figures = json.loads((folder / "tracks_scores.json").read_text())["figures"]
+    assert 0.6 < figures["hota"] < 1
+    assert figures["id_switches"] == 0
+    ended = track("detections=truth.parquet", "tracker=none", "out=same.parquet", cwd=folder)
+    assert ended.code == 0, ended.errors
+    perfect = json.loads((folder / "same_scores.json").read_text())["figures"]
+    assert [perfect[name] for name in ("hota", "mota", "idf1", "motp")] == pytest.approx([1.0] * 4)
+
+
+def test_tracks_are_found_again_unless_table_or_settings_change(folder: Path) -> None:
+    again = "unchanged (fresh=true makes it again)"
+    assert again not in track("detections=found.parquet", cwd=folder).errors
+    before = (folder / "tracks.parquet").stat().st_mtime_ns
+    assert again in track("detections=found.parquet", cwd=folder).errors
+    assert (folder / "tracks.parquet").stat().st_mtime_ns == before
+    for change in ("fresh=true", "tracker.gate=4", "tracker=iou", "interpolate_us=50000", "step_us=100"):
+        assert again not in track("detections=found.parquet", change, cwd=folder).errors, change
+    found = DetectionTable.read(folder / "found.parquet")
+    track("detections=found.parquet", cwd=folder)
+    found[:-1].write(folder / "found.parquet")
+    assert again not in track("detections=found.parquet", cwd=folder).errors
+
+
+def test_other_programs_get_their_formats(folder: Path) -> None:
+    ended = track("detections=found.parquet", "save=[mot,coco,prophesee]", cwd=folder)
+    assert ended.code == 0, ended.errors
+    tracks = DetectionTable.read(folder / "tracks.parquet")
+    text = mot.read(folder / "tracks_mot", classes=tracks.classes)
+    assert sorted(text.track_id.tolist()) == sorted(tracks.track_id.tolist())
+    assert (folder / "tracks.json").is_file()
+    assert (folder / "tracks_prophesee").is_dir()
+
+
+def test_gaps_of_tracks_are_filled_on_straight_lines(folder: Path) -> None:
+    truth = scene(PATHS, rate_hz=200, duration_s=0.4)
+    holes = scene(PATHS, rate_hz=200, duration_s=0.4, hidden=[(2, 0.1, 0.2), (3, 0.1, 0.3)])
+    filled = interpolated(holes, gap_us=150_000)
+    whole = truth[~((truth.track_id == 3) & (truth.t_us >= 100_000) & (truth.t_us < 300_000))]
+    order = np.lexsort((whole.track_id, whole.t_us))
+    assert np.array_equal(filled.track_id, whole.track_id[order])
+    np.testing.assert_allclose(filled.xywh, whole.xywh[order], atol=1e-3)
+    assert len(interpolated(holes, gap_us=0)) == len(holes)
+    plain = track("detections=found.parquet", "out=plain.parquet", cwd=folder)
+    more = track("detections=found.parquet", "out=more.parquet", "interpolate_us=20000", cwd=folder)
+    assert (plain.code, more.code) == (0, 0), more.errors
+    assert len(DetectionTable.read(folder / "more.parquet")) > len(DetectionTable.read(folder / "plain.parquet"))
+
+
+def test_the_usual_step_of_a_table_is_found() -> None:
+    table = scene(PATHS, rate_hz=1000, duration_s=0.4)
+    sparse = table[np.random.default_rng(0).random(len(table)) < 0.4]
+    assert usual_step_us(table) == usual_step_us(sparse) == 1000
+    steps = replace(sparse, step=np.arange(len(sparse)) % 4, metadata={"slice_duration_us": 500, "time_steps": 4})
+    assert usual_step_us(steps) == 500
+    around = {"identity": {"windows": {"windows": "around_labels"}}, "slice_duration_us": 500, "time_steps": 4}
+    assert usual_step_us(replace(steps, metadata=around)) is None
+    assert usual_step_us(empty()) is None
+
+
+def test_a_table_without_detections_is_a_table_without_tracks(folder: Path) -> None:
+    empty(("car", "person")).write(folder / "nothing.parquet")
+    ended = track("detections=nothing.parquet", cwd=folder)
+    assert ended.code == 0, ended.errors
+    assert len(DetectionTable.read(folder / "tracks.parquet")) == 0
+    assert json.loads((folder / "tracks_scores.json").read_text())["figures"]["hota"] == 0
+    assert "0 tracks: 0 of 0 detections" in ended.errors
+
+
+def test_a_truth_beside_without_tracks_is_passed_over_and_one_that_is_named_refused(folder: Path) -> None:
+    truth = DetectionTable.read(folder / "truth.parquet")
+    replace(truth, track_id=np.full(len(truth), -1, np.int64)).write(folder / "truth.parquet")
+    ended = track("detections=found.parquet", cwd=folder)
+    assert (ended.code, ended.output) == (0, "")
+    ended = track("detections=found.parquet", "truth=truth.parquet", cwd=folder)
+    assert ended.code == 2
+    assert "truth: has no track ids, so that tracking cannot be scored" in ended.error_lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "detections: found nothing; expected detections=FILE"),
+        (("detections=away.parquet",), "away.parquet: cannot be read as a table of detections (no such file)"),
+        (("detections=found.parquet", "out=found.parquet"), "out: found found.parquet, the table of detections itself"),
+        (("detections=found.parquet", "tracker=none"), "found.parquet has no track ids; expected tracker=bytetrack"),
+        (("detections=found.parquet", "tracker=sort"), "tracker: found 'sort'; expected bytetrack, iou, none"),
+        (("detections=found.parquet", "tracker.lost_after=3"), "did you mean tracker.lost_after_us?"),
+        (("detections=found.parquet", "objective=hotta"), "objective: found 'hotta'; expected one of ass_a"),
+        (("detections=found.parquet", "truth=other.parquet"), "found the recordings scene, which the truth has not"),
+        (("detections=found.parquet", "truth=later.parquet"), "the truth of scene at 9005000 to 9400000 µs"),
+        (("detections=found.parquet", "truth=kinds.parquet"), "found the classes car, person; the truth has bus, dog"),
+        (("detections=found.parquet", "truth=twice.parquet"), "has two boxes of track 1 at 5000 µs; expected one"),
+        (("detections=wrong.parquet",), "holds a box that is not finite"),
+    ],
+)
+def test_bad_input_ends_in_a_sentence(folder: Path, arguments: tuple[str, ...], sentence: str) -> None:
+    truth = DetectionTable.read(folder / "truth.parquet")
+    replace(truth, recordings=("other",)).write(folder / "other.parquet")
+    replace(truth, t_us=truth.t_us + 9_000_000).write(folder / "later.parquet")
+    replace(truth, classes=("bus", "dog")).write(folder / "kinds.parquet")
+    replace(truth, track_id=np.where(truth.t_us == 5000, 1, truth.track_id)).write(folder / "twice.parquet")
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(folder / "truth.parquet")
+    sides = rows.column("x").to_numpy().copy()
+    sides[3] = np.nan
+    pq.write_table(rows.set_column(rows.column_names.index("x"), "x", [sides]), folder / "wrong.parquet")
+    ended = track(*arguments, cwd=folder)
+    assert ended.code == 2
+    assert sentence in ended.errors, ended.errors
+    assert not list(folder.glob("*partial*"))
+
+
+def test_a_search_tunes_the_tracker_on_the_stored_table(folder: Path) -> None:
+    command = [sys.executable, "-m", "spikeyolo.track", "-m", "+search=tracker", "detections=found.parquet"]
+    ended = subprocess.run(
+        [*command, "truth=truth.parquet", "hydra.sweeper.n_trials=3"],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    results = (folder / "multirun" / "tracker" / "optimization_results.yaml").read_text()
+    assert "tracker.gate" in results
+    scores = [folder / "multirun" / "tracker" / str(k) / "tracks_scores.json" for k in range(3)]
+    hota = [json.loads(path.read_text())["figures"]["hota"] for path in scores]
+    assert f"{max(hota):.4f}"[:5] in results
+    assert not (folder / "tracks.parquet").exists()
+
+
+def test_the_default_tracker_keeps_every_object_of_a_clean_scene() -> None:
+    truth = scene(PATHS, rate_hz=1000, duration_s=0.3)
+    from spikeyolo.detections import GroundTruth
+
+    assert track_scores(track_table(truth, ByteTrack()), GroundTruth.of(truth)).figures["hota"] == pytest.approx(1.0)
