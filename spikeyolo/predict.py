@@ -18,6 +18,7 @@ log = logging.getLogger("spikeyolo")
 
 OPTIONS: Mapping[str, Any] = {
     "checkpoint": str,
+    "demo": bool,
     "source": str | Annotated[list[str], MinLen(1)],
     "follow": bool,
     "timeout": Annotated[float, Gt(0)],
@@ -71,6 +72,10 @@ def run(config: DictConfig) -> Path:
     from spikeyolo.errors import ConfigError
 
     entry.quieten()
+    if config.demo is True:
+        from spikeyolo.demo.show import fill_in
+
+        fill_in(config)
     for key, example in (("checkpoint", "FOLDER, such as outputs/…/checkpoints/best"), ("source", "FILE")):
         if OmegaConf.is_missing(config, key):
             raise ConfigError(f"{key}: found nothing; expected {key}={example}")
@@ -81,7 +86,13 @@ def run(config: DictConfig) -> Path:
 
     from spikeyolo.prediction.command import predicted
 
-    return predicted(options, rules, given, command=shlex.join(["python", "-m", "spikeyolo.predict", *_overrides()]))
+    command = shlex.join(["python", "-m", "spikeyolo.predict", *_overrides()])
+    table = predicted(options, rules, given, command=command)
+    if options["demo"]:
+        from spikeyolo.demo.show import show
+
+        log.info("%s: the film of it", show(table, options["source"]))
+    return table
 
 
 def _overrides() -> list[str]:

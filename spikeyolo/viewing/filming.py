@@ -40,7 +40,7 @@ class Look:
     background: Literal["dark", "light"] = "dark"
     layout: Literal["overlay", "side_by_side"] = "overlay"
     decay_us: float | None = None
-    trail_s: float = 0.7
+    trail_s: float = 1.0
     stop_s: float | None = None
     tiles: int = 12
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from command_line import predict
 
 import spikeyolo
 from spikeyolo.demo import CHECKPOINT, demo_recording
+from spikeyolo.detections import DetectionTable
 from spikeyolo.events.store import Recording
 from spikeyolo.report.video.placing import overlaps
 
@@ -56,3 +59,19 @@ def test_the_checkpoint_finds_the_recordings_objects(recording: Path) -> None:
         total += len(truth)
     assert total >= 7
     assert hits / total > 0.8
+
+
+@pytest.mark.slow
+def test_one_command_detects_tracks_and_films_before_anything_is_trained(tmp_path: Path) -> None:
+    ended = predict("demo=true", "device=cpu", cwd=tmp_path)
+    assert ended.code == 0, ended.errors
+    tracks = DetectionTable.read(tmp_path / "demo" / "tracks.parquet")
+    truth = Recording.open(tmp_path / "demo" / "demo.zarr")
+    followed = np.bincount(tracks.track_id[tracks.track_id >= 0])
+    assert (followed > 300).sum() == 4  # four objects, each by one track for more than half of the 600 steps
+    assert int(tracks.t_us.max()) == pytest.approx(truth.end_us, abs=1_000)
+    with av.open(str(tmp_path / "demo" / "demo.mp4")) as film:
+        assert sum(1 for _ in film.decode(video=0)) >= 180
+    again = predict("demo=true", "device=cpu", cwd=tmp_path)
+    assert again.code == 0
+    assert "unchanged" in again.errors

@@ -11,7 +11,7 @@ Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 
 _GAP = 3.0  # a track that is away for so many times the usual distance between two looks is not drawn meanwhile
-_TRAIL_POINTS = 96
+_TRAIL_POINTS = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,14 +105,23 @@ class BoxSeries:
         return self._seen(kept)
 
     def trail(self, track_id: int, t_us: int, span_us: float) -> tuple[Float64, Float64]:
-        """Centres ``[P, 2]`` of a track from ``t_us - span_us`` up to its last look, and their ages ``[P]``, µs."""
+        """Centres ``[P, 2]`` of a track from ``t_us - span_us`` up to its last look, and their ages ``[P]``, µs.
+
+        Of many looks, means of some that follow one another: a way and not its tremble.
+        """
         rows = self._rows_of.get(track_id, np.empty(0, np.int64))
         times = self.t_us[rows]
         first, end = np.searchsorted(times, t_us - span_us), np.searchsorted(times, t_us, "right")
+        if first == end:
+            return np.empty((0, 2)), np.empty(0)
         every = 1 + int(end - first) // _TRAIL_POINTS
-        numbers = np.arange(first, end)
-        rows = rows[first:end][numbers % every == 0]  # the same ones in the next picture
-        return 0.5 * (self.xyxy[rows, :2] + self.xyxy[rows, 2:]), (t_us - self.t_us[rows]).astype(np.float64)
+        group = np.arange(first, end) // every  # the same ones in the next picture
+        starts = np.flatnonzero(np.diff(group, prepend=-1))
+        sizes = np.diff(starts, append=end - first)
+        rows = rows[first:end]
+        centres = 0.5 * (self.xyxy[rows, :2] + self.xyxy[rows, 2:])
+        ages = (t_us - self.t_us[rows]).astype(np.float64)
+        return np.add.reduceat(centres, starts) / sizes[:, None], np.add.reduceat(ages, starts) / sizes
 
     def _common(self, rows: Int64, others: Int64) -> tuple[Int64, Int64]:
         """Rows of tracks that both have, in the same order."""

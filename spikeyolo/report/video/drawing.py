@@ -121,10 +121,17 @@ def _stamp(
                 picture[top + row, left + column, k] = np.uint8(value + 0.5)
 
 
-def trail(picture: Pixels, points: npt.NDArray[np.float64], opacity: npt.NDArray[np.float64], colour: Rgb) -> None:
-    """A smooth thin line through points ``[P, 2]`` (x, y) whose opacity ``[P]`` (0..1) changes along it."""
+def trail(
+    picture: Pixels,
+    points: npt.NDArray[np.float64],
+    opacity: npt.NDArray[np.float64],
+    colour: Rgb,
+    *,
+    width: float = 1.6,
+) -> None:
+    """A smooth line through points ``[P, 2]`` (x, y), ``width`` px wide, whose opacity ``[P]`` (0..1) changes."""
     if len(points) > 1:
-        _trail(picture, points, opacity, colour, 0.8)
+        _trail(picture, points, opacity, colour, width / 2)
 
 
 @numba.njit(nogil=True, cache=True)

@@ -263,7 +263,7 @@ class _PanelPainter:
             centre = 0.5 * (found.xyxy[row, :2] + found.xyxy[row, 2:])
             points = np.concatenate((points, centre[None])) * self._scale
             opacity = np.append(np.clip(1.0 - ages / self._trail_us, 0.0, 1.0), 1.0)
-            trail(out, points, opacity, self._palette.of_track(int(track)))
+            trail(out, points, opacity, self._palette.of_track(int(track)), width=0.6 + self._thickness)
 
     def _said_already(
         self, number: int, seen: Sequence[Seen], placed: Sequence[npt.NDArray[np.float64]]
