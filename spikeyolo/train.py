@@ -50,6 +50,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     from spikeyolo import objective, rates, tracked
     from spikeyolo.engine.checkpoints import checkpoint
     from spikeyolo.engine.task import Pruned, Stopped, Task
+    from spikeyolo.engine.update.teacher import Teacher
     from spikeyolo.model.inference import check_backend
     from spikeyolo.report.console import Console
     from spikeyolo.report.environment import run_tags
@@ -82,6 +83,10 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         "windows": asdict(data.rules),
         "settings": {name: composed[name] for name in ("seed", *GROUPS) if name != "logger"},
     }
+    teacher = None
+    if loss.teacher is not None:
+        teacher = Teacher(loss.teacher, detector, loss.distillation, description)
+        description["settings"]["teacher"] = {"weights": teacher.digest}
     trial = current_trial()
     if trial is not None and trainer.resume is None and (folder / "checkpoints" / "last").is_dir():
         trainer.resume = folder / "checkpoints" / "last"  # the trial was put back: it goes on
@@ -101,6 +106,8 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         serving: dict[str, Any] = {"pin_memory": pinned, "progress": progress}
         train = data.train_loader(augmentation=augmentation, seed=config.seed, **serving)
         val = data.val_loader(**serving)
+    if teacher is not None:
+        teacher.check_frame(val.dataset.frame["size"])
     former = None if trainer.resume is None else checkpoint.read_state(trainer.resume).get("run_id")
     task = Task(
         detector=detector,
@@ -115,6 +122,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         folder=folder,
         description={**description, "frame": val.dataset.frame, "run_id": former},
         pruner=trial,
+        teacher=teacher,
     )
     if trainer.preview_schedule or trainer.range_test:
         rates.show(trainer, task)

@@ -48,6 +48,7 @@ def build_step(settings: Trainer, task: Task, *, average: Average | None) -> Tra
         precision=settings.precision,
         clip_gradient=settings.clip_gradient,
         accumulate_batches=settings.accumulate_batches,
+        teacher=None if task.teacher is None else task.teacher.to(settings.device),
     )
 
 
@@ -241,9 +242,12 @@ class TrainingRun:
         write_metrics(self.task.folder / "metrics.json", self._summary())
 
     def _summary(self) -> dict[str, float]:
-        figures = summary(self.position)
-        wait = {"data_wait_share": self.wait_s / self.train_s if self.train_s else 0.0}
-        return {**figures, **wait} if figures else {}
+        figures, teacher = summary(self.position), self.task.teacher
+        seconds = {"data_wait_share": self.wait_s}
+        if teacher is not None:
+            seconds["teacher_share"] = teacher.seconds
+        shares = {name: spent / self.train_s if self.train_s else 0.0 for name, spent in seconds.items()}
+        return {**figures, **shares} if figures else {}
 
     def _factor(self) -> float:
         """Of every group's learning rate, for the next update."""

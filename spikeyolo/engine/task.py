@@ -12,6 +12,7 @@ from torch import nn
 from spikeyolo.engine.hooks import Console, Evaluator, Logger, Pruner
 from spikeyolo.engine.update.optimizer import OptimizerFactory
 from spikeyolo.engine.update.schedule import Schedule
+from spikeyolo.engine.update.teacher import Teacher
 from spikeyolo.loss.detection import DetectionLoss
 from spikeyolo.windows.loader import WindowLoader
 
@@ -40,6 +41,7 @@ class Task:
         folder: the run's folder; checkpoints and metrics go there.
         description: what ``state.json`` says of the model (its configuration, classes, …).
         pruner: the sweep's, or None.
+        teacher: a trained network to learn from beside the labels, or None.
     """
 
     detector: nn.Module
@@ -54,3 +56,4 @@ class Task:
     folder: Path
     description: Mapping[str, Any]
     pruner: Pruner | None = None
+    teacher: Teacher | None = None

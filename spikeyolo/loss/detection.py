@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from spikeyolo.loss.assign import Assignment, TaskAlignedAssigner
+from spikeyolo.loss.distillation import Distillation
 from spikeyolo.loss.embedding import track_contrast
 from spikeyolo.loss.overlap import complete_iou
 from spikeyolo.model.decode import decode_boxes
@@ -73,6 +74,8 @@ class DetectionLoss:
         assign_top: the most positives of one box.
         assign_alpha, assign_beta: exponents of probability and overlap in the alignment.
         track_temperature: of the similarities that the track term compares.
+        teacher: checkpoint folder of a trained network to learn from beside the labels; None for none.
+        distillation: how; None takes :class:`Distillation`'s own values.
     """
 
     def __init__(
@@ -91,6 +94,8 @@ class DetectionLoss:
         assign_alpha: Annotated[float, Ge(0)] = 0.5,
         assign_beta: Annotated[float, Ge(0)] = 6.0,
         track_temperature: Annotated[float, Gt(0)] = 0.1,
+        teacher: str | None = None,
+        distillation: Distillation | None = None,
     ) -> None:
         self.box_weight = box_weight
         self.class_weight = class_weight
@@ -102,6 +107,8 @@ class DetectionLoss:
         self.focal_gamma = focal_gamma
         self.label_smoothing = label_smoothing
         self.normalisation = normalisation
+        self.teacher = teacher
+        self.distillation = distillation or Distillation()
         self.assign = TaskAlignedAssigner(top=assign_top, alpha=assign_alpha, beta=assign_beta)
 
     def __call__(self, predictions: Predictions, targets: Targets) -> LossTerms:

@@ -17,6 +17,7 @@ from spikeyolo.model.neuron import Ilif, IlifState, Lif, LifBox, Neuron, Paramet
 NEURONS: dict[str, Callable[[], Neuron]] = {
     "ilif": Ilif,
     "ilif_binary": lambda: Ilif(levels=1, decay=0.5),
+    "ilif_gain": lambda: Ilif(levels=8, gain=3.0),
     "lif": Lif,
     "lif_box": LifBox,
     "plif": ParametricLif,

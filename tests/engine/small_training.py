@@ -98,13 +98,16 @@ class World:
         yield self.said.append
 
     def fit(
-        self, folder: Path, *, pruner: Any = None, optimizer: Any = None, schedule: Any = None, **trainer: Any
-    ) -> dict[str, float]:
+        self, folder: Path, *, pruner: Any = None, optimizer: Any = None, schedule: Any = None, teacher: Any = None,
+        **trainer: Any,
+    ) -> dict[str, float]:  # fmt: skip
         """Train; arguments beyond those of the task are the trainer's."""
-        task = self.task(folder, pruner=pruner, optimizer=optimizer, schedule=schedule)
+        task = self.task(folder, pruner=pruner, optimizer=optimizer, schedule=schedule, teacher=teacher)
         return Trainer(device="cpu", clock=self.clock, **trainer).fit(task)
 
-    def task(self, folder: Path, *, pruner: Any = None, optimizer: Any = None, schedule: Any = None) -> Task:
+    def task(
+        self, folder: Path, *, pruner: Any = None, optimizer: Any = None, schedule: Any = None, teacher: Any = None
+    ) -> Task:
         world = self
 
         class Cosine(CosineSchedule):
@@ -126,4 +129,5 @@ class World:
             folder=folder,
             description={"classes": ["car"], **self.described},
             pruner=pruner,
+            teacher=teacher,
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 from spikeyolo.engine.device import Precision
 from spikeyolo.engine.update.average import Average
 from spikeyolo.windows.batch import Batch
+
+if TYPE_CHECKING:  # it restores checkpoints, which know this package
+    from spikeyolo.engine.update.teacher import Teacher
 
 
 class TrainStep:
@@ -25,6 +29,7 @@ class TrainStep:
         precision: of the forward pass; the loss is in float32.
         clip_gradient: largest norm of all gradients together; None leaves them.
         accumulate_batches: batches whose mean gradient makes one update.
+        teacher: a trained network to learn from beside the labels; None for none.
     """
 
     def __init__(
@@ -38,6 +43,7 @@ class TrainStep:
         precision: Precision,
         clip_gradient: float | None,
         accumulate_batches: int = 1,
+        teacher: Teacher | None = None,
     ) -> None:
         self.module = module
         self.optimizer = optimizer
@@ -47,6 +53,7 @@ class TrainStep:
         self._precision = precision
         self._limit = float("inf") if clip_gradient is None else clip_gradient
         self._accumulate_batches = accumulate_batches
+        self._teacher = teacher
         self._pending = 0  # batches whose gradients wait for the update
 
     def set_factor(self, factor: float) -> float:
@@ -58,15 +65,21 @@ class TrainStep:
     def gradients(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Add a batch's gradients to those that wait; returns the loss and its terms by name."""
         device = batch.frames.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self._precision == "bfloat16"):
+        with self._watching() as maps, torch.autocast(device, torch.bfloat16, enabled=self._precision == "bfloat16"):
             predictions = self._run(batch.frames)
         terms = self._loss(predictions, batch.targets)
+        total, named = terms.total, terms.named()
+        if self._teacher is not None:
+            taught = self._teacher(batch.frames, predictions, maps)
+            total, named = total + taught.total, named | taught.named()
         if not self._pending:
             self.optimizer.zero_grad(set_to_none=True)
-        terms.total.backward()
+        total.backward()
         self._pending += 1
-        named = {**terms.named(), "total": terms.total, "positives": terms.num_positives.double()}
-        return terms.total.detach(), named
+        return total.detach(), {**named, "total": total, "positives": terms.num_positives.double()}
+
+    def _watching(self) -> AbstractContextManager[list[Tensor]]:
+        return nullcontext([]) if self._teacher is None else self._teacher.watching(self.module)
 
     def is_due(self, *, last: bool) -> bool:
         """Whether the update comes now; after an epoch's ``last`` batch it always does."""

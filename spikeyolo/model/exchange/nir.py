@@ -5,7 +5,7 @@ concatenation becomes one neuron and one convolution for each input, whose resul
 
 - up to D spikes a step with a reset that takes off what was fired, and a leak only between steps: a neuron is written
   as NIR's nearest primitive (``LIF`` of threshold 0.5 whose Euler step of ``DT`` seconds leaks like ours); its metadata
-  hold the exact rule (levels, decay);
+  hold the exact rule (levels, decay, gain);
 - max-pooling and nearest up-sampling: each is a nested graph with an input, an output and the operation in its
   metadata, a hole that the reader must fill.
 """
@@ -179,17 +179,17 @@ def _array(tensor: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
 def _neuron(nir: Any, neuron: nn.Module, shape: tuple[int, int, int]) -> Any:
     if not isinstance(neuron, Ilif):
         raise ConfigError(f"format=nir writes I-LIF neurons, found {type(neuron).__name__}; expected model/neuron=ilif")
-    levels, decay, _ = neuron.p
+    levels, decay, _, gain = neuron.p
 
     def full(value: float) -> np.ndarray[Any, np.dtype[np.float32]]:
         return np.full(shape, value, np.float32)
 
-    rule = {"rule": "ilif", "levels": levels, "decay": decay, "dt": DT}
+    rule = {"rule": "ilif", "levels": levels, "decay": decay, "gain": gain, "dt": DT}
     if decay >= 1:
-        return nir.IF(r=full(1 / DT), v_threshold=full(0.5), metadata=rule)
-    # Euler: v ← v + dt/τ · (r·I − v), so that 1 − dt/τ is the decay and r·dt/τ is 1
+        return nir.IF(r=full(gain / DT), v_threshold=full(0.5), metadata=rule)
+    # Euler: v ← v + dt/τ · (r·I − v), so that 1 − dt/τ is the decay and r·dt/τ is the gain
     return nir.LIF(
-        tau=full(DT / (1 - decay)), r=full(1 / (1 - decay)), v_leak=full(0), v_threshold=full(0.5), metadata=rule
+        tau=full(DT / (1 - decay)), r=full(gain / (1 - decay)), v_leak=full(0), v_threshold=full(0.5), metadata=rule
     )
 
 
@@ -236,7 +236,8 @@ def run_nir(graph: Any, frames: Tensor) -> dict[str, Tensor]:
                 weight, bias = torch.from_numpy(np.array(node.weight)), torch.from_numpy(np.array(node.bias))
                 value = F.conv2d(value, weight, bias, tuple(node.stride), tuple(node.padding), 1, int(node.groups))
             elif kind in ("LIF", "IF"):
-                rule = IlifParameters(int(node.metadata["levels"]), float(node.metadata["decay"]))
+                said = node.metadata
+                rule = IlifParameters(int(said["levels"]), float(said["decay"]), gain=float(said.get("gain", 1.0)))
                 spikes, states[name] = sub_steps(value, states.get(name, IlifState(value.new_empty(0))), rule)
                 value = spikes.sum(dim=0)
             elif kind == "NIRGraph":

@@ -26,12 +26,12 @@ def sub_steps(currents: Tensor, state: IlifState, parameters: IlifParameters) ->
     Args:
         currents: ``[...]`` floating.
         state: what the step before left, or ``IlifState(empty)``.
-        parameters: D and decay.
+        parameters: D, decay and gain.
 
     Returns:
         ``[D, ...]`` of 0 and 1, whose sum over D is the integer form's spike count, and the same new state.
     """
-    membrane = currents.to(membrane_dtype(currents.dtype))
+    membrane = parameters.gain * currents.to(membrane_dtype(currents.dtype))
     if state.residual.numel():
         check_state(state.residual, currents)
         membrane = parameters.decay * state.residual + membrane

@@ -42,7 +42,9 @@ class PlainIlif(Ilif):
         left = residual if residual.numel() else None
         spikes = []
         for step in range(currents.shape[0]):
-            membrane = currents[step] if left is None else currents[step] + self.p.decay * left
+            membrane = currents[step] if self.p.gain == 1 else self.p.gain * currents[step]
+            if left is not None:
+                membrane = membrane + self.p.decay * left
             fired = membrane.clamp(0, self.p.levels).round()
             left = membrane - fired
             spikes.append(fired)
@@ -54,8 +56,7 @@ def plain(network: nn.Module) -> nn.Module:
     for parent in list(network.modules()):
         for name, neuron in list(parent.named_children()):
             if isinstance(neuron, Ilif):
-                levels, decay, margin = neuron.p
-                setattr(parent, name, PlainIlif(levels=levels, decay=decay, surrogate_margin=margin))
+                setattr(parent, name, PlainIlif(**neuron.p._asdict()))
     return network
 
 

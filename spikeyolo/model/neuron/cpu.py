@@ -29,7 +29,7 @@ def _forward_block(
     first: int,
     last: int,
 ) -> None:
-    top, decay, margin, rounding = constants[0], constants[1], constants[2], constants[3]
+    top, decay, margin, gain, rounding = constants[0], constants[1], constants[2], constants[3], constants[4]
     zero = top - top
     low, high = zero - margin, top + margin
     record = kept.shape[1] > 0
@@ -40,13 +40,13 @@ def _forward_block(
         if step == 0 and residual.size > 0:
             carried = residual[first:last]
             for i in range(membrane.size):
-                membrane[i] = decay * carried[i] + current[i]
+                membrane[i] = decay * carried[i] + gain * current[i]
         elif step == 0:
             for i in range(membrane.size):
-                membrane[i] = current[i]
+                membrane[i] = gain * current[i]
         else:
             for i in range(membrane.size):
-                membrane[i] = decay * membrane[i] + current[i]
+                membrane[i] = decay * membrane[i] + gain * current[i]
         if record:
             byte = kept[step, first:last]
             for i in range(membrane.size):
@@ -75,6 +75,7 @@ def _backward_block(
     kept: NDArray[np.uint8],
     grad_currents: NDArray[Any],
     decay: Any,
+    gain: Any,
     first: int,
     last: int,
 ) -> None:
@@ -88,14 +89,14 @@ def _backward_block(
         if back > 0:
             later = grad_currents[step + 1, first:last]
             for i in range(out.size):
-                out[i] = (grad[i] if byte[i] >= 128 else zero) + decay * later[i]
+                out[i] = (gain * grad[i] if byte[i] >= 128 else zero) + decay * later[i]
         elif grad_rest.size > 0:
             later = grad_rest[first:last]
             for i in range(out.size):
-                out[i] = (grad[i] if byte[i] >= 128 else zero) + later[i]
+                out[i] = (gain * grad[i] if byte[i] >= 128 else zero) + gain * later[i]
         else:
             for i in range(out.size):
-                out[i] = grad[i] if byte[i] >= 128 else zero
+                out[i] = gain * grad[i] if byte[i] >= 128 else zero
 
 
 @njit(nogil=True, cache=True)
@@ -114,18 +115,18 @@ def _forward_threads(currents, residual, spikes, kept, rest, constants):  # type
 
 
 @njit(nogil=True, cache=True)
-def _backward(grad_spikes, grad_rest, kept, grad_currents, decay):  # type: ignore[no-untyped-def]
+def _backward(grad_spikes, grad_rest, kept, grad_currents, decay, gain):  # type: ignore[no-untyped-def]
     for first in range(0, grad_spikes.shape[1], BLOCK):
         last = min(first + BLOCK, grad_spikes.shape[1])
-        _backward_block(grad_spikes, grad_rest, kept, grad_currents, decay, first, last)
+        _backward_block(grad_spikes, grad_rest, kept, grad_currents, decay, gain, first, last)
 
 
 @njit(nogil=True, cache=True, parallel=True)
-def _backward_threads(grad_spikes, grad_rest, kept, grad_currents, decay):  # type: ignore[no-untyped-def]
+def _backward_threads(grad_spikes, grad_rest, kept, grad_currents, decay, gain):  # type: ignore[no-untyped-def]
     for block in prange((grad_spikes.shape[1] + BLOCK - 1) // BLOCK):
         first = block * BLOCK
         last = min(first + BLOCK, grad_spikes.shape[1])
-        _backward_block(grad_spikes, grad_rest, kept, grad_currents, decay, first, last)
+        _backward_block(grad_spikes, grad_rest, kept, grad_currents, decay, gain, first, last)
 
 
 def _available() -> int:
@@ -150,6 +151,7 @@ def forward(
     levels: int,
     decay: float,
     margin: float,
+    gain: float,
 ) -> None:
     """Write spikes, what the backward pass needs, and the membrane left behind.
 
@@ -169,7 +171,7 @@ def forward(
         spikes.numpy(),
         kept.numpy(),
         rest.numpy(),
-        np.array([levels, decay, margin, rounding], dtype),
+        np.array([levels, decay, margin, gain, rounding], dtype),
     )
 
 
@@ -180,8 +182,9 @@ def backward(
     grad_currents: torch.Tensor,
     *,
     decay: float,
+    gain: float,
 ) -> None:
     """Write the gradient of the currents; shapes as in :func:`forward`."""
     dtype = np.float32 if grad_spikes.dtype == torch.float32 else np.float64
     run = _backward if threads_for(grad_spikes.numel()) == 1 else _backward_threads
-    run(grad_spikes.numpy(), grad_rest.numpy(), kept.numpy(), grad_currents.numpy(), dtype(decay))
+    run(grad_spikes.numpy(), grad_rest.numpy(), kept.numpy(), grad_currents.numpy(), dtype(decay), dtype(gain))

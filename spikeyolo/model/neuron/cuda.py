@@ -25,6 +25,7 @@ def _forward(  # type: ignore[no-untyped-def]
     levels: tl.constexpr,
     decay: tl.constexpr,
     margin: tl.constexpr,
+    gain: tl.constexpr,
     rounding: tl.constexpr,
     double: tl.constexpr,
     resume: tl.constexpr,
@@ -40,7 +41,7 @@ def _forward(  # type: ignore[no-untyped-def]
         left = tl.load(residual + at, mask=inside, other=0.0)
     for _ in range(steps):
         current = tl.load(currents + at, mask=inside, other=0.0).to(dtype)
-        membrane = left * decay + current
+        membrane = left * decay + current * gain
         clamped = tl.where(membrane < 0.0, 0.0, tl.where(membrane > levels, levels, membrane)).to(dtype)
         spike = (clamped + rounding) - rounding  # half to even
         tl.store(spikes + at, spike.to(spikes.dtype.element_ty), mask=inside)
@@ -65,6 +66,7 @@ def _backward(  # type: ignore[no-untyped-def]
     steps,
     size,
     decay: tl.constexpr,
+    gain: tl.constexpr,
     double: tl.constexpr,
     resume: tl.constexpr,
     block: tl.constexpr,
@@ -74,12 +76,12 @@ def _backward(  # type: ignore[no-untyped-def]
     dtype: tl.constexpr = tl.float64 if double else tl.float32
     later = tl.zeros((block,), dtype)
     if resume:
-        later = tl.load(grad_rest + at, mask=inside, other=0.0)
+        later = tl.load(grad_rest + at, mask=inside, other=0.0) * gain
     for back in range(steps):
         here = (steps - 1 - back).to(tl.int64) * size + at
         grad = tl.load(grad_spikes + here, mask=inside, other=0.0).to(dtype)
         byte = tl.load(kept + here, mask=inside, other=0)
-        grad = tl.where(byte >= 128, grad, 0.0).to(dtype) + later
+        grad = tl.where(byte >= 128, grad * gain, 0.0).to(dtype) + later
         tl.store(grad_currents + here, grad.to(grad_currents.dtype.element_ty), mask=inside)
         later = grad * decay
 
@@ -94,6 +96,7 @@ def forward(
     levels: int,
     decay: float,
     margin: float,
+    gain: float,
 ) -> None:
     """Write spikes, what the backward pass needs, and the membrane left behind; memory is time-major and dense.
 
@@ -118,6 +121,7 @@ def forward(
             levels=float(levels),
             decay=decay,
             margin=margin,
+            gain=gain,
             rounding=1.5 * 2.0 ** (52 if double else 23),
             double=double,
             resume=residual.numel() > 0,
@@ -135,6 +139,7 @@ def backward(
     grad_currents: torch.Tensor,
     *,
     decay: float,
+    gain: float,
 ) -> None:
     """Write the gradient of the currents; shapes as in :func:`forward`."""
     steps = len(grad_spikes)
@@ -148,6 +153,7 @@ def backward(
             steps,
             size,
             decay=decay,
+            gain=gain,
             double=grad_spikes.dtype == torch.float64,
             resume=grad_rest.numel() > 0,
             block=BLOCK,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
-from annotated_types import Ge, Interval
+from annotated_types import Ge, Gt, Interval
 from norse.torch.module.snn import SNN
 from torch import Tensor, nn
 
@@ -19,11 +19,13 @@ from spikeyolo.model.neuron import sequence as kernel
 
 
 class IlifParameters(NamedTuple):
-    """D levels a step, the share of the residual left after a step, and how far the surrogate reaches past 0 and D."""
+    """D levels a step, the share of the residual left after a step, how far the surrogate reaches past 0 and D, and the
+    factor of the currents."""
 
     levels: int = 4
     decay: float = 0.25
     surrogate_margin: float = 0.0
+    gain: float = 1.0
 
 
 class IlifState(NamedTuple):
@@ -49,18 +51,20 @@ class _IntegerSpike(torch.autograd.Function):
 def ilif_step(
     currents: Tensor, state: IlifState, parameters: IlifParameters, dt: float = 1.0
 ) -> tuple[Tensor, IlifState]:
-    """One time step: ``v = decay · residual + x``, ``s = round(clamp(v, 0, D))``, ``residual = v − s`` (s detached).
+    """One time step: ``v = decay · residual + gain · x``, ``s = round(clamp(v, 0, D))``, ``residual = v − s``.
+
+    The ``s`` that is taken off is detached.
 
     Args:
         currents: ``[...]`` floating.
         state: what the step before left, or ``IlifState(empty)``.
-        parameters: D, decay and surrogate margin.
+        parameters: D, decay, surrogate margin and gain.
         dt: unused; the decay is per step (norse's activations carry it).
 
     Returns:
         spikes ``[...]`` of the currents' dtype, integers from 0 to D, and the new state.
     """
-    membrane = currents.to(kernel.membrane_dtype(currents.dtype))
+    membrane = parameters.gain * currents.to(kernel.membrane_dtype(currents.dtype))
     if state.residual.numel():
         kernel.check_state(state.residual, currents)
         membrane = parameters.decay * state.residual + membrane
@@ -90,6 +94,13 @@ class Neuron(SNN):  # type: ignore[misc]
 class Ilif(Neuron):
     """Integer leaky integrate-and-fire (arXiv 2407.20708): up to D spikes a step, soft reset, rectangular surrogate.
 
+    Args:
+        levels: D.
+        decay: share of the residual that is left after a step.
+        surrogate_margin: how far past 0 and D the surrogate gradient is 1.
+        gain: what currents are multiplied by as they reach the membrane: a spike stands for a current of 1 / gain, as
+            if thresholds were so much lower. 1 is the published neuron.
+
     Attributes:
         overwrites: when spikes take the place of the currents in memory, which nothing else may read then: in passes
             ``recorded`` for a backward pass, ``always``, or ``never``.
@@ -101,6 +112,7 @@ class Ilif(Neuron):
         levels: Annotated[int, Interval(ge=1, le=127)] = 4,
         decay: Annotated[float, Interval(ge=0, le=1)] = 0.25,
         surrogate_margin: Annotated[float, Ge(0)] = 0.0,
+        gain: Annotated[float, Gt(0)] = 1.0,
     ) -> None:
         if not 1 <= levels <= 127:  # a count and a flag share a byte
             raise ConfigError(f"neuron.levels is {levels}, expected a value from 1 to 127")
@@ -108,10 +120,12 @@ class Ilif(Neuron):
             raise ConfigError(f"neuron.decay is {decay}, expected a value from 0 to 1")
         if not surrogate_margin >= 0:
             raise ConfigError(f"neuron.surrogate_margin is {surrogate_margin}, expected at least 0")
+        if not gain > 0:
+            raise ConfigError(f"neuron.gain is {gain}, expected a value above 0")
         super().__init__(
             activation=ilif_step,
             state_fallback=_empty_ilif_state,
-            p=IlifParameters(int(levels), float(decay), float(surrogate_margin)),
+            p=IlifParameters(int(levels), float(decay), float(surrogate_margin), float(gain)),
             dt=1.0,
         )
         self.levels = int(levels)
@@ -128,8 +142,9 @@ class Ilif(Neuron):
         residual = resumed(state, currents).residual
         record = torch.is_grad_enabled() and (currents.requires_grad or residual.requires_grad)
         overwrite = self.overwrites == "always" or (record and self.overwrites == "recorded")
+        levels, decay, margin, gain = self.p
         spikes, _, rest = kernel.ilif_pass(
-            currents, residual, self.p.levels, self.p.decay, self.p.surrogate_margin, record, keep, overwrite
+            currents, residual, levels, decay, margin, record, keep, overwrite=overwrite, gain=gain
         )
         return spikes, IlifState(rest)
 

@@ -2,7 +2,7 @@
 
 Only one byte an element is kept for the backward pass: the spike count, and 128 more where the surrogate gradient is 1.
 With the detached reset the recurrence is linear in the membrane, so the gradient is
-``gv[t] = inside[t] · g[t] + decay · gv[t + 1]`` and ``gx = gv``.
+``gv[t] = inside[t] · g[t] + decay · gv[t + 1]`` and ``gx = gain · gv``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.autograd.graph import increment_version
 
 from spikeyolo.errors import ConfigError
 
-Gradient = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+Gradient = Callable[[Tensor, Tensor, Tensor, float, float], Tensor]
 
 
 def _dense(tensor: Tensor) -> Tensor:
@@ -75,8 +75,9 @@ def _triton_runs(tensor: Tensor) -> bool:
 
 
 def run_forward(
-    currents: Tensor, residual: Tensor, levels: int, decay: float, margin: float, record: bool, keep: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+    currents: Tensor, residual: Tensor, levels: int, decay: float, margin: float, record: bool, keep: bool,
+    gain: float = 1.0,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Integer leaky integrate-and-fire neurons over all time steps.
 
     Args:
@@ -87,6 +88,7 @@ def run_forward(
         margin: how far beyond 0 and D the surrogate gradient is 1.
         record: keep what a backward pass needs.
         keep: return the membrane left behind.
+        gain: what currents are multiplied by as they reach the membrane.
 
     Returns:
         spikes like ``currents``; bytes like ``currents`` or empty, spike count plus 128 inside the surrogate window;
@@ -97,12 +99,12 @@ def run_forward(
     """
     currents = _dense(currents)
     spikes = torch.empty_like(currents)
-    return _run_into(spikes, currents, residual, levels, decay, margin, record, keep)
+    return _run_into(spikes, currents, residual, levels, decay, margin, record, keep, gain)
 
 
 def _run_into(
     spikes: Tensor, currents: Tensor, residual: Tensor, levels: int, decay: float, margin: float, record: bool,
-    keep: bool,
+    keep: bool, gain: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """:func:`run_forward` on dense currents; ``spikes`` may be the currents themselves."""
     dtype = membrane_dtype(currents.dtype)
@@ -116,7 +118,7 @@ def _run_into(
     if _triton_runs(currents):
         from spikeyolo.model.neuron import cuda
 
-        cuda.forward(currents, residual, spikes, kept, rest, levels=levels, decay=decay, margin=margin)
+        cuda.forward(currents, residual, spikes, kept, rest, levels=levels, decay=decay, margin=margin, gain=gain)
     elif currents.is_cpu:
         from spikeyolo.model.neuron import cpu
 
@@ -127,12 +129,12 @@ def _run_into(
         flat_kept = _rows(kept) if record else kept.view(len(currents), 0)
         cpu.forward(
             _rows(working), flat_residual, _rows(written), flat_kept, flat_rest,
-            levels=levels, decay=decay, margin=margin,
+            levels=levels, decay=decay, margin=margin, gain=gain,
         )  # fmt: skip
         if written is not spikes:
             spikes.copy_(written)
     else:
-        _loop_forward(currents, residual, spikes, kept, rest, levels=levels, decay=decay, margin=margin)
+        _loop_forward(currents, residual, spikes, kept, rest, levels=levels, decay=decay, margin=margin, gain=gain)
     return spikes, kept, rest
 
 
@@ -142,11 +144,11 @@ def _nothing(like: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _loop_forward(
     currents: Tensor, residual: Tensor, spikes: Tensor, kept: Tensor, rest: Tensor,
-    *, levels: int, decay: float, margin: float,
+    *, levels: int, decay: float, margin: float, gain: float,
 ) -> None:  # fmt: skip
     left = residual if residual.numel() else None
     for step, current in enumerate(currents):
-        current = current.to(membrane_dtype(currents.dtype))
+        current = gain * current.to(membrane_dtype(currents.dtype))
         membrane = current if left is None else decay * left + current
         fired = membrane.clamp(0, levels).round()
         if kept.numel():
@@ -163,8 +165,9 @@ ilif = torch.library.custom_op("spikeyolo::ilif", run_forward, mutates_args=())
 
 @ilif.register_fake
 def _(
-    currents: Tensor, residual: Tensor, levels: int, decay: float, margin: float, record: bool, keep: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+    currents: Tensor, residual: Tensor, levels: int, decay: float, margin: float, record: bool, keep: bool,
+    gain: float = 1.0,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     currents = _dense(currents)
     dtype = membrane_dtype(currents.dtype)
     return (
@@ -174,7 +177,7 @@ def _(
     )
 
 
-def run_backward(grad_spikes: Tensor, grad_rest: Tensor, kept: Tensor, decay: float) -> Tensor:
+def run_backward(grad_spikes: Tensor, grad_rest: Tensor, kept: Tensor, decay: float, gain: float = 1.0) -> Tensor:
     """The gradient of the currents; ``grad_rest`` is empty where nothing used the residual."""
     dtype = membrane_dtype(grad_spikes.dtype)
     grad_spikes = _same_layout(grad_spikes, kept)
@@ -186,7 +189,7 @@ def run_backward(grad_spikes: Tensor, grad_rest: Tensor, kept: Tensor, decay: fl
         from spikeyolo.model.neuron import cuda
 
         grad_currents = torch.empty_like(kept, dtype=grad_spikes.dtype)
-        cuda.backward(grad_spikes, grad_rest, kept, grad_currents, decay=decay)
+        cuda.backward(grad_spikes, grad_rest, kept, grad_currents, decay=decay, gain=gain)
         return grad_currents
     working = grad_spikes.to(dtype)
     grad_currents = torch.empty_like(kept, dtype=dtype)
@@ -195,23 +198,23 @@ def run_backward(grad_spikes: Tensor, grad_rest: Tensor, kept: Tensor, decay: fl
 
         cpu.backward(
             _rows(working), grad_rest.as_strided((grad_rest.numel(),), (1,)), _rows(kept), _rows(grad_currents),
-            decay=decay,
+            decay=decay, gain=gain,
         )  # fmt: skip
     else:
-        _loop_backward(working, grad_rest, kept, grad_currents, decay=decay)
+        _loop_backward(working, grad_rest, kept, grad_currents, decay=decay, gain=gain)
     return grad_currents.to(grad_spikes.dtype)
 
 
 def _loop_backward(
-    grad_spikes: Tensor, grad_rest: Tensor, kept: Tensor, grad_currents: Tensor, *, decay: float
+    grad_spikes: Tensor, grad_rest: Tensor, kept: Tensor, grad_currents: Tensor, *, decay: float, gain: float
 ) -> None:
     later: Tensor | None = None
     for step in range(len(grad_spikes) - 1, -1, -1):
-        here = torch.where(kept[step] >= 128, grad_spikes[step], 0)
+        here = torch.where(kept[step] >= 128, gain * grad_spikes[step], 0)
         if later is not None:
             here = here + decay * later
         elif grad_rest.numel():
-            here = here + grad_rest
+            here = here + gain * grad_rest
         grad_currents[step] = here
         later = here
 
@@ -220,7 +223,7 @@ ilif_backward = torch.library.custom_op("spikeyolo::ilif_backward", run_backward
 
 
 @ilif_backward.register_fake
-def _(grad_spikes: Tensor, grad_rest: Tensor, kept: Tensor, decay: float) -> Tensor:
+def _(grad_spikes: Tensor, grad_rest: Tensor, kept: Tensor, decay: float, gain: float = 1.0) -> Tensor:
     return torch.empty_like(kept, dtype=grad_spikes.dtype)
 
 
@@ -237,19 +240,20 @@ def spike_counts(spikes: Tensor) -> Tensor | None:
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    _, residual, _, decay, _, _, keep = inputs
+    _, residual, _, decay, _, _, keep, gain = inputs
     _, kept, _ = output
     ctx.save_for_backward(kept)
-    ctx.decay, ctx.keep, ctx.resumed, ctx.residual_dtype = decay, keep, residual.numel() > 0, residual.dtype
+    ctx.decay, ctx.gain, ctx.keep = decay, gain, keep
+    ctx.resumed, ctx.residual_dtype = residual.numel() > 0, residual.dtype
     ctx.mark_non_differentiable(kept)
     ctx.set_materialize_grads(False)
 
 
 def _backward(
     ctx: Any, grad_spikes: Tensor | None, _: Tensor | None, grad_rest: Tensor | None, run: Gradient = ilif_backward
-) -> tuple[Tensor | None, Tensor | None, None, None, None, None, None]:
+) -> tuple[Tensor | None, Tensor | None, None, None, None, None, None, None]:
     (kept,) = ctx.saved_tensors
-    none = (None, None, None, None, None)
+    none = (None, None, None, None, None, None)
     if grad_spikes is None and grad_rest is None:
         return None, None, *none
     if grad_spikes is None and grad_rest is not None:
@@ -257,8 +261,8 @@ def _backward(
     assert grad_spikes is not None
     if grad_rest is None or not ctx.keep:
         grad_rest = _nothing(grad_spikes, membrane_dtype(grad_spikes.dtype))
-    grad_currents = run(grad_spikes, grad_rest, kept, ctx.decay)
-    carried = ctx.decay * grad_currents[0].to(ctx.residual_dtype) if ctx.resumed else None
+    grad_currents = run(grad_spikes, grad_rest, kept, ctx.decay, ctx.gain)
+    carried = ctx.decay / ctx.gain * grad_currents[0].to(ctx.residual_dtype) if ctx.resumed else None
     return grad_currents, carried, *none
 
 
@@ -291,14 +295,14 @@ def _same_memory(tensor: Tensor) -> Tensor:
 
 def ilif_pass(
     currents: Tensor, residual: Tensor, levels: int, decay: float, margin: float, record: bool, keep: bool,
-    overwrite: bool = False,
+    overwrite: bool = False, gain: float = 1.0,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """:func:`run_forward` with its gradient: the registered operator where torch traces, a plain call elsewhere.
 
     Args:
         overwrite: dense currents that are not a leaf may be given back as the spikes: they are nobody else's.
     """
-    inputs = (currents, residual, levels, decay, margin, record, keep)
+    inputs = (currents, residual, levels, decay, margin, record, keep, gain)
     if torch.compiler.is_compiling() or type(currents) not in (Tensor, nn.Parameter):
         return ilif(*inputs)  # type: ignore[no-any-return]
     overwrite = overwrite and _dense(currents) is currents

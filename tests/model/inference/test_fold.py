@@ -41,7 +41,9 @@ def test_sub_steps_sum_to_the_integer_form_ties_included() -> None:
         assert torch.equal(state.residual, left.residual)
 
 
-@pytest.mark.parametrize("neuron", [Ilif, lambda: Ilif(levels=2, decay=0.5), Lif, LifBox, ParametricLif])
+@pytest.mark.parametrize(
+    "neuron", [Ilif, lambda: Ilif(levels=2, decay=0.5), lambda: Ilif(levels=8, gain=3.0), Lif, LifBox, ParametricLif]
+)
 def test_the_whole_network_in_binary_form_gives_the_integer_forms_outputs(neuron: Any) -> None:
     integer, binary = _detector(neuron=neuron), _detector(neuron=neuron, form="binary")
     binary.load_state_dict(integer.state_dict())

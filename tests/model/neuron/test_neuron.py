@@ -29,7 +29,12 @@ CURRENTS = hnp.arrays(
     hnp.array_shapes(min_dims=2, max_dims=5, min_side=1, max_side=5),
     elements=st.one_of(st.floats(-6, 6, width=32), st.sampled_from([-0.5, 0.0, 0.5, 1.5, 2.5, 3.5, 4.0, 4.5])),
 )
-SETTINGS = {"levels": st.integers(1, 6), "decay": st.floats(0, 1), "surrogate_margin": st.sampled_from([0.0, 0.5])}
+SETTINGS = {
+    "levels": st.integers(1, 6),
+    "decay": st.floats(0, 1),
+    "surrogate_margin": st.sampled_from([0.0, 0.5]),
+    "gain": st.sampled_from([0.5, 1.0, 4.0]),  # powers of two, exact in whatever order they are multiplied
+}
 
 
 @settings(max_examples=60, deadline=None)
@@ -57,16 +62,16 @@ def test_the_fused_pass_equals_the_step_in_a_loop_bit_for_bit(
 def test_the_torch_loop_for_other_devices_equals_the_fused_pass(values: np.ndarray) -> None:
     currents = torch.from_numpy(values)
     none = currents.new_empty(0)
-    spikes, window, rest = kernel.ilif(currents, none, 4, 0.25, 0.0, True, True)
+    spikes, window, rest = kernel.ilif(currents, none, 4, 0.25, 0.0, True, True, 1.7)
     looped = torch.empty_like(spikes), torch.empty_like(window), torch.empty_like(rest)
-    kernel._loop_forward(currents, none, *looped, levels=4, decay=0.25, margin=0.0)
+    kernel._loop_forward(currents, none, *looped, levels=4, decay=0.25, margin=0.0, gain=1.7)
     assert all(torch.equal(a, b) for a, b in zip((spikes, window, rest), looped))
     place = currents.clone()
-    kernel._loop_forward(place, none, place, *looped[1:], levels=4, decay=0.25, margin=0.0)
+    kernel._loop_forward(place, none, place, *looped[1:], levels=4, decay=0.25, margin=0.0, gain=1.7)
     assert all(torch.equal(a, b) for a, b in zip((spikes, window, rest), (place, *looped[1:])))
     gradient = torch.empty_like(currents)
-    kernel._loop_backward(currents, rest, window, gradient, decay=0.25)
-    assert torch.equal(kernel.ilif_backward(currents, rest, window, 0.25), gradient)
+    kernel._loop_backward(currents, rest, window, gradient, decay=0.25, gain=1.7)
+    assert torch.equal(kernel.ilif_backward(currents, rest, window, 0.25, 1.7), gradient)
 
 
 @pytest.mark.parametrize("path", ["fused", "operator", "triton", "step", "sub-steps"])
@@ -119,6 +124,20 @@ def test_the_surrogate_gradient_is_one_inside_the_window_and_zero_outside() -> N
         Ilif(surrogate_margin=margin)(currents)[0].sum().backward()
         assert currents.grad is not None
         assert currents.grad.tolist() == [expected]
+
+
+@settings(max_examples=30, deadline=None)
+@given(CURRENTS, st.fixed_dictionaries(SETTINGS))
+def test_a_gain_is_the_published_neuron_on_so_much_larger_currents(
+    values: np.ndarray, parameters: dict[str, float]
+) -> None:
+    results = []
+    for neuron, factor in ((Ilif(**parameters), 1.0), (Ilif(**parameters | {"gain": 1.0}), parameters["gain"])):  # type: ignore[arg-type]
+        leaf = torch.from_numpy(values).clone().requires_grad_()
+        spikes, state = neuron(factor * leaf)
+        spikes.square().sum().backward()
+        results.append((spikes.detach(), state.residual.detach(), leaf.grad))
+    assert all(torch.equal(a, b) for a, b in zip(*results))
 
 
 def test_only_one_byte_an_element_is_kept_for_the_backward_pass() -> None:
@@ -271,6 +290,7 @@ def test_norse_neurons_refuse_a_threshold_of_zero(build: type[LifBox]) -> None:
         ({"decay": 1.5}, "decay"),
         ({"decay": -0.1}, "decay"),
         ({"surrogate_margin": -1}, "margin"),
+        ({"gain": 0.0}, "gain"),
     ],
 )
 def test_settings_out_of_range_are_one_clear_error(settings: dict[str, float], key: str) -> None:
@@ -292,12 +312,12 @@ for dtype in (torch.float32, torch.float64, torch.bfloat16):
     for run, given in ((cuda, currents), (cpu, currents.to(wide))):
         spikes, rest = torch.empty_like(given), torch.empty_like(residual)
         window = torch.empty(steps, size, dtype=torch.uint8)
-        run.forward(given, residual, spikes, window, rest, levels=3, decay=0.3, margin=0.25)
+        run.forward(given, residual, spikes, window, rest, levels=3, decay=0.3, margin=0.25, gain=1.7)
         gradient = torch.empty_like(given)
-        run.backward(given, late, window, gradient, decay=0.3)
+        run.backward(given, late, window, gradient, decay=0.3, gain=1.7)
         results.append((spikes.to(dtype), window, rest, gradient.to(dtype)))
         place = given.clone()
-        run.forward(place, residual, place, window, rest, levels=3, decay=0.3, margin=0.25)
+        run.forward(place, residual, place, window, rest, levels=3, decay=0.3, margin=0.25, gain=1.7)
         assert torch.equal(place, spikes)
     *exact, (interpreted, expected) = zip(*results)
     assert all(torch.equal(a, b) for a, b in exact), dtype

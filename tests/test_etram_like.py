@@ -1,0 +1,116 @@
+"""The data set of ``experiments/etram_like``: the same on every machine, its labels where its events are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from experiments.etram_like import street
+from experiments.etram_like.dataset import EtramLike, is_night
+from experiments.etram_like.sprites import CLASSES, PHASES, draw
+from spikeyolo import schema
+from spikeyolo.entry import config_directory
+from spikeyolo.events.types import Boxes, Events
+
+HERE = Path(__file__).parents[1] / "experiments" / "etram_like" / "conf"
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(street, "DURATION_US", 200_000)
+
+
+def simulate(number: int, seed: int = 0) -> tuple[Events, Boxes]:
+    return EtramLike(root="unused", classes=CLASSES, seed=seed).simulate("train", number)
+
+
+def test_a_recording_is_the_same_whenever_it_is_made_and_unlike_every_other() -> None:
+    (events, boxes), (again, boxes_again) = simulate(1), simulate(1)
+    assert len(events) > 5000
+    for name in ("t", "x", "y", "p"):
+        np.testing.assert_array_equal(getattr(events, name), getattr(again, name))
+    np.testing.assert_array_equal(boxes.xyxy, boxes_again.xyxy)
+    other, _ = simulate(1, seed=1)
+    assert len(other) != len(events)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_boxes_lie_where_the_events_are(number: int) -> None:
+    events, boxes = simulate(number)
+    assert len(boxes) > 4
+
+    def share(dx: float, dy: float) -> float:
+        """Of the events of 20 ms before each label, within boxes that were moved."""
+        found = total = 0
+        for t in np.unique(boxes.t):
+            rows = boxes.xyxy[boxes.t == t]
+            recent = (events.t >= t - 20_000) & (events.t < t)
+            x, y = events.x[recent] + 0.5, events.y[recent] + 0.5
+            width, height = (rows[:, 2:] - rows[:, :2]).T
+            left, right = rows[:, 0] + dx * width, rows[:, 2] + dx * width
+            top, bottom = rows[:, 1] + dy * height, rows[:, 3] + dy * height
+            inside = (x[:, None] >= left) & (x[:, None] <= right) & (y[:, None] >= top) & (y[:, None] <= bottom)
+            found, total = found + int(inside.any(1).sum()), total + len(x)
+        return found / total
+
+    here = share(0, 0)
+    area = (boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]).prod(1).sum() / len(np.unique(boxes.t))
+    assert here > 2 * area / (street.WIDTH * street.HEIGHT)  # twice what chance puts there, in a night's noise too
+    assert all(share(dx, dy) < here for dx, dy in ((0.4, 0), (-0.4, 0), (0, 0.4), (0, -0.4)))
+
+
+def test_boxes_are_in_the_frame_at_the_label_times_with_one_class_a_track() -> None:
+    _, boxes = simulate(0)
+    assert set(boxes.t.tolist()) <= {33_333, 66_667, 100_000, 133_333, 166_667, 199_999}
+    assert (boxes.xyxy[:, :2] >= 0).all()
+    assert (boxes.xyxy[:, 2:] <= [street.WIDTH, street.HEIGHT]).all()
+    assert (boxes.xyxy[:, 2:] > boxes.xyxy[:, :2]).all()
+    for track in set(boxes.track_id.tolist()):
+        assert len(set(boxes.class_id[boxes.track_id == track].tolist())) == 1
+
+
+def test_nights_are_noisier_than_days() -> None:
+    assert [is_night(number) for number in range(3)] == [False, False, True]
+
+    def in_the_sky(number: int) -> int:  # where no road user is
+        return int((simulate(number)[0].y < 20).sum())
+
+    assert in_the_sky(2) > 3 * in_the_sky(1) > 0
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_sprite_turned_round_is_its_mirror_image_and_its_edges_hold_its_body(kind: str) -> None:
+    sprite = draw(kind, 30.0, False, np.random.default_rng(0))
+    turned = sprite.mirrored()
+    assert sprite.value.shape == sprite.cover.shape == turned.cover.shape
+    assert len(sprite.edges) == PHASES
+    for cover, (left, top, right, bottom) in [*zip(sprite.cover, sprite.edges), *zip(turned.cover, turned.edges)]:
+        rows, columns = np.nonzero(cover > 0.95)
+        assert left <= columns.min() + 1
+        assert columns.max() <= right
+        assert top <= rows.min() + 1
+        assert rows.max() <= bottom
+    np.testing.assert_array_equal(turned.mirrored().value, sprite.value)
+
+
+def test_training_makes_and_converts_the_set_on_first_use_and_finds_it_again(tmp_path: Path) -> None:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        small = ["data.dataset.train_recordings=2", "data.dataset.val_recordings=1", "data.batch_size=2"]
+        places = [f"data.root={tmp_path}", "data.store=${data.root}/store"]
+        config = compose("train", [f"hydra.searchpath=[file://{HERE}]", "data=etram_like", *places, *small])
+    data = schema.build(config.data)
+    batch = next(data.train_loader(augmentation=None, seed=0).epoch(0))
+    assert batch.frames.shape == (8, 2, 2, 120, 152)
+    assert int(batch.frames.sum()) > 0
+    made = sorted(path for path in tmp_path.rglob("*.h5"))
+    assert [path.name for path in made] == ["train_day_0000.h5", "train_day_0001.h5"]
+    before = [path.stat().st_mtime_ns for path in made]
+    assert len(data.val_loader()) > 0
+    again = schema.build(config.data)
+    assert len(again.train_loader(augmentation=None, seed=0).dataset) > 0
+    assert [path.stat().st_mtime_ns for path in made] == before
