@@ -233,6 +233,21 @@ def test_a_stored_recording_is_filmed_with_its_own_labels_from_any_moment_on(tmp
         assert near(found[0][9:41, 9:56], DARK.truth, 120).sum() > 15
 
 
+def test_recordings_in_a_bucket_are_filmed_stored_or_raw(scene: Path, tmp_path: Path, bucket: str) -> None:
+    import s3fs
+
+    with RecordingWriter(f"{bucket}/set/one.zarr", width=WIDTH, height=HEIGHT, classes=(), source="made") as writer:
+        t = np.arange(0, 100_000, 20, dtype=np.int64)
+        x, y = (t // 20 % 90).astype(np.uint16), (t % 60).astype(np.uint16)
+        writer.append(Events(t, x, y, (t % 2).astype(np.uint8), WIDTH, HEIGHT))
+        writer.seal()
+    s3fs.S3FileSystem().put_file(str(scene), f"{bucket}/raw/scene.csv")
+    for source, number in ((f"{bucket}/set/one.zarr", 3), (f"{bucket}/raw/scene.csv", 6)):
+        ended = view(f"source={source}", "size=[96,64]", *SMALL, cwd=tmp_path)
+        assert ended.code == 0, ended.errors
+        assert len(frames(tmp_path / "view.mp4")) == number
+
+
 def test_ctrl_c_leaves_a_film_of_what_was_shown_that_plays(tmp_path: Path) -> None:
     write_csv(tmp_path / "scene.csv", 2_000_000)
     command = [sys.executable, "-m", "spikeyolo.view", "source=scene.csv", "size=[96,64]", "slow=0.001", "scale=8"]

@@ -20,6 +20,8 @@ from spikeyolo.report.video.palette import Palette, Rgb
 Pixels = npt.NDArray[np.uint8]
 
 SUFFIXES = (".mp4", ".gif", ".png")
+# on pictures of events: as small and as good as the preset superfast, in two thirds of its time
+_X264 = {"preset": "ultrafast", "crf": "20", "x264-params": "cabac=1:8x8dct=1"}
 _BT709 = 1  # the colour space that players expect of H.264: ITU-T H.273, table 4
 
 
@@ -116,7 +118,7 @@ class Mp4Writer:
             self._padded[:] = ground
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
         rate = Fraction(fps).limit_denominator(1001)
-        options = {"preset": "superfast", "crf": "20"} if encoder == "libx264" else {}
+        options = _X264 if encoder == "libx264" else {}
         stream = self._container.add_stream(encoder, rate=rate, options=options)
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height = columns + columns % 2, rows + rows % 2
