@@ -15,6 +15,7 @@ EXTRAS = {
     "onnxscript": "export",
     "openvino": "openvino",
     "rerun": "rerun",
+    "schedulefree": "schedulefree",
 }
 
 

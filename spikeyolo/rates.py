@@ -41,7 +41,7 @@ def show(trainer: Trainer, task: Task) -> None:
 def preview_schedule(trainer: Trainer, task: Task) -> None:
     """Draw the learning rate of every update to come into ``figures/schedule.png``; nothing is trained."""
     base_lr = float(build_step(trainer, task, average=None).optimizer.defaults["lr"])
-    rates = trainer.planned_rates(task.schedule, base_lr=base_lr, epoch_batches=len(task.train))
+    rates = trainer.planned_rates(task.schedule, task.train, base_lr=base_lr)
     title = f"{type(task.schedule).__name__}, {len(rates)} updates"
     path = draw_schedule(task.folder / "figures" / "schedule.png", rates, epochs=trainer.max_epochs, title=title)
     log.info("learning rates from %.2e over %.2e to %.2e: %s", rates[0], max(rates), rates[-1], path)

@@ -90,6 +90,10 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     trial = current_trial()
     if trial is not None and trainer.resume is None and (folder / "checkpoints" / "last").is_dir():
         trainer.resume = folder / "checkpoints" / "last"  # the trial was put back: it goes on
+    if trainer.freeze and trainer.resume is None and not composed["model"].get("pretrained"):
+        log.warning(
+            "trainer.freeze: %s keeps random weights; model.pretrained=FILE gives others", ", ".join(trainer.freeze)
+        )
     trainer.check(detector, optimizer, description)
     check_backend(trainer.device, **inference.keywords)
     named = evaluator.evaluate(detector, (), device=trainer.device)

@@ -20,7 +20,10 @@ MISTAKES = {
     "an added key that nothing reads": ("+lr=0.1", r"lr: there is no such key .*did you mean optimizer.lr\?"),
     "an added group that nothing reads": ("+tracker.kind=1", r"tracker: there is no such key"),
     "misspelt group": ("optimizr=sgd", r"optimizr: .*did you mean optimizer\?"),
-    "misspelt option": ("optimizer=adam", r"optimizer: found 'adam'; expected adamw, sgd; did you mean adamw\?"),
+    "misspelt option": (
+        "optimizer=adamv",
+        r"optimizer: found 'adamv'; expected adam, adamw, muon, .*; did you mean adamw?\?",
+    ),
     "misspelt option of a nested group": ("model/neuron=ilf", r"model/neuron: found 'ilf'; expected ilif, .*ilif\?"),
     "misspelt experiment": ("+experiment=highfrec", r"experiment: found 'highfrec'; .*did you mean highfreq\?"),
     "text for a number": ("trainer.max_epochs=many", r"trainer.max_epochs: found 'many'; expected a valid integer"),
@@ -39,6 +42,16 @@ MISTAKES = {
     "endless seed": ("seed=9999999999999999999999", r"seed: found 9{22}; expected less than"),
     "not a number": ("optimizer.lr=nan", r"optimizer.lr: found nan; expected a finite number"),
     "no such choice": ("loss.classification=mse", r"loss.classification: found 'mse'; expected 'focal' or 'bce'"),
+    "no such part": (
+        "trainer.freeze=[tail]",
+        r"trainer.freeze: found \['tail'\]; expected 'backbone', 'neck' or 'head'",
+    ),
+    "a rate of no part": ("trainer.lr_factors.tail=2", r"trainer.lr_factors.tail: there is no such key"),
+    "a part that stands still": ("trainer.lr_factors.head=0", r"trainer.lr_factors: found .*greater than 0"),
+    "two sizes of an update": (
+        "trainer.nominal_batch=64 trainer.accumulate_batches=2",
+        r"trainer.nominal_batch: found 64 beside trainer.accumulate_batches=2",
+    ),
     "no such device": ("trainer.device=gpu", r"trainer.device: found 'gpu'; expected auto, cpu, cuda or cuda:N"),
     "mandatory value missing": ("data=etram", r"data.root must be given: add data.root=VALUE"),
     "mandatory value others refer to missing": ("+experiment=real_cars", r"data.root must be given: add data.root=V"),

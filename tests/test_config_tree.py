@@ -70,7 +70,7 @@ def test_every_option_composes_and_passes_the_checks(option: str) -> None:
 def test_every_group_of_the_issue_has_its_options() -> None:
     every = {option.lstrip("+") for option in options()}
     assert every >= {
-        *(f"optimizer={name}" for name in ("sgd", "adamw")),
+        *(f"optimizer={name}" for name in ("sgd", "adam", "adamw", "rmsprop", "muon", "schedule_free")),
         *(f"scheduler={name}" for name in ("constant", "step", "cosine", "cyclic", "triangular", "plateau")),
         *(f"data={name}" for name in ("synthetic", "etram", "recording")),
         *(f"model={name}" for name in ("t", "s", "n", "m", "l")),
@@ -171,7 +171,7 @@ def test_help_shows_every_choice_and_loads_nothing_heavy(tmp_path: Path) -> None
     assert done.stdout.endswith("loaded: []\n")
     for line in (
         "data: converted, davis346_cars, dsec, etram",
-        "optimizer: adamw, sgd",
+        "optimizer: adam, adamw, muon, rmsprop, schedule_free, sgd",
         "scheduler: constant, cosine, cyclic, cyclic_high, plateau, step, triangular",
         "experiment: highfreq",
         "max_epochs: 25",

@@ -26,6 +26,9 @@ from spikeyolo.engine.task import Task
 from spikeyolo.engine.update.average import Average
 from spikeyolo.engine.update.execution import arrange, runner
 from spikeyolo.engine.update.optimizer import OptimizerState, build_optimizer
+from spikeyolo.engine.update.parts import freeze, train_mode
+from spikeyolo.engine.update.schedule import ConstantSchedule
+from spikeyolo.engine.update.schedule_free import ScheduleFreeAverage, is_schedule_free
 from spikeyolo.engine.update.step import TrainStep
 from spikeyolo.windows.batch import Batch
 
@@ -38,16 +41,17 @@ log = logging.getLogger(__name__)
 def build_step(settings: Trainer, task: Task, *, average: Average | None) -> TrainStep:
     """The task's network on the trainer's device, with what updates it."""
     module = task.detector.to(settings.device)
+    freeze(module, settings.freeze)
     arrange(module, channels_last=settings.channels_last, gradient_checkpointing=settings.gradient_checkpointing)
     return TrainStep(
         module,
         run=runner(module, compiled=settings.compile),
         loss=task.loss,
-        optimizer=build_optimizer(task.optimizer, module),
+        optimizer=build_optimizer(task.optimizer, module, settings.lr_factors),
         average=average,
         precision=settings.precision,
         clip_gradient=settings.clip_gradient,
-        accumulate_batches=settings.accumulate_batches,
+        accumulate_batches=settings.accumulated(task.train),
         teacher=None if task.teacher is None else task.teacher.to(settings.device),
     )
 
@@ -63,7 +67,15 @@ class TrainingRun:
         self.settings = settings
         self.task = task
         self.step = build_step(settings, task, average=settings.average)
-        self.module, optimizer, average = self.step.module, self.step.optimizer, settings.average
+        self.module, optimizer = self.step.module, self.step.optimizer
+        if is_schedule_free(optimizer):
+            self.step.average = ScheduleFreeAverage(optimizer)
+            if not isinstance(task.schedule, ConstantSchedule):
+                log.warning(
+                    "scheduler: found %s beside a schedule-free optimizer, which goes with scheduler=constant",
+                    type(task.schedule).__name__,
+                )
+        average = self.step.average
         self.weights = self.module if average is None else average.start(self.module)  # what is validated and saved
         self.base_lr = float(optimizer.defaults["lr"])
         self.position = Position()
@@ -78,7 +90,7 @@ class TrainingRun:
             self.callbacks["saving"] = PeriodicSaving(settings.save_minutes, settings._clock)
         self.state = TrainingState(
             module=self.module,
-            optimizer=OptimizerState(optimizer),
+            optimizer=OptimizerState(optimizer, self.module),
             step=self.step,
             schedule=task.schedule,
             generator=Generator(),
@@ -131,7 +143,7 @@ class TrainingRun:
         if position.meter is not None:
             meter.restore(position.meter)
         self.meter = meter
-        self.module.train()
+        train_mode(self.module)
         batches = iter(task.train.epoch(position.epoch, first_batch=position.batch))
         label = f"epoch {position.epoch + 1}/{settings.max_epochs}"
         with task.console.progress(label, len(task.train) - position.batch) as advance:
@@ -258,7 +270,7 @@ class TrainingRun:
             base_lr=self.base_lr,
             max_epochs=settings.max_epochs,
             step=position.step,
-            max_steps=settings.max_epochs * math.ceil(epoch / settings.accumulate_batches),
+            max_steps=settings.max_epochs * math.ceil(epoch / settings.accumulated(self.task.train)),
         )
 
     def save(self, name: str) -> None:

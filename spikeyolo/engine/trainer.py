@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,8 +21,10 @@ from spikeyolo.engine.run import TrainingRun
 from spikeyolo.engine.task import Stopped, Task
 from spikeyolo.engine.update.average import Average
 from spikeyolo.engine.update.optimizer import OptimizerFactory, build_optimizer
+from spikeyolo.engine.update.parts import Part, freeze
 from spikeyolo.engine.update.schedule import Schedule
 from spikeyolo.errors import ConfigError, TrainingError
+from spikeyolo.windows.loader import WindowLoader
 
 
 class Trainer:
@@ -40,6 +42,10 @@ class Trainer:
         compile: the training network through ``torch.compile``: minutes at the start, then whatever it gains.
         clip_gradient: largest norm of all gradients together; None leaves them.
         accumulate_batches: batches whose mean gradient makes one update.
+        nominal_batch: windows of an update: as many batches as come nearest make one; in place of
+            ``accumulate_batches``.
+        lr_factors: part of the network → factor of its learning rates.
+        freeze: parts of the network that are not trained; their norms keep their statistics.
         average: of the weights, which is what is validated and saved; None validates the weights themselves.
         patience: epochs without a better figure after which training stops; None trains on.
         threads: CPU threads of torch; None leaves torch's choice.
@@ -64,6 +70,9 @@ class Trainer:
         compile: bool = False,
         clip_gradient: Annotated[float, Gt(0)] | None = 10.0,
         accumulate_batches: Annotated[int, Ge(1)] = 1,
+        nominal_batch: Annotated[int, Ge(1)] | None = None,
+        lr_factors: Mapping[Part, Annotated[float, Gt(0)]] | None = None,
+        freeze: Sequence[Part] = (),
         average: Average | None = None,
         patience: Annotated[int, Ge(1)] | None = None,
         threads: Annotated[int, Ge(1)] | None = None,
@@ -84,6 +93,14 @@ class Trainer:
         self.compile = compile
         self.clip_gradient = clip_gradient
         self.accumulate_batches = accumulate_batches
+        if nominal_batch is not None and accumulate_batches > 1:
+            raise ConfigError(
+                f"trainer.nominal_batch: found {nominal_batch} beside trainer.accumulate_batches={accumulate_batches}; "
+                "expected one of the two"
+            )
+        self.nominal_batch = nominal_batch
+        self.lr_factors = {str(part): factor for part, factor in (lr_factors or {}).items() if factor != 1.0}
+        self.freeze = tuple(freeze)
         self.average = average
         self.patience = patience
         self.threads = threads
@@ -119,10 +136,17 @@ class Trainer:
                 kept = f"the last good checkpoint is {last}" if last.is_dir() else "there is no checkpoint yet"
                 raise TrainingError(f"{error}; {kept}") from error
 
-    def planned_rates(self, schedule: Schedule, *, base_lr: float, epoch_batches: int) -> list[float]:
+    def accumulated(self, train: WindowLoader) -> int:
+        """Batches of an update."""
+        if self.nominal_batch is None:
+            return self.accumulate_batches
+        return max(1, round(self.nominal_batch / train.sampler.batch_size))
+
+    def planned_rates(self, schedule: Schedule, train: WindowLoader, *, base_lr: float) -> list[float]:
         """The learning rate of each update, where epochs end the training and not the clock."""
-        updates = -(-epoch_batches // self.accumulate_batches)
-        batches = [min((number + 1) * self.accumulate_batches, epoch_batches) - 1 for number in range(updates)]
+        epoch_batches, accumulated = len(train), self.accumulated(train)
+        updates = -(-epoch_batches // accumulated)
+        batches = [min((number + 1) * accumulated, epoch_batches) - 1 for number in range(updates)]
         return [
             base_lr
             * schedule.factor(
@@ -158,6 +182,7 @@ class Trainer:
             ConfigError: the optimizer's class refuses its values, or one was changed that cannot take effect.
             CheckpointError: ``resume`` is not a checkpoint of this model and optimizer to go on from.
         """
-        built = build_optimizer(optimizer, detector)
+        freeze(detector, self.freeze)
+        built = build_optimizer(optimizer, detector, self.lr_factors)
         if self.resume is not None:
             read_training(self.resume, detector, built, description, max_epochs=self.max_epochs)

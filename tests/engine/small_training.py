@@ -65,6 +65,8 @@ class World:
 
     def loader(self, count: int, seconds: float) -> Any:
         class Loader:
+            sampler = SimpleNamespace(batch_size=8)
+
             def __len__(self) -> int:
                 return count
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from small_training import World
 
 from spikeyolo.engine.callbacks import Callback, Outcome, Run
 from spikeyolo.engine.task import Stopped
+from spikeyolo.engine.update.average import WeightAverage
+from spikeyolo.engine.update.muon import Muon
+from spikeyolo.engine.update.schedule import ConstantSchedule
+from spikeyolo.engine.update.schedule_free import schedule_free_adamw
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -92,3 +97,29 @@ def test_gradients_that_wait_for_their_update_survive_a_stop(stop_at: int, tmp_p
     assert rows(tmp_path / "second") == rows(tmp_path / "whole")
     last = [tmp_path / name / "checkpoints/last/weights.safetensors" for name in ("second", "whole")]
     assert last[0].read_bytes() == last[1].read_bytes()
+
+
+@pytest.mark.parametrize("factory", [Muon, schedule_free_adamw])
+def test_a_stopped_run_of_any_optimizer_is_the_run_that_never_stopped(factory: Any, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"max_epochs": 3, "average": WeightAverage()}
+    optimizer, schedule = partial(factory, lr=0.01), ConstantSchedule()
+    World(train=4).fit(tmp_path / "whole", optimizer=optimizer, schedule=schedule, **settings)
+    with pytest.raises(Stopped) as stop:
+        World(train=4, stop_at=6).fit(tmp_path / "first", optimizer=optimizer, schedule=schedule, **settings)
+    later = World(train=4)
+    resume = str(stop.value.checkpoint)
+    later.fit(tmp_path / "second", optimizer=optimizer, schedule=schedule, resume=resume, **settings)
+    assert rows(tmp_path / "second") == rows(tmp_path / "whole")
+    for name in ("last", "best"):
+        weights = [tmp_path / run / "checkpoints" / name / "weights.safetensors" for run in ("whole", "second")]
+        assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.parametrize(("windows", "batches"), [(8, 1), (9, 1), (16, 2), (33, 4), (4, 1)])
+def test_an_update_is_of_as_many_batches_as_come_nearest_to_the_nominal_batch(
+    windows: int, batches: int, tmp_path: Path
+) -> None:
+    # A batch has 8 windows.
+    World(train=8).fit(tmp_path / "nominal", max_epochs=2, nominal_batch=windows)
+    World(train=8).fit(tmp_path / "counted", max_epochs=2, accumulate_batches=batches)
+    assert rows(tmp_path / "nominal") == rows(tmp_path / "counted")

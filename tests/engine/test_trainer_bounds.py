@@ -122,7 +122,7 @@ def test_the_rates_that_are_previewed_are_those_that_a_training_has(accumulate: 
     schedule = CosineSchedule(warmup_steps=5)
     settings: dict[str, Any] = {"max_epochs": 4, "accumulate_batches": accumulate}
     world = World(train=5)
-    planned = Trainer(device="cpu", **settings).planned_rates(schedule, base_lr=0.01, epoch_batches=5)
+    planned = Trainer(device="cpu", **settings).planned_rates(schedule, world.loader(5, 1.0), base_lr=0.01)
     world.fit(tmp_path, schedule=schedule, callbacks={"listening": Listening()}, **settings)
     assert len(planned) == len(seen) == 4 * math.ceil(5 / accumulate)
     assert seen == planned

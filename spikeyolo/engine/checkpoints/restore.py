@@ -86,7 +86,7 @@ def read_training(
     if "average_updates" in components:  # as version 0.1 wrote it
         components["average"] = {"updates": components.pop("average_updates")}
         components["generator"] = {"cpu": components["generator"]}
-    OptimizerState(optimizer).check(components["optimizer"])
+    OptimizerState(optimizer, module).check(components["optimizer"])
     changed = settings.changes(moved(_settings(state)), moved(_settings(description)))
     settings.check(changed, mid_epoch=position["batch"] > 0, finished=position["epoch"] >= max_epochs)
     return Saved(position, components, changed)

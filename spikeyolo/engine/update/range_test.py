@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from spikeyolo.engine.update.parts import train_mode
 from spikeyolo.engine.update.step import TrainStep
 from spikeyolo.errors import TrainingError
 from spikeyolo.windows.batch import Batch
@@ -46,7 +47,7 @@ def range_test(step: TrainStep, batches: Iterable[Batch], *, base_lr: float, upd
     Raises:
         TrainingError: the loss fell at no rate, so that none was found.
     """
-    step.module.train()
+    train_mode(step.module)
     rates: list[float] = []
     losses: list[float] = []
     mean = 0.0

@@ -57,10 +57,10 @@ class TrainStep:
         self._pending = 0  # batches whose gradients wait for the update
 
     def set_factor(self, factor: float) -> float:
-        """Set every group to ``factor`` of its own learning rate; returns that of the first."""
+        """Set every group to ``factor`` of its own learning rate; returns that of the optimizer."""
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
-        return float(self.optimizer.param_groups[0]["lr"])
+        return float(self.optimizer.defaults["lr"]) * factor
 
     def gradients(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Add a batch's gradients to those that wait; returns the loss and its terms by name."""
