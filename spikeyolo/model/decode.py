@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 import torch
 from annotated_types import Ge, Interval
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from spikeyolo.events.types import Detections
 from spikeyolo.model.predictions import Predictions
+from spikeyolo.model.suppression import suppress
 
 
 def decode_boxes(box_logits: Tensor, points: Tensor, strides: Tensor) -> Tensor:
@@ -96,7 +96,8 @@ class Decoder:
         )
         xyxy = torch.minimum(xyxy.clamp_min(0), limits)
         groups = torch.zeros_like(class_id) if self.class_agnostic else class_id
-        keep = batched_nms(xyxy, score, groups, self.iou)[: self.max_detections]
+        rows = suppress(xyxy.cpu().numpy(), groups.cpu().numpy(), self.iou, self.max_detections)
+        keep = torch.from_numpy(rows).to(xyxy.device)
         embedding = predictions.embedding
         return Detections(
             step=step[keep].cpu().numpy(),

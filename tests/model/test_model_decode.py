@@ -10,9 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torchvision import ops
 
 from spikeyolo.model.decode import Decoder, decode_boxes
 from spikeyolo.model.predictions import Predictions
+from spikeyolo.model.suppression import suppress
 
 R = 16
 Placed = tuple[int, int, int, int, float]  # step, window, cell, class, probability
@@ -135,3 +137,19 @@ def test_a_window_is_decoded_alike_alone_and_in_a_batch(steps: Any) -> None:
             np.testing.assert_array_equal(getattr(alone, name), getattr(together[b], name))
         assert (np.diff(alone.score) <= 0).all()
         assert len(alone) > 10
+
+
+@given(st.integers(0, 80), st.sampled_from([0.3, 0.65, 1.0]), st.sampled_from([5, 100]), st.integers(0, 10_000))
+def test_what_stays_is_what_torchvisions_suppression_leaves_of_each_group(
+    rows: int, iou: float, most: int, seed: int
+) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    corner, sides = torch.rand(rows, 2, generator=draw) * 60, torch.rand(rows, 2, generator=draw) * 40
+    xyxy, groups = torch.cat((corner, corner + sides), 1), torch.randint(3, (rows,), generator=draw)
+    scores = torch.linspace(1, 0, rows)
+    expected: list[int] = []
+    for group in range(3):
+        members = torch.nonzero(groups == group)[:, 0]
+        expected += members[ops.nms(xyxy[members], scores[members], iou)].tolist()
+    found = suppress(xyxy.numpy(), groups.numpy(), iou, most)
+    assert found.tolist() == sorted(expected)[:most]
