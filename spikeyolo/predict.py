@@ -36,6 +36,7 @@ OPTIONS: Mapping[str, Any] = {
     "time_steps": Annotated[int, Ge(1)] | None,
     "size": Annotated[list[Annotated[int, Interval(ge=1, le=4096)]], Len(2, 2)] | None,
     "time_unit": Literal["s", "ms", "us", "ns"] | None,
+    "track": bool,
     "save": list[Literal["coco", "prophesee", "mot", "labels"]],
     "min_score": Annotated[float, Interval(ge=0, le=1)],
     "backend": Literal["torch", "compile", "openvino", "onnxruntime", "auto"] | None,
@@ -81,24 +82,19 @@ def run(config: DictConfig) -> Path:
             raise ConfigError(f"{key}: found nothing; expected {key}={example}")
     options = schema.checked_options(config, OPTIONS)
     given = {override.lstrip("+~").partition("=")[0] for override in HydraConfig.get().overrides.task}
-    rules = {key: OmegaConf.to_container(config[key], resolve=True) for key in ("event_rules", "filters")}
+    nodes = ("event_rules", "filters", "tracker")
+    rules = {key: OmegaConf.to_container(config[key], resolve=True) for key in nodes}
     schema.check(OmegaConf.create(rules))
+    command = shlex.join(["python", "-m", "spikeyolo.predict", *HydraConfig.get().overrides.task])
 
     from spikeyolo.prediction.command import predicted
 
-    command = shlex.join(["python", "-m", "spikeyolo.predict", *_overrides()])
     table = predicted(options, rules, given, command=command)
     if options["demo"]:
         from spikeyolo.demo.show import show
 
         log.info("%s: the film of it", show(table, options["source"]))
     return table
-
-
-def _overrides() -> list[str]:
-    from hydra.core.hydra_config import HydraConfig
-
-    return list(HydraConfig.get().overrides.task)
 
 
 def main() -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 
-from spikeyolo import __version__
+from spikeyolo import __version__, schema
 from spikeyolo.engine.interrupt import StopRequested, StopWatch
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.evaluation.identity import is_made_from, short
@@ -23,6 +24,7 @@ from spikeyolo.prediction.run import Prediction, write_table
 from spikeyolo.prediction.sources import Input, inputs_at
 from spikeyolo.prediction.trained import Trained, load_trained
 from spikeyolo.report.console import Console
+from spikeyolo.tracking import Tracker
 
 USUAL_IOU = 0.65  # where a run's configuration does not tell
 
@@ -34,7 +36,7 @@ def predicted(options: Mapping[str, Any], rules: Mapping[str, Any], given: Set[s
 
     Args:
         options: of the entry point.
-        rules: nodes ``event_rules`` and ``filters``.
+        rules: nodes ``event_rules``, ``filters`` and ``tracker``.
         given: keys that the command line has.
         command: that makes the same again.
 
@@ -48,7 +50,8 @@ def predicted(options: Mapping[str, Any], rules: Mapping[str, Any], given: Set[s
     trained = load_trained(options["checkpoint"], device=options["device"], backend=backend, precision=precision)
     trained = settled(trained, options)
     own = {
-        key: {name: value for name, value in node.items() if f"{key}.{name}" in given} for key, node in rules.items()
+        key: {name: value for name, value in rules[key].items() if f"{key}.{name}" in given}
+        for key in ("event_rules", "filters")
     }
     reading = reading_of(trained, **own, size=options["size"], time_unit=options["time_unit"])
     carry = options["carry"] if options["carry"] is not None else trained.stream is not None
@@ -71,24 +74,26 @@ def predicted(options: Mapping[str, Any], rules: Mapping[str, Any], given: Set[s
             "reading": reading.as_dict(),
             "runs": {"backend": backend, "precision": precision, "device": trained.device.type},
         }
-        path = (
-            Path(options["out"]) if options["out"] else usual_folder(trained, inputs, identity)
-        ) / "detections.parquet"
+        tracker = dict(rules["tracker"]) if options["track"] else None
+        whole = {**identity, "tracker": tracker}  # tracks are made of detections that are kept
+        folder = Path(options["out"]) if options["out"] else usual_folder(trained, inputs, whole)
+        path = folder / "detections.parquet"
         again = all(item.identity is not None for item in inputs) and not options["fresh"]
-        if again and not options["follow"] and is_made_from(path, identity):
+        if again and not options["follow"] and is_made_from(path, whole):
             log.info("%s: checkpoint, recordings and settings are unchanged (fresh=true makes it again)", path)
         else:
             parts = Parts(path.with_suffix(".parts"), identity=identity, classes=trained.classes, again=again)
             prediction = Prediction(trained, detecting, inputs, reading, parts)
             metadata = {
                 "spikeyolo": __version__,
-                "identity": identity,
+                "identity": whole,
                 "command": command,
                 "checkpoint": str(trained.source.resolve()),
                 "slice_duration_us": trained.slice_duration_us,
                 "time_steps": trained.time_steps,
                 "steps_at_once": detecting.steps_at_once(trained),
                 "carry": detecting.carry,
+                "tracker": tracker,
             }
             _make(prediction, path, metadata, stop)
         written = save_as(path, options["save"], min_score=options["min_score"])
@@ -112,6 +117,9 @@ def _make(prediction: Prediction, path: Path, metadata: Mapping[str, Any], stop:
     reached = parts.reached
     current = [] if reached.current is None else [reached.current]
     complete = not stopped and not prediction.failed
+    tracker: Tracker | None = None
+    if metadata["tracker"] is not None:
+        tracker = schema.build(OmegaConf.create(metadata["tracker"]))
     rows = write_table(
         parts,
         path,
@@ -123,6 +131,8 @@ def _make(prediction: Prediction, path: Path, metadata: Mapping[str, Any], stop:
             "ended": {**reached.ended, **{name: {"end_us": reached.position.until_us} for name in current}},
             "failed": {name: str(error) for name, error in prediction.failed.items()},
         },
+        tracker=tracker,
+        step_us=prediction.detecting.step_us(prediction.trained),
     )
     log.info("%s: %d detections; %s (%s)", path, rows, speed.words(), speed.shares())
     if stopped:

@@ -53,6 +53,13 @@ class Detecting:
         """Time steps that go through the network together."""
         return (self.hop_us or 0) // trained.slice_duration_us if self.carry else trained.time_steps
 
+    def step_us(self, trained: Trained) -> int | None:
+        """Time between two steps whose detections are kept, µs; None where it varies, as where windows overlap."""
+        if self.steps == "last":
+            return self.hop_us
+        slice_us = trained.slice_duration_us
+        return slice_us if (self.hop_us or 0) % slice_us == 0 else None
+
     def checked(self, trained: Trained) -> Detecting:
         """The same with a hop.
 

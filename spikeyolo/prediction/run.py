@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from spikeyolo.detections import DetectionTable, DetectionWriter
+from spikeyolo.detections import DetectionWriter
 from spikeyolo.engine.interrupt import StopRequested, StopWatch
 from spikeyolo.errors import RecordingError
 from spikeyolo.events.packing import Packed, times
@@ -20,16 +20,11 @@ from spikeyolo.prediction.parts import Parts
 from spikeyolo.prediction.reading import Reading
 from spikeyolo.prediction.sources import Input, Opened
 from spikeyolo.prediction.trained import Trained
+from spikeyolo.tracking import Tracker, track_stream
 
 log = logging.getLogger("spikeyolo")
 
 Tell = Callable[[int, int | None, str], None]
-
-
-class Tracker(Protocol):
-    """Gives the detections of one recording, in order of time, their tracks."""
-
-    def __call__(self, tables: Iterator[DetectionTable]) -> Iterator[DetectionTable]: ...
 
 
 @dataclass
@@ -195,15 +190,23 @@ def write_table(
     *,
     metadata: Mapping[str, Any],
     tracker: Tracker | None = None,
+    step_us: int | None = None,
 ) -> int:
     """Make one table of all parts, whole or not at all; returns its number of rows.
+
+    Args:
+        parts: that hold the rows.
+        path: of the table.
+        metadata: of the table, JSON values.
+        tracker: whose tracks the rows get; None: none.
+        step_us: see :func:`track_stream`.
 
     Raises:
         DetectionError: it cannot be written.
     """
     tables = parts.tables()
     if tracker is not None:
-        tables = tracker(tables)
+        tables = track_stream(tables, tracker, step_us=step_us)
     with DetectionWriter(path, classes=parts.classes, embedding=parts.reached.embedding, metadata=metadata) as writer:
         for table in tables:
             if len(table):

@@ -194,18 +194,19 @@ def _unique(names: list[str], whole: list[str]) -> list[str]:
 def _stored(name: str, recording: Recording) -> Opened:
     read = 0
 
-    def rows() -> Iterator[Packed]:
+    def batches() -> Iterator[Packed]:
         nonlocal read
         for first in range(0, recording.num_events, BATCH):
-            yield recording.rows(first, first + BATCH)
+            rows = recording.rows(first, first + BATCH)
             read = first + BATCH
+            yield rows
 
     notes = {"event_counts": (recording.attributes.get("notes") or {}).get("event_counts", {})}
     return Opened(
         name,
         recording.width,
         recording.height,
-        rows(),
+        batches(),
         lambda: min(1.0, read / max(recording.num_events, 1)),
         lambda: notes,
     )
