@@ -9,7 +9,7 @@ import pytest
 import torch
 from command_line import predict
 from format_writers import write_evt2
-from small_recording import drawn
+from small_recording import drawn, same
 from small_run import small_run
 
 import spikeyolo
@@ -40,16 +40,6 @@ def done(cwd: Path, *overrides: str) -> DetectionTable:
     ended = predict(BEST, *COMMON, *overrides, cwd=cwd)
     assert ended.code == 0, ended.errors
     return DetectionTable.read(cwd / ended.output.splitlines()[-1])
-
-
-def same(found: DetectionTable, expected: DetectionTable, *, atol: float = 0.0) -> None:
-    """Row for row; in digits too where ``atol`` is 0."""
-    assert len(found) == len(expected) > 0
-    assert found.recordings == expected.recordings
-    for name in ("recording", "t_us", "step", "class_id", "track_id"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
-    np.testing.assert_allclose(found.score, expected.score, atol=atol, rtol=0)
-    np.testing.assert_allclose(found.xywh, expected.xywh, atol=100 * atol, rtol=0)
 
 
 @pytest.mark.parametrize("hop_us", [None, 100, 200])
