@@ -7,6 +7,7 @@ neurons' state there. A part appears whole, its state before it.
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -89,14 +90,22 @@ class Parts:
 
         Args:
             template: a state of the same network.
+
+        Raises:
+            DetectionError: it is not there, or another network's.
         """
         file = self._state_file(self._number)
-        if self.reached.current is None or not file.is_file():
-            return
         leaves, tree = pytree.tree_flatten(template)
-        stored = torch.load(file, weights_only=True)
+        try:
+            stored = torch.load(file, weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise DetectionError(
+                f"{file}: cannot be read; expected the neurons' state (fresh=true begins again)"
+            ) from error
         if len(leaves) != len(stored):
-            raise DetectionError(f"{file}: holds {len(stored)} states; expected {len(leaves)}: begin with fresh=true")
+            raise DetectionError(
+                f"{file}: holds {len(stored)} states; expected {len(leaves)} (fresh=true begins again)"
+            )
         device = next((leaf.device for leaf in leaves if isinstance(leaf, torch.Tensor)), None)
         values = [value.to(device) if isinstance(value, torch.Tensor) else value for value in stored]
         self.reached.position.state = pytree.tree_unflatten(values, tree)

@@ -183,12 +183,13 @@ def _unique(names: list[str], whole: list[str]) -> list[str]:
     """The names; where two are the same, whole paths without what they have in common."""
     if len(set(names)) == len(names):
         return names
-    common = os.path.commonpath(whole) if all(os.path.isabs(path) for path in whole) else ""
-    longer = [os.path.relpath(path, common) if common else path for path in whole]
-    if len(set(longer)) < len(longer):
-        twice = next(path for path in longer if longer.count(path) > 1)
+    twice = next((path for path in whole if whole.count(path) > 1), None)
+    if twice is not None:
         raise RecordingError(f"source: {twice} stands twice; expected every recording once")
-    return longer
+    if any(is_remote(path) for path in whole):
+        return whole
+    absolute = [os.path.abspath(path) for path in whole]
+    return [os.path.relpath(path, os.path.commonpath(absolute)) for path in absolute]
 
 
 def _stored(name: str, recording: Recording) -> Opened:

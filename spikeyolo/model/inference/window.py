@@ -87,8 +87,9 @@ def onnx_model(
             module, (window,), input_names=["frames"], output_names=names, dynamo=True, optimize=optimize, verbose=False
         )
     assert program is not None
+    model = program.model_proto
     if description is not None:
-        entry = program.model_proto.metadata_props.add()
+        entry = model.metadata_props.add()
         entry.key, entry.value = METADATA_KEY, json.dumps(description, allow_nan=False)
-    onnx.checker.check_model(program.model_proto)
-    return bytes(program.model_proto.SerializeToString())
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
