@@ -35,6 +35,15 @@ class Looks:
         rows = np.unique(np.column_stack((table.recording, table.t_us)), axis=0)
         return cls(table.recordings, rows[:, 0], rows[:, 1])
 
+    def hold(self, table: DetectionTable) -> npt.NDArray[np.bool_]:
+        """``[M]``, which rows of a table lie at one of the times."""
+        index = {name: i for i, name in enumerate(self.recordings)}
+        recording = np.array([index.get(name, -1) for name in table.recordings] or [0], np.int64)[table.recording]
+        times, t_us = np.unique(np.concatenate((self.t_us, table.t_us)), return_inverse=True)
+        looked = self.recording * len(times) + t_us[: len(self)]
+        held: npt.NDArray[np.bool_] = np.isin(recording * len(times) + t_us[len(self) :], looked) & (recording >= 0)
+        return held
+
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
@@ -44,15 +53,12 @@ class GroundTruth:
         boxes: one row a true box, score 1; its ``recordings`` may name some without a box.
         looks: every time at which truth was looked at, with or without boxes. Detections at other times are neither
             right nor wrong.
-        look_step: ``[L]`` int64, the time step of its window that each look judges; None where windows of several
-            steps are scored at one time only.
         tags: of recordings, by name, as in ``{"night_0031": ("night",)}``.
         events: ``[M]`` int64, number of events in each box; None where nobody counted.
     """
 
     boxes: DetectionTable
     looks: Looks
-    look_step: npt.NDArray[np.int64] | None = None
     tags: Mapping[str, Sequence[str]] = field(default_factory=dict)
     events: npt.NDArray[np.int64] | None = None
 
@@ -70,14 +76,9 @@ class GroundTruth:
         """
         boxes = self.boxes
         boxes.check(source)
-        for name, column, rows in (("look_step", self.look_step, self.looks), ("events", self.events, boxes)):
-            if column is not None and len(column) != len(rows):
-                raise DetectionError(f"{source}: {name} has {len(column)} rows; expected {len(rows)}")
-        index = {name: i for i, name in enumerate(self.looks.recordings)}
-        recording = np.array([index.get(name, -1) for name in boxes.recordings] or [0], np.int64)[boxes.recording]
-        times, t_us = np.unique(np.concatenate((self.looks.t_us, boxes.t_us)), return_inverse=True)
-        looked = self.looks.recording * len(times) + t_us[: len(self.looks)]
-        unseen = np.flatnonzero(~np.isin(recording * len(times) + t_us[len(self.looks) :], looked) | (recording < 0))
+        if self.events is not None and len(self.events) != len(boxes):
+            raise DetectionError(f"{source}: events has {len(self.events)} rows; expected {len(boxes)}")
+        unseen = np.flatnonzero(~self.looks.hold(boxes))
         if len(unseen):
             row = int(unseen[0])
             raise DetectionError(

@@ -121,6 +121,5 @@ def _restricted(truth: GroundTruth, known: set[str]) -> GroundTruth:
         truth,
         boxes=boxes[rows],
         looks=replace(looks, recording=looks.recording[seen], t_us=looks.t_us[seen]),
-        look_step=None if truth.look_step is None else truth.look_step[seen],
         events=None if truth.events is None else truth.events[rows],
     )

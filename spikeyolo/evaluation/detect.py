@@ -77,7 +77,8 @@ def detect(
     """Write both tables, whole or not at all.
 
     The truth's metadata hold ``looks``, the times of each recording at which detections are scored (also where nothing
-    is to be seen), ``scored_step`` (None: whichever step ends at a look) and ``step_looks``, the looks of each step.
+    is to be seen), ``scored_step`` (None: whichever step ends at a look) and ``step_looks``, the times at which
+    something is known at each step.
 
     Args:
         detector: trained, in eval mode.
@@ -98,8 +99,8 @@ def detect(
     width = getattr(detector, "embedding", 0) if settings.embeddings else 0
     decoder = Decoder(confidence=settings.confidence, iou=settings.iou, max_detections=settings.max_detections)
     placement = looks.data.encoder.placement()
-    last = None if isinstance(looks, WholeRecordings) else looks.data.rules.time_steps - 1
-    times: list[dict[str, list[int]]] = [defaultdict(list) for _ in range(looks.data.rules.time_steps)]
+    scored_at: dict[str, list[int]] = defaultdict(list)
+    known_at: list[dict[str, list[int]]] = [defaultdict(list) for _ in range(looks.data.rules.time_steps)]
     # The truth is renamed into place first: where detections are, their truth is.
     with (
         DetectionWriter(detections, classes=classes, embedding=width or None, metadata=metadata) as found,
@@ -107,9 +108,10 @@ def detect(
     ):
         for stretch, predictions in _inferred(network, looks, settings, device):
             for step in range(len(stretch.ends_us)):
-                for window in np.flatnonzero(stretch.scored[step]):
-                    times[step][names[stretch.recording[window]]].append(int(stretch.ends_us[step, window]))
-                scored = stretch.scored[step] if last is None or step == last else np.zeros_like(stretch.scored[step])
+                for mask, times in ((stretch.known, known_at[step]), (stretch.scored, scored_at)):
+                    for window in np.flatnonzero(mask[step]):
+                        times[names[stretch.recording[window]]].append(int(stretch.ends_us[step, window]))
+                scored = stretch.scored[step]
                 if settings.steps == "all" or scored.any():
                     found.append(
                         _rows(
@@ -126,11 +128,11 @@ def detect(
                     )
             true.append(_truth_rows(stretch, names, classes))
             advance("")
-        if last is None:
-            true.metadata |= {"looks": merged(times), "scored_step": None, "step_looks": None}
-        else:
-            kept = times if settings.steps == "all" else times[-1:]
-            true.metadata |= {"looks": dict(times[last]), "scored_step": last, "step_looks": kept}
+        true.metadata |= {
+            "looks": scored_at,
+            "scored_step": None if isinstance(looks, WholeRecordings) else looks.data.rules.time_steps - 1,
+            "step_looks": known_at if settings.steps == "all" else None,
+        }
 
 
 def _inferred(
@@ -206,12 +208,3 @@ def at_step(predictions: Predictions, step: int, *, embeddings: bool = False) ->
         class_logits=predictions.class_logits[step : step + 1],
         embedding=None if described is None else described[step : step + 1],
     )
-
-
-def merged(times: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, list[int]]:
-    """Looks of all steps together, in time order."""
-    every: dict[str, set[int]] = defaultdict(set)
-    for step in times:
-        for name, found in step.items():
-            every[name].update(found)
-    return {name: sorted(found) for name, found in every.items()}

@@ -14,6 +14,7 @@ from torch import Tensor
 from spikeyolo.errors import ConfigError
 from spikeyolo.events import Boxes
 from spikeyolo.windows import EventData, Part, WindowDataset, WindowLoader, WindowRules, slicing
+from spikeyolo.windows.matching import BoxMatcher
 from spikeyolo.windows.sampler import EpochSampler
 
 Windows = Literal["around_labels", "as_trained", "every"]
@@ -28,7 +29,8 @@ class Stretch:
         frames: ``[T, B, C, H, W]`` uint8.
         recording: ``[B]`` int64, index of the part.
         ends_us: ``[T, B]`` int64, the end of each step, µs.
-        scored: ``[T, B]`` bool, at which of them something is known, so that detections are scored there.
+        known: ``[T, B]`` bool, at which of them something is known: detections there are scored step by step.
+        scored: ``[T, B]`` bool, those at which the result is scored.
         step, window: ``[M]`` int64, where each true box belongs.
         truth: those boxes ``[M]``, in px of the sensor, ``t`` the end of their step.
         first: whether a recording begins here, so that no state is carried into it.
@@ -37,6 +39,7 @@ class Stretch:
     frames: Tensor
     recording: npt.NDArray[np.int64]
     ends_us: Times
+    known: npt.NDArray[np.bool_]
     scored: npt.NDArray[np.bool_]
     step: npt.NDArray[np.int64]
     window: npt.NDArray[np.int64]
@@ -44,10 +47,13 @@ class Stretch:
     first: bool = True
 
     @classmethod
-    def unlabelled(cls, frames: Tensor, recording: npt.NDArray[np.int64], ends_us: Times) -> Stretch:
+    def unlabelled(
+        cls, frames: Tensor, recording: npt.NDArray[np.int64], ends_us: Times, *, first: bool = True
+    ) -> Stretch:
         """Frames of which nothing is known."""
         none = np.empty(0, np.int64)
-        return cls(frames, recording, ends_us, np.zeros(ends_us.shape, np.bool_), none, none, Boxes.empty())
+        nothing = np.zeros(ends_us.shape, np.bool_)
+        return cls(frames, recording, ends_us, nothing, nothing, none, none, Boxes.empty(), first)
 
 
 @dataclass
@@ -96,16 +102,21 @@ class WindowsAtLabels:
                     np.ones(len(step), np.float32),
                 )  # fmt: skip
                 recording = np.array([window.recording for window in batch.windows], np.int64)
-                yield Stretch(batch.frames, recording, ends, targets.supervised.numpy(), step, window, truth)
+                known = targets.supervised.numpy()
+                scored = np.zeros_like(known)
+                scored[-1] = known[-1]
+                yield Stretch(batch.frames, recording, ends, known, scored, step, window, truth)
         finally:
             loader.close()
 
 
 @dataclass
 class WholeRecordings:
-    """Every recording from start to end, in steps of one length back to back.
+    """Every recording from start to end, in steps of one length back to back, T of them together.
 
-    A label's boxes are the truth of the last step that ended by its time, so that nothing later is known there.
+    The result is scored at the label times, and as often where annotators found a recording empty (``negative_share=0``
+    leaves that out). A label's boxes are the truth of the last step that ended by its time, so that nothing later is
+    known there; those of the T steps around it are interpolated as in training.
 
     Args:
         data: the data set.
@@ -117,7 +128,13 @@ class WholeRecordings:
 
     def __post_init__(self) -> None:
         rules = self.data.rules
-        if not any(len(self._looks(part)[0]) for part in self.parts):
+        self._matcher = BoxMatcher(
+            [part.boxes for part in self.parts],
+            left_out=[part.left_out_us for part in self.parts],
+            temporal_buffer=rules.temporal_buffer,
+            max_gap_us=rules.max_label_gap_us,
+        )
+        if not any(len(self._labelled(part)[0]) for part in self.parts):
             raise ConfigError(
                 f"windows=every: no label after the first {rules.slice_duration_us} µs of {len(self.parts)} "
                 "recordings; expected labels to score at"
@@ -132,7 +149,8 @@ class WholeRecordings:
         for index, part in enumerate(self.parts):
             width, height = part.recording.width, part.recording.height
             columns, lines = encoder.frame_size(width, height)
-            looks, times = self._looks(part)
+            labelled, times = self._labelled(part)
+            looks = np.union1d(labelled, self._empty(index, part))
             for first in range(0, self._steps(part), rules.time_steps):
                 steps = min(rules.time_steps, self._steps(part) - first)
                 start = part.start_us + first * rules.slice_duration_us
@@ -140,25 +158,31 @@ class WholeRecordings:
                 packed = part.recording.packed(start, start + steps * rules.slice_duration_us)
                 encoder.encode(packed, start_us=start, slice_us=rules.slice_duration_us, out=frames)
                 ends = start + rules.slice_duration_us * np.arange(1, steps + 1, dtype=np.int64)
-                here = (looks >= first) & (looks < first + steps)
-                scored = np.zeros((steps, 1), np.bool_)
-                scored[looks[here] - first] = True
-                truth, step = self._truth(part, looks[here] - first, times[here], ends)
+                here = looks[(looks >= first) & (looks < first + steps)] - first
+                if not len(here):
+                    yield Stretch.unlabelled(
+                        torch.from_numpy(frames)[:, None], np.array([index]), ends[:, None], first=first == 0
+                    )
+                    continue
+                scored = np.zeros(steps, np.bool_)
+                scored[here] = True
+                own = (labelled >= first) & (labelled < first + steps)
+                truth, step, known = self._truth(index, part, labelled[own] - first, times[own], ends)
                 yield Stretch(
-                    torch.from_numpy(frames)[:, None], np.array([index]), ends[:, None], scored, step,
-                    np.zeros(len(step), np.int64), truth, first == 0,
+                    torch.from_numpy(frames)[:, None], np.array([index]), ends[:, None], (known | scored)[:, None],
+                    scored[:, None], step, np.zeros(len(step), np.int64), truth, first == 0,
                 )  # fmt: skip
 
     def skipped(self) -> int:
         """Label times that are not scored: before the first step's end, or in one step with a later one."""
         every = [np.unique(part.inside.t) for part in self.parts]
-        return sum(map(len, every)) - sum(len(self._looks(part)[0]) for part in self.parts)
+        return sum(map(len, every)) - sum(len(self._labelled(part)[0]) for part in self.parts)
 
     def _steps(self, part: Part) -> int:
         return int((part.end_us - part.start_us) // self.data.rules.slice_duration_us)
 
-    def _looks(self, part: Part) -> tuple[Times, Times]:
-        """Steps at which a part is scored, and the label time of each; of several in one step the last."""
+    def _labelled(self, part: Part) -> tuple[Times, Times]:
+        """Steps at which a part's labels are scored, and the label time of each; of several in one step the last."""
         times = slicing.distinct(part.inside.t)
         if part.labels_from_us is not None:
             times = times[times >= part.labels_from_us]
@@ -166,15 +190,45 @@ class WholeRecordings:
         last = np.append(steps[1:] > steps[:-1], True)[: len(steps)] & (steps >= 0)
         return steps[last], times[last]
 
-    def _truth(self, part: Part, steps: Times, times: Times, ends: Times) -> tuple[Boxes, Times]:
-        boxes = part.inside
+    def _empty(self, index: int, part: Part) -> Times:
+        """Steps of a labelled part in stretches without any label, one an interval between labels."""
+        slice_us, interval = self.data.rules.slice_duration_us, self._matcher.interval_us
+        if part.boxes is None or not interval or not self.data.rules.negative_share:
+            return np.empty(0, np.int64)
+        known_from = part.start_us if part.labels_from_us is None else max(part.start_us, part.labels_from_us)
+        stretches = slicing.empty_stretches(
+            self._matcher.looks(index)[0], start_us=known_from, end_us=part.end_us, gap_us=self._matcher.near_us(index)
+        )
+        stride = max(round(interval / slice_us), 1)
+        ends = [  # counted in steps from the part's start
+            np.arange(max(-(-(begin - part.start_us) // slice_us), 1), (end - part.start_us) // slice_us + 1, stride)
+            for begin, end in stretches
+        ]
+        return np.concatenate([*ends, np.empty(0, np.int64)]) - 1
+
+    def _truth(
+        self, index: int, part: Part, labelled: Times, times: Times, ends: Times
+    ) -> tuple[Boxes, Times, npt.NDArray[np.bool_]]:
+        """True boxes at the ends of a stretch's steps, the step of each, and at which steps all are known."""
+        slice_us, boxes = self.data.rules.slice_duration_us, part.inside
+        found, known = self._matcher.match(index, int(ends[0]) - slice_us, slice_us, len(ends))
+        if part.labels_from_us is not None:
+            known &= ends >= part.labels_from_us
+        between = known[found.step] & ~np.isin(found.step, labelled)
         row = np.flatnonzero(np.isin(boxes.t, times))
-        step = steps[np.searchsorted(times, boxes.t[row])] if len(times) else row
+        own = labelled[np.searchsorted(times, boxes.t[row])] if len(times) else row
+        step = np.concatenate((found.step[between], own))
         limits = np.array([part.recording.width, part.recording.height] * 2, np.float32)
-        xyxy = np.clip(boxes.xyxy[row], np.float32(0), limits)
+        xyxy = np.clip(np.concatenate((found.xyxy[between], boxes.xyxy[row])), np.float32(0), limits)
         seen = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
-        found = replace(boxes[row][seen], t=ends[step[seen]], xyxy=xyxy[seen])
-        return found, step[seen]
+        truth = Boxes(
+            ends[step],
+            xyxy,
+            np.concatenate((found.class_id[between], boxes.class_id[row])),
+            np.concatenate((found.track_id[between], boxes.track_id[row])),
+            np.ones(len(step), np.float32),
+        )
+        return truth[seen], step[seen], known
 
 
 def window_rules(rules: WindowRules, windows: Windows) -> WindowRules:
@@ -199,6 +253,6 @@ def said(windows: Windows, carry: bool) -> str:
         "as_trained": "the windows that training validated on, each from a fresh state",
         "every": "recordings from start to end, "
         + ("the state carried from step to step" if carry else "each window from a fresh state")
-        + ", scored at the label times",
+        + ", scored at the label times and as often in stretches without any label",
     }
     return words[windows]

@@ -19,7 +19,7 @@ from spikeyolo.errors import DetectionError
 from spikeyolo.evaluation.stored_truth import StoredTruth, in_frame, of_step
 from spikeyolo.evaluation.tables import Tables
 from spikeyolo.metrics.protocols import Protocol
-from spikeyolo.metrics.score import Judged, judge, score
+from spikeyolo.metrics.score import Judged, score, step_figures
 from spikeyolo.metrics.scores import Scores
 
 
@@ -108,26 +108,14 @@ def scored(
     last = of_step(found, stored.scored_step)
     own = "looks" in stored.metadata
     scores = score(last, truth, protocol, frames=truth.looks if own else None)
-    scores = replace(scores, per_step=_per_step(found, stored, protocol))
+    truths = {step: stored.at_step(step) for step in range(stored.steps)}
+    scores = replace(scores, per_step=step_figures(found, truths, protocol))
     made = {
         key: value
         for key, value in {**stored.metadata, **found.metadata}.items()
         if key not in ("looks", "step_looks", "recordings", "classes")
     }
     return Outcome(tables, folder or tables.folder / protocol.name, scores, last, truth, made, costs or {}, pixels)
-
-
-def _per_step(found: DetectionTable, stored: StoredTruth, protocol: Protocol) -> dict[int, dict[str, float]]:
-    """``map``, ``map50`` and ``looks`` at each time step of the windows; NaN where no true box counts."""
-    figures: dict[int, dict[str, float]] = {}
-    for step in range(stored.steps):
-        truth, rows = stored.at_step(step), of_step(found, step)
-        figures[step] = {"map": math.nan, "map50": math.nan, "looks": float(len(truth.looks))}
-        if len(truth.boxes):
-            judged = judge(rows, truth, protocol, frames=truth.looks)
-            values = judged.evaluation(areas=False).figures()
-            figures[step] |= {"map": values["map"], "map50": values["map50"]}
-    return figures
 
 
 def save_as(outcome: Outcome, formats: Sequence[str]) -> list[Path]:

@@ -77,7 +77,8 @@ class StoredTruth:
         found = [np.unique(np.array(times.get(name, ()), np.int64)) for name in names]
         recording = np.repeat(np.arange(len(names), dtype=np.int64), [len(one) for one in found])
         looks = Looks(names, recording, np.concatenate([*found, np.empty(0, np.int64)]))
-        return GroundTruth(boxes, looks, tags=hours(names))
+        # Of whole recordings more is known than is scored.
+        return GroundTruth(boxes[looks.hold(boxes)], looks, tags=hours(names))
 
     def scale(self) -> tuple[float, float]:
         """By what px of the sensor become px of the encoded frame.

@@ -31,7 +31,6 @@ def score(detections: DetectionTable, truth: GroundTruth, protocol: Protocol, *,
     """Score detections.
 
     A class that does not occur in the truth has no part in the means; without detections the figures are zeros.
-    Where the truth tells steps, everything but ``per_step`` is of the last one.
 
     Args:
         detections: px of the sensor; of recordings and classes that the truth has.
@@ -64,7 +63,7 @@ def score(detections: DetectionTable, truth: GroundTruth, protocol: Protocol, *,
         },
         per_recording=_slices(evaluation, judged.images_of_recordings()),
         per_tag=_slices(evaluation, judged.images_of_tags(truth.tags)),
-        per_step=_steps(detections, truth, protocol, frames),
+        per_step={},
         properties=_properties(truth, judged.truth_rows, paired, threshold),
         precision_curves=evaluation.curves(),
         threshold=curve,
@@ -73,6 +72,31 @@ def score(detections: DetectionTable, truth: GroundTruth, protocol: Protocol, *,
         error_counts={ours: int(tide["counts"][theirs]) for ours, theirs in _ERRORS.items()},
         calibration=_calibration(evaluation),
     )
+
+
+def step_figures(
+    detections: DetectionTable, truths: Mapping[int, GroundTruth], protocol: Protocol
+) -> dict[int, dict[str, float]]:
+    """``map``, ``map50`` and ``looks`` after each time step of the windows, for :attr:`Scores.per_step`.
+
+    Windows may overlap, so that one time is the end of different steps of several; each step is held against its own.
+
+    Args:
+        detections: of every step; those of an unknown step count at each.
+        truths: by step, what is true at the times at which that step ends.
+        protocol: which boxes and times count.
+    """
+    figures: dict[int, dict[str, float]] = {}
+    for step, truth in truths.items():
+        rows = detections[(detections.step == step) | (detections.step < 0)]
+        try:
+            judged = judge(rows, truth, protocol, frames=truth.looks)
+        except DetectionError:  # no true box counts at this step: it has no figure
+            figures[step] = {"map": NAN, "map50": NAN, "looks": 0.0}
+            continue
+        values = judged.evaluation(areas=False).figures()
+        figures[step] = {"map": values["map"], "map50": values["map50"], "looks": float(judged.counts["looks"])}
+    return figures
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,14 +160,8 @@ def judge(
     protocol: Protocol,
     *,
     frames: Looks | None = None,
-    step: int | None = None,
 ) -> Judged:
-    """Leave out what does not count, and put truth and detections into images.
-
-    Args:
-        detections, truth, protocol, frames: as of :func:`score`.
-        step: judge looks and detections of this time step only; None takes the truth's last one, where it tells steps.
-            Detections of an unknown step count at every one.
+    """Leave out what does not count, and put truth and detections into images; arguments as of :func:`score`.
 
     Raises:
         DetectionError, ConfigError: as of :func:`score`.
@@ -155,20 +173,12 @@ def judge(
             f"detections: found the recordings {', '.join(foreign[:5])}{' …' if len(foreign) > 5 else ''}, which the "
             f"truth has not; expected only {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
         )
-    looks, look_step = _distinct(_renumbered(truth.looks, names), truth.look_step)
-    if step is None and look_step is not None and len(look_step):
-        step = int(look_step.max())
+    looks = _distinct(_renumbered(truth.looks, names))
     boxes, truth_rows = protocol.select(replace(truth.boxes, **_renumbered_columns(truth.boxes, names)))
     found, of_found = protocol.select(
         _of_classes(replace(detections, **_renumbered_columns(detections, names)), truth.boxes)
     )
-    if step is not None and look_step is not None:
-        of_step = np.flatnonzero((found.step == step) | (found.step < 0))
-        found, of_found = found[of_step], of_found[of_step]
-
     counted = protocol.counts_at(looks.t_us)
-    if step is not None and look_step is not None:
-        counted &= look_step == step
     look_of_box = _look_index(looks, boxes.recording, boxes.t_us)
     if not protocol.empty_looks:
         counted &= np.bincount(look_of_box[look_of_box >= 0], minlength=len(looks)) > 0
@@ -234,11 +244,10 @@ def _renumbered(looks: Looks, names: tuple[str, ...]) -> Looks:
     return Looks(names, recording[known], looks.t_us[known])
 
 
-def _distinct(looks: Looks, step: npt.NDArray[np.int64] | None) -> tuple[Looks, npt.NDArray[np.int64] | None]:
-    """Looks in the order of recording, time and step, each once."""
-    columns = [looks.recording, looks.t_us] + ([] if step is None else [step])
-    rows = np.unique(np.column_stack(columns), axis=0)
-    return Looks(looks.recordings, rows[:, 0], rows[:, 1]), None if step is None else rows[:, 2]
+def _distinct(looks: Looks) -> Looks:
+    """Looks in the order of recording and time, each once."""
+    rows = np.unique(np.column_stack((looks.recording, looks.t_us)), axis=0)
+    return Looks(looks.recordings, rows[:, 0], rows[:, 1])
 
 
 def _look_index(looks: Looks, recording: npt.NDArray[np.int64], t_us: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -276,24 +285,6 @@ def _slices(evaluation: CocoEvaluation, images: Mapping[str, npt.NDArray[np.int6
 
 def _defined(value: float) -> float:
     return NAN if value < 0 else float(value)
-
-
-def _steps(
-    detections: DetectionTable, truth: GroundTruth, protocol: Protocol, frames: Looks | None
-) -> dict[int, Figures]:
-    """Figures of each time step that the truth tells."""
-    if truth.look_step is None:
-        return {}
-    steps: dict[int, Figures] = {}
-    for step in np.unique(truth.look_step).tolist():
-        try:
-            judged = judge(detections, truth, protocol, frames=frames, step=step)
-        except DetectionError:  # no true box at this step: it has no figure
-            steps[step] = {"map": NAN, "map50": NAN, "looks": float((truth.look_step == step).sum())}
-            continue
-        figures = judged.evaluation(areas=False).figures()
-        steps[step] = {"map": figures["map"], "map50": figures["map50"], "looks": float(judged.counts["looks"])}
-    return steps
 
 
 def _properties(

@@ -84,7 +84,8 @@ class Scores:
         per_class: ``ap``, ``ap50``, ``recall`` and the number of ``truths``, by name.
         per_recording: ``map``, ``map50`` and the number of ``looks``, by name.
         per_tag: the same, by tag of recordings.
-        per_step: the same, by time step of the window; empty where the truth does not tell steps.
+        per_step: the same, by time step of the window, see :func:`~spikeyolo.metrics.score.step_figures`; empty where
+            steps are not known.
         properties: found boxes by ``size``, ``speed`` and ``events``, as far as the truth tells them.
         precision_curves: ``[101]``, precision at recall 0, 0.01, …, 1 and IoU 0.50, by class.
         threshold: precision, recall and F1 over the score.

@@ -150,9 +150,35 @@ def test_a_carried_state_is_that_of_one_long_stream(cwd: Path, monkeypatch: pyte
         assert score == pytest.approx(best[step], abs=1e-5)
     true = table(cwd / "carried" / "truth.parquet")
     assert "the state carried from step to step" in true.metadata["windows"]
-    assert set(true.t_us.tolist()) <= {time for times in true.metadata["looks"].values() for time in times}
-    label_times = np.unique(part.inside.t)
-    assert len(true.metadata["looks"][part.name.removesuffix(".zarr")]) == len(label_times[label_times >= 100])
+    label_steps = {(time - part.start_us) // 100 for time in np.unique(part.inside.t).tolist()} - {0}
+    looks = true.metadata["looks"][part.name.removesuffix(".zarr")]
+    assert label_steps <= {(time - part.start_us) // 100 for time in looks}
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [
+        ("windows=every",),
+        ("windows=every", "carry=true"),
+        ("windows=around_labels", "data.slice_duration_us=500"),  # windows of 2 ms, a label every 1 ms: they overlap
+    ],
+    ids=["every", "carried", "overlapping"],
+)
+def test_accuracy_after_each_step_is_known_whatever_the_windows(cwd: Path, windows: tuple[str, ...]) -> None:
+    made, again = cwd / "steps", cwd / "steps_again"
+    ended = evaluate(*QUICK, *windows, "out=steps", "max_detections=5", cwd=cwd)
+    assert ended.code == 0, ended.errors
+    found = scores(made / "coco")
+    looks = [found["scores"]["per_step"][str(step)]["looks"] for step in range(4)]
+    assert min(looks) > 0
+    assert (made / "coco" / "figures" / "steps.csv").read_text().count("\n") == 5
+    ended = evaluate("detections=steps/truth.parquet", "truth=steps/truth.parquet", "out=steps_again", cwd=cwd)
+    assert ended.code == 0, ended.errors
+    figures = scores(again / "coco")["figures"]
+    assert [figures[name] for name in ("map", "step/0/map", "step/1/map", "step/3/map")] == pytest.approx([1.0] * 4)
+    true = table(made / "truth.parquet")
+    if "carry=true" in windows:  # each time is the end of one step
+        assert len(np.unique(np.column_stack((true.recording, true.t_us, true.track_id)), axis=0)) == len(true)
 
 
 def test_the_page_needs_no_network_and_says_how_to_repeat_it(cwd: Path) -> None:

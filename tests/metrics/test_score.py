@@ -20,6 +20,7 @@ from spikeyolo.detections.table import empty
 from spikeyolo.errors import ConfigError, DetectionError
 from spikeyolo.metrics import Scores, score
 from spikeyolo.metrics.protocols import Coco, Dsec, PropheseeGen1, PropheseeOneMegapixel, Protocol
+from spikeyolo.metrics.score import step_figures
 
 NAMES = [protocol.name for protocol in PROTOCOLS]
 Box = tuple[float, float, float, float]
@@ -172,8 +173,6 @@ def test_columns_of_other_lengths_are_refused() -> None:
     truth = moving_truth(("car",))
     with pytest.raises(DetectionError, match=f"events has 3 rows; expected {len(truth.boxes)}"):
         score(truth.boxes, replace(truth, events=np.zeros(3, np.int64)), Coco())
-    with pytest.raises(DetectionError, match=f"look_step has 3 rows; expected {len(truth.looks)}"):
-        score(truth.boxes, replace(truth, look_step=np.zeros(3, np.int64)), Coco())
 
 
 def test_a_recording_without_any_box_is_scored() -> None:
@@ -288,22 +287,40 @@ def test_tags_and_recordings_have_the_figures_of_their_part_alone() -> None:
     assert scores.per_recording["drive 0"] == scores.per_tag["day"]
 
 
-def test_each_step_is_scored_at_its_own_times_and_the_figures_are_the_last_ones() -> None:
-    truth = moving_truth(("car",), rate=20)
-    step = np.tile(np.arange(4), len(truth.looks) // 4 + 1)[: len(truth.looks)]
-    truth = replace(truth, look_step=step)
-    place = {(r, t): s for r, t, s in zip(truth.looks.recording, truth.looks.t_us, step)}
-    of_row = np.array([place[key] for key in zip(truth.boxes.recording, truth.boxes.t_us)])
-    blur = np.array([30.0, 12, 4, 0])[of_row][:, None] * np.random.default_rng(0).normal(0, 1, (len(of_row), 4))
-    found = replace(truth.boxes, step=of_row, xywh=np.maximum(truth.boxes.xywh + blur, 1).astype(np.float32))
-    scores = score(found, truth, Coco())
-    figures = [scores.per_step[k]["map"] for k in range(4)]
-    assert figures == sorted(figures)
-    assert figures[0] < 0.9
-    assert figures[3] == scores.figures["map"] == pytest.approx(1.0)
-    assert sum(row["looks"] for row in scores.per_step.values()) == len(truth.looks)
-    unknown = score(replace(found, step=np.full(len(found), -1)), truth, Coco())
-    assert unknown.per_step == scores.per_step
+def test_each_step_is_held_against_its_own_truth_though_windows_overlap() -> None:
+    whole = moving_truth(("car",), rate=20)
+    looks = whole.looks
+    blur = [30.0, 12.0, 4.0, 0.0]
+    truths, found = {}, []
+    for step in range(4):  # every time is the end of each of the four steps, of four windows
+        chosen = np.arange(len(looks)) % 7 != step
+        at = Looks(looks.recordings, looks.recording[chosen], looks.t_us[chosen])
+        boxes = whole.boxes[at.hold(whole.boxes)]
+        truths[step] = GroundTruth(replace(boxes, step=np.full(len(boxes), step)), at)
+        rng = np.random.default_rng(step)
+        xywh = np.maximum(boxes.xywh + blur[step] * rng.normal(0, 1, (len(boxes), 4)), 1).astype(np.float32)
+        found.append(replace(truths[step].boxes, xywh=xywh, score=rng.random(len(boxes), np.float32)))
+    columns = ("recording", "t_us", "step", "class_id", "score", "xywh", "track_id")
+    every = replace(found[0], **{name: np.concatenate([getattr(one, name) for one in found]) for name in columns})
+    figures = step_figures(every[np.random.default_rng(0).permutation(len(every))], truths, Coco())
+    for step, one in enumerate(found):
+        alone = score(one, truths[step], Coco()).figures
+        assert figures[step]["map"] == pytest.approx(alone["map"], abs=1e-9)
+        assert figures[step]["looks"] == len(truths[step].looks)
+    values = [figures[step]["map"] for step in range(4)]
+    assert values == sorted(values)
+    assert values[0] < 0.9
+    assert values[3] == pytest.approx(1.0)
+    unknown = replace(whole.boxes, step=np.full(len(whole.boxes), -1))
+    assert [row["map"] for row in step_figures(unknown, truths, Coco()).values()] == pytest.approx([1.0] * 4)
+
+
+def test_a_step_at_which_no_true_box_counts_has_no_figure() -> None:
+    truth = moving_truth(("car", "pedestrian"), seed=7)
+    late = GroundTruth(truth.boxes[:0], Looks(truth.looks.recordings, truth.looks.recording[:1], truth.looks.t_us[:1]))
+    figures = step_figures(truth.boxes, {0: late, 1: truth}, PropheseeGen1())
+    assert math.isnan(figures[0]["map"])
+    assert figures[1]["map"] == pytest.approx(1.0)
 
 
 def planted(xywh: list[float], class_id: int = 0, s: float = 0.9) -> tuple[float, ...]:

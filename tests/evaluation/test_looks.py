@@ -1,0 +1,126 @@
+"""Whole recordings are scored at label times, as often where they hold nothing, and step by step around both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from stored import END_US, boxes_at, part, random_events, store
+
+from spikeyolo.errors import ConfigError
+from spikeyolo.evaluation.looks import WholeRecordings
+from spikeyolo.windows import EventData, Part
+from spikeyolo.windows.encoders import HistogramEncoder
+
+LABELS = (10_000, 20_300, 30_000, 40_000)  # µs; the second lies within a step
+
+
+class Nothing:
+    """A data set whose recordings are given otherwise."""
+
+    def recordings(self, role: str, *, progress: object = None) -> list[Path]:
+        return []
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Part:
+    recording = store(tmp_path_factory.mktemp("looks") / "a.zarr", random_events())
+    return part(recording, boxes_at(LABELS, track=7))
+
+
+def looks(*parts: Part, negative_share: float = 0.1) -> WholeRecordings:
+    data = EventData(
+        dataset=Nothing(),  # type: ignore[arg-type]
+        classes=["car"],
+        store="unused",
+        encoder=HistogramEncoder(),
+        slice_duration_us=1000,
+        time_steps=3,
+        negative_share=negative_share,
+    )
+    return WholeRecordings(data, parts)
+
+
+def test_the_stretches_are_the_recording_without_gap_or_overlap(whole: Part) -> None:
+    found = list(looks(whole))
+    ends = np.concatenate([stretch.ends_us[:, 0] for stretch in found])
+    np.testing.assert_array_equal(ends, np.arange(1, END_US // 1000 + 1) * 1000)
+    assert [stretch.first for stretch in found] == [True] + [False] * (len(found) - 1)
+    frames = torch.cat([stretch.frames for stretch in found])[:, 0].numpy()
+    expected = np.empty_like(frames)
+    HistogramEncoder().encode(whole.recording.packed(0, END_US), start_us=0, slice_us=1000, out=expected)
+    np.testing.assert_array_equal(frames, expected)
+
+
+def test_a_label_is_scored_at_the_last_step_that_ended_by_its_time_with_its_own_box(whole: Part) -> None:
+    boxes = {}
+    for stretch in looks(whole, negative_share=0):
+        for step, left in zip(stretch.step.tolist(), stretch.truth.xyxy[:, 0].tolist(), strict=True):
+            if stretch.scored[step, 0]:
+                boxes[int(stretch.ends_us[step, 0])] = left
+    assert boxes == pytest.approx({10_000: 1.0, 20_000: 2.03, 30_000: 3.0, 40_000: 4.0})
+
+
+def test_the_steps_beside_a_scored_one_have_interpolated_truth_and_others_none(whole: Part) -> None:
+    known: dict[int, float] = {}
+    for stretch in looks(whole, negative_share=0):
+        assert stretch.scored.any() == stretch.known.any() == bool(len(stretch.step))
+        np.testing.assert_array_equal(np.unique(stretch.step), np.flatnonzero(stretch.known))
+        for step, left, track in zip(
+            stretch.step.tolist(), stretch.truth.xyxy[:, 0].tolist(), stretch.truth.track_id.tolist(), strict=True
+        ):
+            assert track == 7
+            known[int(stretch.ends_us[step, 0])] = left
+    # Windows of 3 ms: [9, 12), [18, 21), [27, 30) and [39, 42) hold a label's step; after the last label its box stays.
+    assert sorted(known) == [
+        10_000,
+        11_000,
+        12_000,
+        19_000,
+        20_000,
+        21_000,
+        28_000,
+        29_000,
+        30_000,
+        40_000,
+        41_000,
+        42_000,
+    ]
+    assert {t: known[t] for t in (11_000, 19_000, 28_000)} == pytest.approx({11_000: 1.1, 19_000: 1.9, 28_000: 2.8})
+
+
+def test_a_stretch_without_any_label_is_scored_as_often_as_labels_are(whole: Part) -> None:
+    def empty(found: WholeRecordings) -> list[int]:
+        return [
+            int(stretch.ends_us[step, 0])
+            for stretch in found
+            for step in np.flatnonzero(stretch.scored[:, 0])
+            if step not in stretch.step
+        ]
+
+    # 2.5 label intervals (10 ms) after the last label at 40 ms; before the first one lie fewer.
+    assert empty(looks(whole)) == [65_000, 75_000, 85_000, 95_000]
+    assert empty(looks(whole, negative_share=0)) == []
+    unlabelled = Part(whole.recording, None, 0, END_US, "unlabelled")
+    assert empty(looks(whole, unlabelled)) == [65_000, 75_000, 85_000, 95_000]
+    late = Part(whole.recording, whole.boxes, 0, END_US, "late", labels_from_us=80_500)
+    assert empty(looks(late, whole))[:2] == [81_000, 91_000]
+
+
+def test_what_a_rule_leaves_out_at_the_beginning_is_not_known(whole: Part) -> None:
+    late = Part(whole.recording, whole.boxes, 0, END_US, "late", labels_from_us=20_000)
+    known = [t for s in looks(late, negative_share=0) for t in s.ends_us[s.known].tolist()]
+    assert min(known) == 20_000
+    assert looks(late).skipped() == 1
+
+
+def test_two_labels_within_a_step_count_once_and_without_labels_nothing_is_scored(whole: Part) -> None:
+    twice = Part(whole.recording, boxes_at([10_100, 10_900, 20_000]), 0, END_US, "twice")
+    found = looks(twice)
+    assert found.skipped() == 1
+    (left,) = [s.truth.xyxy[s.step == 0, 0].item() for s in found if s.ends_us[0, 0] == 10_000]
+    assert left == pytest.approx(1.09)
+    with pytest.raises(ConfigError, match="windows=every: no label after the first 1000 µs"):
+        looks(Part(whole.recording, boxes_at([500]), 0, END_US, "early"))
