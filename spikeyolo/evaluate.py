@@ -83,9 +83,10 @@ def run(config: DictConfig) -> list[Outcome]:
     from spikeyolo.evaluation.present import present
 
     if options["detections"] is not None:
-        from spikeyolo.evaluation.tables import stored_tables
+        from spikeyolo.evaluation.stored_tables import stored_tables
 
-        outcomes = [present(stored_tables(options), protocol, options, command=command)]
+        tables, recordings = stored_tables(config, options, protocol)
+        outcomes = [present(tables, protocol, options, command=command, seen=recordings)]
         log_outcomes(outcomes, logger, run="new", trained=None, command=command)
         return outcomes
     from spikeyolo.evaluation.checkpoints import evaluated
@@ -93,7 +94,7 @@ def run(config: DictConfig) -> list[Outcome]:
     trained = training_run(Path(options["checkpoint"]), logger, options["mlflow_run"])
     outcomes = [
         present(tables, protocol, options, command=command, seen=seen, costs=costs)
-        for tables, seen, costs in evaluated(config, options)
+        for tables, seen, costs in evaluated(config, options, protocol)
     ]
     log_outcomes(outcomes, logger, run=options["mlflow_run"], trained=trained, command=command)
     return outcomes

@@ -124,7 +124,12 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         logger=logger,
         console=console,
         folder=folder,
-        description={**description, "frame": val.dataset.frame, "run_id": former},
+        description={
+            **description,
+            "frame": val.dataset.frame,
+            "recordings": {role: data.spans(role) for role in ("train", "val")},
+            "run_id": former,
+        },
         pruner=trial,
         teacher=teacher,
     )

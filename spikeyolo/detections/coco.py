@@ -62,7 +62,7 @@ def write(table: DetectionTable, path: Path | str, *, looks: Looks | None = None
 
 
 def read(path: Path | str, *, images: Path | str | None = None, classes: Sequence[str] | None = None) -> DetectionTable:
-    """Read a data set or a results file.
+    """Read a data set or a results file; its metadata's ``looks`` are the times of its images, by recording.
 
     Args:
         path: of the JSON file.
@@ -74,14 +74,14 @@ def read(path: Path | str, *, images: Path | str | None = None, classes: Sequenc
     """
     found = _load(path)
     rows = found if isinstance(found, list) else found.get("annotations", [])
-    named = found if images is None else _load(images)
+    named = _load(images) if isinstance(found, list) and images is not None else found
     if isinstance(named, list):
         raise DetectionError(f"{path}: is a list of results; expected beside it the data set that names its images")
     try:
         places = {image["id"]: (str(image["recording"]), int(image["t_us"])) for image in named["images"]}
     except KeyError as error:
         raise DetectionError(
-            f"{images or path}: has no {error.args[0]!r}; expected images with recording and t_us"
+            f"{path if named is found else images}: has no {error.args[0]!r}; expected images with recording and t_us"
         ) from error
     categories = {kind["id"]: str(kind["name"]) for kind in named.get("categories", [])}
     known = tuple(classes) if classes is not None else tuple(categories[k] for k in sorted(categories))
@@ -106,6 +106,7 @@ def read(path: Path | str, *, images: Path | str | None = None, classes: Sequenc
         np.array([row.get("score", 1.0) for row in rows], np.float32),
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array([row.get("track_id", -1) for row in rows], np.int64),
+        metadata={"looks": Looks.by_name(places.values())},
     )
     table.check(str(path))
     return table

@@ -8,19 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spikeyolo.detections.table import METADATA_KEY
+from spikeyolo.detections.table import read_metadata
 from spikeyolo.errors import DetectionError
 
 
 def is_made_from(path: Path, identity: Mapping[str, Any]) -> bool:
     """Whether the table at ``path`` is there, whole, and was made from the same."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        text = (pq.read_metadata(path).metadata or {}).get(METADATA_KEY, b"{}")
-        return bool(json.loads(text).get("identity") == json.loads(json.dumps(identity, allow_nan=False)))
-    except (OSError, ValueError, pa.ArrowException):
+        return bool(read_metadata(path).get("identity") == json.loads(json.dumps(identity, allow_nan=False)))
+    except DetectionError:
         return False
 
 

@@ -8,6 +8,7 @@ line.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,8 @@ def write(table: DetectionTable, folder: Path | str, *, looks: Looks | None = No
 
 
 def read(folder: Path | str, *, classes: Sequence[str], frame_us: int | None = None) -> DetectionTable:
-    """Read every ``RECORDING.txt`` below a folder, or one such file.
+    """Read every ``RECORDING.txt`` below a folder, or one such file; the metadata's ``looks`` are the times that
+    ``.times`` list, by recording.
 
     Args:
         folder: or file.
@@ -71,7 +73,8 @@ def read(folder: Path | str, *, classes: Sequence[str], frame_us: int | None = N
     for path in paths:
         name = path.name if root.is_file() else path.relative_to(root).as_posix()
         tables.append(_table(path, name.removesuffix(SUFFIX), tuple(classes), frame_us))
-    return concatenated(tables)
+    looks = {name: times for table in tables for name, times in table.metadata.items()}
+    return replace(concatenated(tables), metadata={"looks": looks} if looks else {})
 
 
 def _table(path: Path, name: str, classes: tuple[str, ...], frame_us: int | None) -> DetectionTable:
@@ -95,6 +98,7 @@ def _table(path: Path, name: str, classes: tuple[str, ...], frame_us: int | None
         t_us = (frame - 1) * frame_us
     else:
         raise DetectionError(f"{path}: has no {listed.name} beside it; expected the µs of each frame, or frame_us")
+    looks = np.unique(times).tolist() if listed.exists() else None
     table = DetectionTable(
         (name,),
         classes,
@@ -105,6 +109,7 @@ def _table(path: Path, name: str, classes: tuple[str, ...], frame_us: int | None
         np.where(lines[:, 6] < 0, 1, lines[:, 6]).astype(np.float32),
         lines[:, 2:6].astype(np.float32),
         lines[:, 1].astype(np.int64),
+        metadata={} if looks is None else {name: looks},
     )
     table.check(str(path))
     return table

@@ -203,6 +203,23 @@ def _embeddings(tables: Sequence[DetectionTable]) -> npt.NDArray[np.float32] | N
     return np.concatenate(found) if len(found) == len(filled) else None
 
 
+def read_metadata(path: Path | str) -> dict[str, Any]:
+    """What a table tells of its making, without its rows.
+
+    Raises:
+        DetectionError: it cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        kept = pq.read_metadata(path).metadata or {}
+    except (pa.ArrowException, OSError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+        raise DetectionError(f"{path}: cannot be read as a table of detections ({reason})") from error
+    return _metadata(kept.get(METADATA_KEY), path)
+
+
 def _metadata(text: bytes | None, path: Path | str) -> dict[str, Any]:
     if text is None:
         return {}

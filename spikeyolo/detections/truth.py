@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,8 +35,24 @@ class Looks:
         rows = np.unique(np.column_stack((table.recording, table.t_us)), axis=0)
         return cls(table.recordings, rows[:, 0], rows[:, 1])
 
-    def hold(self, table: DetectionTable) -> npt.NDArray[np.bool_]:
-        """``[M]``, which rows of a table lie at one of the times."""
+    @classmethod
+    def named(cls, times: Mapping[str, Sequence[int]], recordings: Sequence[str] = ()) -> Looks:
+        """From the times of recordings by name, beside which there may be others without a time."""
+        names = tuple(dict.fromkeys([*recordings, *times]))
+        found = [np.unique(np.array(times.get(name, ()), np.int64)) for name in names]
+        recording = np.repeat(np.arange(len(names), dtype=np.int64), [len(one) for one in found])
+        return cls(names, recording, np.concatenate([*found, np.empty(0, np.int64)]))
+
+    @staticmethod
+    def by_name(places: Iterable[tuple[str, int]]) -> dict[str, list[int]]:
+        """Times by recording, as metadata hold them, from pairs of both."""
+        times: dict[str, set[int]] = {}
+        for name, t_us in places:
+            times.setdefault(name, set()).add(int(t_us))
+        return {name: sorted(found) for name, found in times.items()}
+
+    def hold(self, table: DetectionTable | Looks) -> npt.NDArray[np.bool_]:
+        """``[M]``, which rows of a table, or other looks, lie at one of the times."""
         index = {name: i for i, name in enumerate(self.recordings)}
         recording = np.array([index.get(name, -1) for name in table.recordings] or [0], np.int64)[table.recording]
         times, t_us = np.unique(np.concatenate((self.t_us, table.t_us)), return_inverse=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,26 @@ from omegaconf import DictConfig
 
 from spikeyolo.engine.checkpoints.restore import restore_detector
 from spikeyolo.engine.device import choose_device
+from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.evaluation import run_data
 from spikeyolo.evaluation.costs import measure
 from spikeyolo.evaluation.detect import Detecting
 from spikeyolo.evaluation.identity import checkpoint_digest
 from spikeyolo.evaluation.looks import looks_of
 from spikeyolo.evaluation.present import Seen
-from spikeyolo.evaluation.tables import Restored, Tables, tables_of
+from spikeyolo.evaluation.tables import Restored, Tables, labelled_parts, tables_of
+from spikeyolo.events.splits import Span
+from spikeyolo.metrics.protocols import Protocol
+
+log = logging.getLogger("spikeyolo")
 
 USUAL = {"confidence": 0.001, "iou": 0.65, "max_detections": 100}  # where a run's configuration does not tell
 
 
-def evaluated(config: DictConfig, options: Mapping[str, Any]) -> Iterator[tuple[Tables, Seen, dict[str, Any]]]:
-    """Tables, recordings and costs of each split.
+def evaluated(
+    config: DictConfig, options: Mapping[str, Any], protocol: Protocol
+) -> Iterator[tuple[Tables, Seen, dict[str, Any]]]:
+    """Tables, recordings and costs of each split; what does not fit is found before the network runs.
 
     Raises:
         SpikeyoloError: checkpoint or data cannot be evaluated.
@@ -49,14 +57,22 @@ def evaluated(config: DictConfig, options: Mapping[str, Any]) -> Iterator[tuple[
         embeddings=options["embeddings"],
         **judged,
     )
+    if detecting.carry and options["windows"] != "every":
+        raise ConfigError(f"carry: found true with windows={options['windows']}; expected windows=every")
+    detecting.check(device)
+    protocol.class_ids(data.classes)
     splits = [options["split"]] if isinstance(options["split"], str) else list(dict.fromkeys(options["split"]))
     out = Path(options["out"]) if options["out"] else None
+    recordings = {split: labelled_parts(data, split) for split in splits}
     for split in splits:
-        tables, parts, looks = tables_of(
+        say_what_was_seen(state, data.spans(split), split)  # type: ignore[arg-type]
+    for split, parts in recordings.items():
+        tables, looks = tables_of(
             restored,
             data,
             configured,
             split,
+            parts,
             windows=options["windows"],
             detecting=detecting,
             out=out / split if out and len(splits) > 1 else out,
@@ -67,3 +83,32 @@ def evaluated(config: DictConfig, options: Mapping[str, Any]) -> Iterator[tuple[
             looks = looks or looks_of(data, parts, options["windows"], split)
             costs = measure(restored, looks, detecting, folder=tables.folder, fresh=options["fresh"])
         yield tables, Seen(data, parts), costs
+
+
+def say_what_was_seen(state: Mapping[str, Any], spans: Sequence[Span], split: str) -> None:
+    """Hold a split against the recordings that a checkpoint was trained on, and chosen on; one of before they were
+    kept tells none.
+
+    Raises:
+        RecordingError: the network was trained on one of them, and the split is not that of training.
+    """
+    kept = state.get("recordings") or {}
+    trained, chosen = ([Span(*row) for row in kept.get(role, ())] for role in ("train", "val"))
+    of_training = _in_common(spans, trained)
+    if of_training is not None and split != "train":
+        raise RecordingError(
+            f"{of_training[0].name} of {split} holds the same events as {of_training[1].name}, on which the checkpoint "
+            "was trained; expected recordings it has not seen (split=train scores those of training)"
+        )
+    if of_training is not None:
+        log.warning("%s: the network was trained on these recordings; its score on others is lower", split)
+    elif _in_common(spans, chosen) is not None:
+        log.info("%s: the best epoch was chosen on these recordings; split=test is the better judge", split)
+
+
+def _in_common(spans: Sequence[Span], others: Sequence[Span]) -> tuple[Span, Span] | None:
+    known: dict[str, list[Span]] = {}
+    for other in others:
+        known.setdefault(other.events, []).append(other)
+    pairs = ((span, other) for span in spans for other in known.get(span.events, ()) if span.meets(other))
+    return next(pairs, None)

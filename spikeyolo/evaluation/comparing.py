@@ -9,10 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from spikeyolo.detections import GroundTruth
+from spikeyolo.detections import GroundTruth, Looks
+from spikeyolo.detections.table import read_metadata
 from spikeyolo.errors import ConfigError, DetectionError
 from spikeyolo.evaluation.entrants import Entrant
+from spikeyolo.evaluation.outcome import ran_at
 from spikeyolo.evaluation.stored_truth import StoredTruth, of_step
 from spikeyolo.metrics.comparison import paired_difference
 from spikeyolo.metrics.protocols import Protocol
@@ -63,6 +66,7 @@ def compared(
     known = _common(scored, entrants) if force else None
     if known is not None:
         scored = _restricted(scored, known)
+    scored = _where_all_ran(scored, entrants)
     means: list[dict[str, MeanPrecision]] = []
     for group in groups:
         judged = []
@@ -70,7 +74,7 @@ def compared(
             table = of_step(entrant.table, stored.scored_step)
             if known is not None:
                 table = table[np.isin(np.array([*table.recordings, ""])[table.recording], sorted(known))]
-            judged.append(judge(table, scored, protocol, frames=scored.looks if "looks" in stored.metadata else None))
+            judged.append(judge(table, scored, protocol, frames=ran_at(table, stored, scored)))
         means.append({name: MeanPrecision([ResampledPrecision.of(one, name) for one in judged]) for name in names})
     rows: list[ComparedRow] = []
     for group, mean in zip(groups, means, strict=True):
@@ -112,14 +116,38 @@ def _common(truth: GroundTruth, entrants: Sequence[Entrant]) -> set[str]:
     return known
 
 
+def _where_all_ran(truth: GroundTruth, entrants: Sequence[Entrant]) -> GroundTruth:
+    """The truth at the looks that all evaluations have: longer windows leave out earlier labels, for instance.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    looks = truth.looks
+    seen = np.ones(len(looks), np.bool_)
+    for entrant in entrants:
+        times = {} if entrant.truth is None else read_metadata(entrant.truth).get("looks")
+        if times and entrant.data_digest is not None:
+            seen &= Looks.named(times).hold(looks)
+    if seen.all():
+        return truth
+    if not seen.any():
+        raise ConfigError("compare: no time was scored in all evaluations; expected the same windows=… of evaluate")
+    log.warning("compare: of %d times those that all evaluations scored are compared, %d", len(looks), seen.sum())
+    return _at(truth, seen)
+
+
 def _restricted(truth: GroundTruth, known: set[str]) -> GroundTruth:
     """The truth of some recordings."""
-    boxes, looks, names = truth.boxes, truth.looks, sorted(known)
-    rows = np.isin(np.array([*boxes.recordings, ""])[boxes.recording], names)
-    seen = np.isin(np.array([*looks.recordings, ""])[looks.recording], names)
+    return _at(truth, np.isin(np.array([*truth.looks.recordings, ""])[truth.looks.recording], sorted(known)))
+
+
+def _at(truth: GroundTruth, seen: npt.NDArray[np.bool_]) -> GroundTruth:
+    """The truth at some of its looks, ``[L]``."""
+    looks = replace(truth.looks, recording=truth.looks.recording[seen], t_us=truth.looks.t_us[seen])
+    rows = looks.hold(truth.boxes)
     return replace(
         truth,
-        boxes=boxes[rows],
-        looks=replace(looks, recording=looks.recording[seen], t_us=looks.t_us[seen]),
+        boxes=truth.boxes[rows],
+        looks=looks,
         events=None if truth.events is None else truth.events[rows],
     )

@@ -20,6 +20,7 @@ from spikeyolo.evaluation.looks import Looks, Stretch, WholeRecordings
 from spikeyolo.model import InferenceDetector
 from spikeyolo.model.decode import Decoder
 from spikeyolo.model.inference import Backend
+from spikeyolo.model.inference.backend import check_backend
 from spikeyolo.model.predictions import Predictions
 from spikeyolo.windows import Placement
 
@@ -48,16 +49,21 @@ class Detecting:
     precision: Literal["float32", "bfloat16"] = "float32"
     embeddings: bool = True
 
-    def network(self, detector: nn.Module) -> nn.Module:
-        """The detector as it will run.
+    def check(self, device: torch.device) -> None:
+        """Refuse what no detector can be run with.
 
         Raises:
-            ConfigError: the backend cannot run it, or carries no state.
+            ConfigError: the backend is not installed, does not run on the device, or carries no state.
         """
         if self.backend is None and self.precision != "float32":
             raise ConfigError(f"precision: found {self.precision}; expected a backend beside it, as backend=torch")
         if self.carry and self.backend not in (None, "torch"):
             raise ConfigError(f"backend: found {self.backend}, which carries no state; expected torch with carry=true")
+        if self.backend is not None:
+            check_backend(device, backend=self.backend, precision=self.precision)
+
+    def network(self, detector: nn.Module) -> nn.Module:
+        """The detector as it will run."""
         if self.backend is None:
             return detector
         return InferenceDetector(detector, backend=self.backend, precision=self.precision)

@@ -128,12 +128,7 @@ class WholeRecordings:
 
     def __post_init__(self) -> None:
         rules = self.data.rules
-        self._matcher = BoxMatcher(
-            [part.boxes for part in self.parts],
-            left_out=[part.left_out_us for part in self.parts],
-            temporal_buffer=rules.temporal_buffer,
-            max_gap_us=rules.max_label_gap_us,
-        )
+        self._matcher = matcher_of(self.data, self.parts)
         if not any(len(self._labelled(part)[0]) for part in self.parts):
             raise ConfigError(
                 f"windows=every: no label after the first {rules.slice_duration_us} µs of {len(self.parts)} "
@@ -192,17 +187,11 @@ class WholeRecordings:
 
     def _empty(self, index: int, part: Part) -> Times:
         """Steps of a labelled part in stretches without any label, one an interval between labels."""
-        slice_us, interval = self.data.rules.slice_duration_us, self._matcher.interval_us
-        if part.boxes is None or not interval or not self.data.rules.negative_share:
-            return np.empty(0, np.int64)
-        known_from = part.start_us if part.labels_from_us is None else max(part.start_us, part.labels_from_us)
-        stretches = slicing.empty_stretches(
-            self._matcher.looks(index)[0], start_us=known_from, end_us=part.end_us, gap_us=self._matcher.near_us(index)
-        )
-        stride = max(round(interval / slice_us), 1)
+        slice_us = self.data.rules.slice_duration_us
+        stride = max(round(self._matcher.interval_us / slice_us), 1)
         ends = [  # counted in steps from the part's start
             np.arange(max(-(-(begin - part.start_us) // slice_us), 1), (end - part.start_us) // slice_us + 1, stride)
-            for begin, end in stretches
+            for begin, end in empty_stretches(self.data, self._matcher, index, part)
         ]
         return np.concatenate([*ends, np.empty(0, np.int64)]) - 1
 
@@ -229,6 +218,27 @@ class WholeRecordings:
             np.ones(len(step), np.float32),
         )
         return truth[seen], step[seen], known
+
+
+def matcher_of(data: EventData, parts: Sequence[Part]) -> BoxMatcher:
+    """What is known of recordings between and beyond their labels."""
+    return BoxMatcher(
+        [part.boxes for part in parts],
+        left_out=[part.left_out_us for part in parts],
+        temporal_buffer=data.rules.temporal_buffer,
+        max_gap_us=data.rules.max_label_gap_us,
+    )
+
+
+def empty_stretches(data: EventData, matcher: BoxMatcher, index: int, part: Part) -> list[tuple[int, int]]:
+    """Begin and end, µs, of stretches of a labelled part in which annotators found nothing; none with
+    ``negative_share=0``, or where the usual time between labels is not known."""
+    if part.boxes is None or not matcher.interval_us or not data.rules.negative_share:
+        return []
+    known_from = part.start_us if part.labels_from_us is None else max(part.start_us, part.labels_from_us)
+    return slicing.empty_stretches(
+        matcher.looks(index)[0], start_us=known_from, end_us=part.end_us, gap_us=matcher.near_us(index)
+    )
 
 
 def window_rules(rules: WindowRules, windows: Windows) -> WindowRules:

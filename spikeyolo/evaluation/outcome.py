@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spikeyolo import __version__
-from spikeyolo.detections import DetectionTable, GroundTruth, coco, mot, prophesee
+from spikeyolo.detections import DetectionTable, GroundTruth, Looks, coco, mot, prophesee
+from spikeyolo.detections.exchange import read_any
 from spikeyolo.engine.checkpoints.files import replace_text
 from spikeyolo.errors import DetectionError
 from spikeyolo.evaluation.stored_truth import StoredTruth, in_frame, of_step
@@ -21,6 +23,8 @@ from spikeyolo.evaluation.tables import Tables
 from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.metrics.score import Judged, score, step_figures
 from spikeyolo.metrics.scores import Scores
+
+log = logging.getLogger("spikeyolo")
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,32 @@ class Outcome:
         return path
 
 
+def read_tables(tables: Tables) -> tuple[StoredTruth, DetectionTable]:
+    """What is true, and what was found, with the truth's class ids.
+
+    Raises:
+        DetectionError: one cannot be read, or they hold no class names.
+    """
+    stored = StoredTruth.read(tables.truth, classes=tables.classes)
+    images = tables.truth if tables.truth.suffix == ".json" else None
+    return stored, read_any(tables.detections, classes=stored.table.classes, images=images, embeddings=False)
+
+
+def ran_at(found: DetectionTable, stored: StoredTruth, truth: GroundTruth) -> Looks | None:
+    """When a detector ran: at the truth's looks where both were made together, or as its own table tells; None where
+    only its rows do."""
+    made, of_truth = (table.metadata.get("identity") or {} for table in (found, stored.table))
+    if made and made.get("data") == of_truth.get("data"):
+        return truth.looks
+    times = found.metadata.get("looks")
+    return Looks.named(times) if isinstance(times, dict) else None
+
+
 def scored(
     tables: Tables,
     protocol: Protocol,
+    stored: StoredTruth,
+    found: DetectionTable,
     *,
     pixels: str = "sensor",
     folder: Path | None = None,
@@ -90,24 +117,29 @@ def scored(
     Args:
         tables: of a split.
         protocol: which boxes and times count.
+        stored, found: as read.
         pixels: in which sizes of boxes are meant: ``sensor``, or ``frame``, as the training's own figures have it.
         folder: of the result; None: the protocol's name beside the tables.
         events: in each true box that is scored.
         costs: to be shown beside the scores.
 
     Raises:
-        DetectionError: a table cannot be read, or they do not fit one another.
+        DetectionError: the tables do not fit one another.
         ConfigError: the protocol's classes do not fit.
     """
-    stored = StoredTruth.read(tables.truth)
-    found = DetectionTable.read(tables.detections, embeddings=False)
     if pixels == "frame":
         scale = stored.scale()
         stored, found = replace(stored, table=in_frame(stored.table, scale)), in_frame(found, scale)
     truth = stored.scored(events)
     last = of_step(found, stored.scored_step)
-    own = "looks" in stored.metadata
-    scores = score(last, truth, protocol, frames=truth.looks if own else None)
+    scores = score(last, truth, protocol, frames=ran_at(found, stored, truth))
+    if len(last) and not scores.counts["detections"]:
+        log.warning(
+            "%s: none of %d detections counts: at no label time within protocol.time_tolerance_us=%d, or too small",
+            tables.detections,
+            len(last),
+            protocol.time_tolerance_us,
+        )
     truths = {step: stored.at_step(step) for step in range(stored.steps)}
     scores = replace(scores, per_step=step_figures(found, truths, protocol))
     made = {

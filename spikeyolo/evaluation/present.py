@@ -8,8 +8,7 @@ from typing import Any
 
 from spikeyolo.entry import flatten
 from spikeyolo.evaluation import pictures
-from spikeyolo.evaluation.outcome import Outcome, save_as, scored
-from spikeyolo.evaluation.stored_truth import StoredTruth
+from spikeyolo.evaluation.outcome import Outcome, read_tables, save_as, scored
 from spikeyolo.evaluation.tables import Tables
 from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.report.page import write_page
@@ -51,15 +50,15 @@ def present(
     Raises:
         SpikeyoloError: the tables cannot be scored, or a file cannot be written.
     """
+    stored, found = read_tables(tables)
     events = None
     if seen is not None:
-        truth = StoredTruth.read(tables.truth).scored()
-        events = pictures.events_in_boxes(truth, seen.parts, window_us=seen.data.rules.duration_us)
-    outcome = scored(tables, protocol, pixels=options["pixels"], events=events, costs=costs)
+        events = pictures.events_in_boxes(stored.scored(), seen.parts, window_us=seen.data.rules.duration_us)
+    outcome = scored(tables, protocol, stored, found, pixels=options["pixels"], events=events, costs=costs)
     slice_us = outcome.made.get("slice_duration_us")
     drawn = pictures.draw(outcome, slice_duration_us=slice_us if isinstance(slice_us, int) else None)
     worst = None if seen is None else pictures.draw_worst(outcome, protocol, data=seen.data, parts=seen.parts)
-    why = "the recordings are not at hand: give the checkpoint instead of the table" if seen is None else "no error"
+    why = "the recordings are not at hand (data=NAME data.root=PATH)" if seen is None else "no error"
     name = outcome.made.get("checkpoint", tables.detections)
     counts = outcome.scores.counts
     write_page(

@@ -105,7 +105,7 @@ def build(
         overridden: the command line's overrides.
 
     Raises:
-        ConfigError: there is no data set, a value is wrong, or its classes are not the checkpoint's.
+        ConfigError: there is no data set, a value is wrong, or its classes are not those that the state tells.
     """
     from spikeyolo import schema
 
@@ -131,7 +131,8 @@ def build(
     if state.get("encoder") not in (None, resolved["data"]["encoder"]):
         log.warning("data.encoder: found %s; trained with %s", resolved["data"]["encoder"], state["encoder"])
     built: EventData = schema.build(node.data)
-    check_classes(state.get("classes", ()), built.classes)
+    if "classes" in state:
+        check_classes(state["classes"], built.classes)
     return built, resolved["data"]
 
 

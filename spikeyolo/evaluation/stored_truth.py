@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from spikeyolo.detections import DetectionTable, GroundTruth, Looks
+from spikeyolo.detections.exchange import read_any
 from spikeyolo.errors import ConfigError, DetectionError
 
-_HOURS = re.compile(r"(?:^|[_/-])(day|night)(?:[_/-]|$)")
+_HOURS = re.compile(r"(?<![a-z])(day|night)(?![a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +31,17 @@ class StoredTruth:
     path: Path
 
     @classmethod
-    def read(cls, path: Path) -> StoredTruth:
-        """Read the Parquet file.
+    def read(cls, path: Path, *, classes: Sequence[str] | None = None) -> StoredTruth:
+        """Read a table of truth in any known format.
+
+        Args:
+            path: of the file or folder.
+            classes: names, where the file holds none.
 
         Raises:
             DetectionError: it cannot be read as such a table, or holds no box.
         """
-        table = DetectionTable.read(path)
+        table = read_any(path, classes=classes)
         if not len(table):
             raise DetectionError(f"{path}: holds no true box, so that nothing can be scored")
         return cls(table, path)
@@ -74,9 +79,7 @@ class StoredTruth:
         if times is None:
             return replace(GroundTruth.of(boxes), tags=hours(boxes.recordings))
         names = tuple(dict.fromkeys([*self.metadata.get("recordings", ()), *times, *boxes.recordings]))
-        found = [np.unique(np.array(times.get(name, ()), np.int64)) for name in names]
-        recording = np.repeat(np.arange(len(names), dtype=np.int64), [len(one) for one in found])
-        looks = Looks(names, recording, np.concatenate([*found, np.empty(0, np.int64)]))
+        looks = Looks.named(times, names)
         # Of whole recordings more is known than is scored.
         return GroundTruth(boxes[looks.hold(boxes)], looks, tags=hours(names))
 
@@ -104,6 +107,6 @@ def in_frame(table: DetectionTable, scale: tuple[float, float]) -> DetectionTabl
 
 
 def hours(names: Sequence[str]) -> dict[str, Sequence[str]]:
-    """``day`` and ``night`` of recordings whose names tell it, as eTraM's do."""
-    found = {name: _HOURS.search(name) for name in names}
-    return {name: (match[1],) for name, match in found.items() if match}
+    """``day`` and ``night`` of recordings whose names tell it, as eTraM's do (``val_2/val_night_007_td``)."""
+    found = {name: _HOURS.findall(name) for name in names}
+    return {name: (told[-1].lower(),) for name, told in found.items() if told}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from spikeyolo import __version__
-from spikeyolo.errors import ConfigError, DetectionError
+from spikeyolo.errors import DetectionError
 from spikeyolo.evaluation import identity
 from spikeyolo.evaluation.detect import Detecting, detect
 from spikeyolo.evaluation.looks import Looks, WholeRecordings, Windows, looks_of, said
+from spikeyolo.events.splits import Role
 from spikeyolo.report.console import Console
 from spikeyolo.windows import EventData, Part
 
@@ -28,14 +29,16 @@ class Tables:
 
     Attributes:
         folder: that they, and what is drawn from them, are in.
-        detections, truth: the Parquet files.
+        detections, truth: the files.
         split: its name.
+        classes: names, for files that hold none.
     """
 
     folder: Path
     detections: Path
     truth: Path
     split: str
+    classes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,38 +70,29 @@ def tables_of(
     data: EventData,
     configured: Mapping[str, Any],
     split: str,
+    parts: Sequence[Part],
     *,
     windows: Windows,
     detecting: Detecting,
     out: Path | None,
     fresh: bool,
-) -> tuple[Tables, list[Part], Looks | None]:
-    """The tables of a checkpoint on a split, the split's recordings, and its windows where they were needed.
+) -> tuple[Tables, Looks | None]:
+    """The tables of a checkpoint on a split, and its windows where they were needed.
 
     Args:
         restored: the checkpoint.
         data: the data set.
         configured: its configuration.
         split: ``train``, ``val`` or ``test``.
+        parts: its recordings.
         windows: which are scored.
         detecting: how detections are made.
         out: folder to write into; None makes one in ``evaluation/`` of the run, named after what decides.
         fresh: make them although they are there.
 
     Raises:
-        SpikeyoloError: the split cannot be read, has nothing to be scored, or a table cannot be written.
+        SpikeyoloError: nothing of the split can be scored, or a table cannot be written.
     """
-    if detecting.carry and windows != "every":
-        raise ConfigError(f"carry: found true with windows={windows}; expected windows=every")
-    console = Console()
-    with console.stages("making recordings") as progress:
-        parts = data.parts(split, progress=progress)  # type: ignore[arg-type]
-    if all(part.boxes is None for part in parts):
-        raise DetectionError(
-            f"{split}: none of {len(parts)} recordings has labels, so that nothing can be scored; expected label files"
-        )
-    if not any(len(part.inside) for part in parts):
-        raise DetectionError(f"{split}: {len(parts)} recordings without any box, so that nothing can be scored")
     made_from = {
         "checkpoint": restored.digest,
         "data": identity.data_digest(parts),
@@ -113,7 +107,7 @@ def tables_of(
     tables = Tables(folder, folder / "detections.parquet", folder / "truth.parquet", split)
     if not fresh and all(identity.is_made_from(path, made_from) for path in (tables.detections, tables.truth)):
         log.info("%s: checkpoint, data and settings are unchanged (fresh=true makes it again)", tables.detections)
-        return tables, parts, None
+        return tables, None
     looks = looks_of(data, parts, windows, split)
     sensor = parts[0].recording
     frame = data.encoder.frame_size(sensor.width, sensor.height)
@@ -132,7 +126,7 @@ def tables_of(
     }
     if isinstance(looks, WholeRecordings):
         metadata["skipped_label_times"] = looks.skipped()
-    with console.progress(f"detecting on {split}", len(looks)) as advance:
+    with Console().progress(f"detecting on {split}", len(looks)) as advance:
         detect(
             restored.detector,
             looks,
@@ -143,23 +137,28 @@ def tables_of(
             device=restored.device,
             advance=advance,
         )
-    return tables, parts, looks
+    return tables, looks
+
+
+def labelled_parts(data: EventData, split: str) -> list[Part]:
+    """The recordings of a split, converted or made on first use.
+
+    Raises:
+        SpikeyoloError: there is no such split, a file is not what it should be, or there is no label to score with.
+    """
+    role: Role = split  # type: ignore[assignment]
+    data.check([role])  # before the first recording is converted
+    with Console().stages("making recordings") as progress:
+        parts = data.parts(role, progress=progress)
+    if all(part.boxes is None for part in parts):
+        raise DetectionError(
+            f"{split}: none of {len(parts)} recordings has labels, so that nothing can be scored; expected label files"
+        )
+    if not any(len(part.inside) for part in parts):
+        raise DetectionError(f"{split}: {len(parts)} recordings without any box, so that nothing can be scored")
+    return parts
 
 
 def _window_settings(data: EventData) -> dict[str, Any]:
     """What decides windows and truth, and the size of batches, on which the last digits depend."""
     return {**asdict(data.rules), "batch_size": data.batch_size}
-
-
-def stored_tables(options: Mapping[str, Any]) -> Tables:
-    """A table that is scored again, ours or another program's, and its truth.
-
-    Raises:
-        DetectionError: one is not there.
-    """
-    file = Path(options["detections"])
-    truth = Path(options["truth"]) if options["truth"] else file.with_name("truth.parquet")
-    for key, path in (("detections", file), ("truth", truth)):
-        if not path.is_file():
-            raise DetectionError(f"{path}: no such file; expected {key}=FILE, a table of Parquet")
-    return Tables(Path(options["out"]) if options["out"] else file.parent, file, truth, file.stem)

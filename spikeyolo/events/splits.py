@@ -69,6 +69,12 @@ class Span(NamedTuple):
     end_us: int | None
     name: str
 
+    def meets(self, other: Span) -> bool:
+        """Whether both have events in common."""
+        before = self.end_us is not None and other.start_us is not None and self.end_us <= other.start_us
+        after = other.end_us is not None and self.start_us is not None and other.end_us <= self.start_us
+        return self.events == other.events and not before and not after
+
 
 def check_apart(spans: Mapping[str, Sequence[Span]]) -> None:
     """Raise RecordingError where two roles have events in common: what is trained on must not judge the training."""
@@ -76,9 +82,7 @@ def check_apart(spans: Mapping[str, Sequence[Span]]) -> None:
     for role, items in spans.items():
         for span in items:
             for other_role, other in seen.get(span.events, ()):
-                before = span.end_us is not None and other.start_us is not None and span.end_us <= other.start_us
-                after = other.end_us is not None and span.start_us is not None and other.end_us <= span.start_us
-                if other_role != role and not before and not after:
+                if other_role != role and span.meets(other):
                     raise RecordingError(
                         f"{span.name} of {role} holds the same events as {other.name} of {other_role}; "
                         "expected each recording in one split"

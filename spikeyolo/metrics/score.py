@@ -167,12 +167,7 @@ def judge(
         DetectionError, ConfigError: as of :func:`score`.
     """
     names = tuple(dict.fromkeys((*truth.looks.recordings, *truth.boxes.recordings)))
-    foreign = sorted({detections.recordings[i] for i in np.unique(detections.recording)} - set(names))
-    if foreign:
-        raise DetectionError(
-            f"detections: found the recordings {', '.join(foreign[:5])}{' …' if len(foreign) > 5 else ''}, which the "
-            f"truth has not; expected only {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
-        )
+    check_recordings(detections, names)
     looks = _distinct(_renumbered(truth.looks, names))
     boxes, truth_rows = protocol.select(replace(truth.boxes, **_renumbered_columns(truth.boxes, names)))
     found, of_found = protocol.select(
@@ -211,6 +206,22 @@ def judge(
         counts,
         protocol.max_detections,
     )
+
+
+def check_recordings(
+    table: DetectionTable, known: Sequence[str], *, what: str = "detections", whose: str = "the truth"
+) -> None:
+    """Refuse rows of recordings that are not known.
+
+    Raises:
+        DetectionError: there are some; it names them and the known ones.
+    """
+    foreign = sorted({table.recordings[i] for i in np.unique(table.recording)} - set(known))
+    if foreign:
+        raise DetectionError(
+            f"{what}: found the recordings {', '.join(foreign[:5])}{' …' if len(foreign) > 5 else ''}, which {whose} "
+            f"has not; expected only {', '.join(known[:5])}{' …' if len(known) > 5 else ''}"
+        )
 
 
 def _columns(table: DetectionTable, image: npt.NDArray[np.int64]) -> BoxColumns:

@@ -145,11 +145,17 @@ def draw_properties(path: Path, curves: Mapping[str, PropertyCurve]) -> Path | N
 
 
 def write_tables(folder: Path, scores: Scores) -> None:
-    """Write ``classes.csv``, ``recordings.csv``, ``precision_recall.csv`` and ``confusion.csv`` into ``folder``."""
-    rows = ([name, *row.values()] for name, row in scores.per_class.items())
-    _table(folder / "classes.csv", ["class", *next(iter(scores.per_class.values()), ())], rows)
-    rows = ([name, *row.values()] for name, row in scores.per_recording.items())
-    _table(folder / "recordings.csv", ["recording", *next(iter(scores.per_recording.values()), ())], rows)
+    """Write ``classes.csv``, ``recordings.csv``, ``precision_recall.csv``, ``confusion.csv`` and, where recordings have
+    tags, ``tags.csv`` into ``folder``."""
+    slices = (
+        ("classes", "class", scores.per_class),
+        ("recordings", "recording", scores.per_recording),
+        ("tags", "tag", scores.per_tag),
+    )
+    for file, kind, of_name in slices:
+        if of_name:
+            header = [kind, *next(iter(of_name.values()))]
+            _table(folder / f"{file}.csv", header, ([name, *row.values()] for name, row in of_name.items()))
     curves = scores.precision_curves
     recall = np.linspace(0, 1, 101)
     _table(folder / "precision_recall.csv", ["recall", *curves], zip(recall, *curves.values()))

@@ -187,6 +187,10 @@ class EventData:
             parts.append(Part(recording, item.boxes, start, end, item.source.name, known_from, item.left_out_us))
         return self._apart(role, parts)
 
+    def spans(self, role: Role) -> list[Span]:
+        """What identifies the events of a role, once :meth:`parts` gave its recordings."""
+        return self._spans.get(role, [])
+
     def _cached(self, role: Role, recordings: Sequence[Recording]) -> list[Recording]:
         """The recordings, their events kept as ``cache`` says and memory allows."""
         cache, chunks = self.cache, ChunkCache()  # one for all recordings: memory does not grow with their number

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from spikeyolo import schema
 from spikeyolo.engine.checkpoints import checkpoint
@@ -31,17 +31,23 @@ SMALL = (
 )
 
 
-def small_run(cwd: Path, *overrides: str) -> Path:
-    """Write ``cwd/run`` with ``checkpoints/best`` and the stored configuration; returns the checkpoint."""
+def small_config(*overrides: str) -> DictConfig:
+    """Of such a run."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        config = compose("train", [*SMALL, *overrides])
+        return compose("train", [*SMALL, *overrides])
+
+
+def small_run(cwd: Path, *overrides: str) -> Path:
+    """Write ``cwd/run`` with ``checkpoints/best`` and the stored configuration; returns the checkpoint."""
+    config = small_config(*overrides)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(cwd)
         data = schema.build(config.data)
         torch.manual_seed(0)
         detector = schema.build(config.model, num_classes=len(data.classes), in_channels=data.encoder.channels)
         batch = next(data.train_loader(augmentation=None, seed=0).epoch(0))
+        data.parts("val")
         with torch.no_grad():  # norms that know their inputs, so that neurons fire and scores differ
             for _ in range(60):
                 detector(batch.frames)
@@ -55,6 +61,7 @@ def small_run(cwd: Path, *overrides: str) -> Path:
             "model": composed["model"],
             "encoder": composed["data"]["encoder"],
             "windows": asdict(data.rules),
+            "recordings": {role: data.spans(role) for role in ("train", "val")},
             "settings": {name: composed[name] for name in ("seed", *GROUPS) if name != "logger"},
         }
         folder = cwd / "run" / "checkpoints" / "best"
