@@ -21,7 +21,7 @@ from spikeyolo.evaluation.identity import checkpoint_digest
 from spikeyolo.evaluation.looks import looks_of
 from spikeyolo.evaluation.present import Seen
 from spikeyolo.evaluation.tables import Restored, Tables, labelled_parts, tables_of
-from spikeyolo.events.splits import Span
+from spikeyolo.events.splits import Role, Span
 from spikeyolo.metrics.protocols import Protocol
 
 log = logging.getLogger("spikeyolo")
@@ -61,11 +61,13 @@ def evaluated(
         raise ConfigError(f"carry: found true with windows={options['windows']}; expected windows=every")
     detecting.check(device)
     protocol.class_ids(data.classes)
-    splits = [options["split"]] if isinstance(options["split"], str) else list(dict.fromkeys(options["split"]))
+    splits: list[Role] = (
+        [options["split"]] if isinstance(options["split"], str) else list(dict.fromkeys(options["split"]))
+    )
     out = Path(options["out"]) if options["out"] else None
-    recordings = {split: labelled_parts(data, split) for split in splits}
+    recordings = labelled_parts(data, splits)
     for split in splits:
-        say_what_was_seen(state, data.spans(split), split)  # type: ignore[arg-type]
+        say_what_was_seen(state, data.spans(split), split)
     for split, parts in recordings.items():
         tables, looks = tables_of(
             restored,

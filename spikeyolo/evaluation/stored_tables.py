@@ -18,6 +18,7 @@ from spikeyolo.evaluation.present import Seen
 from spikeyolo.evaluation.stored_truth import StoredTruth
 from spikeyolo.evaluation.tables import Tables, labelled_parts
 from spikeyolo.evaluation.truth_of_data import truth_of_data
+from spikeyolo.events.splits import Role
 from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.metrics.score import check_recordings
 
@@ -53,7 +54,8 @@ def stored_tables(config: DictConfig, options: Mapping[str, Any], protocol: Prot
         overridden=list(HydraConfig.get().overrides.task),
     )
     protocol.class_ids(data.classes)
-    parts = labelled_parts(data, split)
+    role: Role = split  # type: ignore[assignment]
+    parts = labelled_parts(data, [role])[role]
     seen = Seen(data, parts)
     if truth is None and beside.is_file():
         stored = StoredTruth.read(beside)

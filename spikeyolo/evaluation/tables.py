@@ -140,23 +140,27 @@ def tables_of(
     return tables, looks
 
 
-def labelled_parts(data: EventData, split: str) -> list[Part]:
-    """The recordings of a split, converted or made on first use.
+def labelled_parts(data: EventData, splits: Sequence[Role]) -> dict[Role, list[Part]]:
+    """The recordings of splits, converted or made on first use.
 
     Raises:
         SpikeyoloError: there is no such split, a file is not what it should be, or there is no label to score with.
     """
-    role: Role = split  # type: ignore[assignment]
-    data.check([role])  # before the first recording is converted
+    data.check(splits)  # before the first recording is converted
     with Console().stages("making recordings") as progress:
-        parts = data.parts(role, progress=progress)
+        found = {split: data.parts(split, progress=progress) for split in splits}
+    for split, parts in found.items():
+        _check_labels(split, parts)
+    return found
+
+
+def _check_labels(split: str, parts: Sequence[Part]) -> None:
     if all(part.boxes is None for part in parts):
         raise DetectionError(
             f"{split}: none of {len(parts)} recordings has labels, so that nothing can be scored; expected label files"
         )
     if not any(len(part.inside) for part in parts):
         raise DetectionError(f"{split}: {len(parts)} recordings without any box, so that nothing can be scored")
-    return parts
 
 
 def _window_settings(data: EventData) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import etram_set
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -199,6 +200,73 @@ def test_the_page_needs_no_network_and_says_how_to_repeat_it(cwd: Path) -> None:
     assert (figures / "confusion.csv").read_text().startswith("true,disc,triangle,cross,missed\ndisc,")
     assert len((figures / "precision_recall.csv").read_text().splitlines()) == 102
     assert len((figures / "recordings.csv").read_text().splitlines()) == 3
+
+
+def test_several_splits_are_scored_one_behind_the_other(cwd: Path) -> None:
+    ended = evaluate(
+        "split=[val,test]",
+        *QUICK[:1],
+        *QUICK[2:],
+        "data.dataset.test_sequences=1",
+        "max_detections=5",
+        "out=both",
+        cwd=cwd,
+    )
+    assert ended.code == 0, ended.errors
+    val, test = (table(cwd / "both" / split / "truth.parquet") for split in ("val", "test"))
+    assert [len(true.metadata["recordings"]) for true in (val, test)] == [2, 1]
+    assert val.metadata["identity"]["data"] != test.metadata["identity"]["data"]
+    for split in ("val", "test"):
+        assert scores(cwd / "both" / split / "coco")["split"] == split
+        assert f"\n{split}: a window before each label time" in "\n" + ended.output
+    assert "val: the best epoch was chosen on these recordings; split=test is the better judge" in ended.errors
+    assert "test: the best epoch" not in ended.errors
+
+
+def test_a_split_that_does_not_exist_is_said_before_the_others_are_scored(cwd: Path, tmp_path: Path) -> None:
+    events, boxes = etram_set.film(0)
+    etram_set.write_events(tmp_path / "set" / "val" / "a.h5", events)
+    np.save(tmp_path / "set" / "val" / "a_bbox.npy", etram_set.label_rows(boxes))
+    other = ("data=folders", f"data.root={tmp_path}/set", "data.classes=[disc,triangle,cross]", "split=[val,test]")
+    ended = evaluate(*QUICK[:1], *QUICK[2:], *other, f"data.store={tmp_path}/store", f"out={tmp_path}/out", cwd=cwd)
+    assert "no recordings of split 'test'" in said(ended)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
+
+
+def test_a_network_is_not_tested_on_what_it_was_trained_on(cwd: Path, tmp_path: Path) -> None:
+    ended = evaluate(*QUICK[:1], *QUICK[2:], "split=train", "steps=scored", "windows=as_trained", "out=seen", cwd=cwd)
+    assert ended.code == 0, ended.errors
+    assert "train: the network was trained on these recordings" in ended.errors
+    copied = shutil.copytree(cwd / "run" / "checkpoints" / "best", tmp_path / "best")
+    state = json.loads((copied / "state.json").read_text())
+    state["recordings"]["train"] += state["recordings"]["val"][:1]
+    (copied / "state.json").write_text(json.dumps(state))
+    ended = evaluate(f"checkpoint={copied}", *QUICK[1:], f"out={tmp_path}/out", cwd=cwd)
+    assert re.search(r"of val holds the same events as .*, on which the checkpoint was trained; expected", said(ended))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime", "openvino"])
+def test_every_backend_makes_the_table_that_the_network_itself_makes(cwd: Path, backend: str) -> None:
+    pytest.importorskip(backend)
+    single = ("windows=as_trained", "data.time_steps=1", "data.batch_size=2")  # the quickest program to build
+    for arguments in (("out=itself",), (f"backend={backend}", f"out={backend}")):
+        ended = evaluate(*QUICK, *single, *arguments, cwd=cwd)
+        assert ended.code == 0, ended.errors
+    own, found = table(cwd / "itself" / "detections.parquet"), table(cwd / backend / "detections.parquet")
+    assert found.metadata["identity"]["detecting"]["backend"] == backend
+
+    def sure(one: DetectionTable) -> DetectionTable:
+        kept = one[one.score > 0.05]  # at the threshold, rounding decides
+        return kept[np.lexsort((kept.xywh[:, 0], kept.class_id, -kept.score.round(4), kept.t_us, kept.recording))]
+
+    own, found = sure(own), sure(found)
+    assert len(own) > 10
+    np.testing.assert_allclose(found.score, own.score, atol=1e-4)
+    np.testing.assert_allclose(found.xywh, own.xywh, atol=0.02)
+    assert found.embedding is not None
+    assert own.embedding is not None
+    np.testing.assert_allclose(found.embedding, own.embedding, atol=1e-4)
 
 
 def test_another_data_set_is_cut_and_encoded_as_the_network_was_trained(cwd: Path) -> None:
