@@ -61,9 +61,8 @@ def evaluated(
         raise ConfigError(f"carry: found true with windows={options['windows']}; expected windows=every")
     detecting.check(device)
     protocol.class_ids(data.classes)
-    splits: list[Role] = (
-        [options["split"]] if isinstance(options["split"], str) else list(dict.fromkeys(options["split"]))
-    )
+    named = options["split"]
+    splits: list[Role] = list(dict.fromkeys(named if isinstance(named, list) else [named]))
     out = Path(options["out"]) if options["out"] else None
     recordings = labelled_parts(data, splits)
     for split in splits:

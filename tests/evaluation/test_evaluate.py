@@ -246,7 +246,10 @@ def test_a_network_is_not_tested_on_what_it_was_trained_on(cwd: Path, tmp_path: 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("backend", ["torch", "onnxruntime", "openvino"])
+@pytest.mark.parametrize(
+    "backend",
+    ["torch", pytest.param("onnxruntime", marks=pytest.mark.slow), pytest.param("openvino", marks=pytest.mark.slow)],
+)
 def test_every_backend_makes_the_table_that_the_network_itself_makes(cwd: Path, backend: str) -> None:
     pytest.importorskip(backend)
     single = ("windows=as_trained", "data.time_steps=1", "data.batch_size=2")  # the quickest program to build
