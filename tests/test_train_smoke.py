@@ -111,6 +111,7 @@ def test_the_saved_configuration_and_checkpoint_say_what_was_trained(smoke: tupl
     state = checkpoint.read_state(folder / "checkpoints" / "best")
     assert state["classes"] == config["data"]["classes"]
     assert state["model"]["width"] == config["model"]["width"]
+    assert {role: len(spans) for role, spans in state["recordings"].items()} == {"train": 4, "val": 2}
 
 
 def test_counts_are_said_and_a_verbose_run_tells_of_each_recording(smoke: tuple[Path, Path, Ended]) -> None:
