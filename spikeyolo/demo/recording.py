@@ -10,7 +10,7 @@ from pathlib import Path
 
 from spikeyolo.errors import RecordingError
 from spikeyolo.events.simulator.synthetic import SyntheticDataset
-from spikeyolo.events.store import RecordingWriter
+from spikeyolo.events.store import Recording, RecordingWriter
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"  # made by experiments/demo/make_checkpoint.py
 CLASSES = ("disc", "triangle", "cross")
@@ -21,10 +21,15 @@ def demo_recording(folder: Path) -> Path:
     """Simulate the recording, with its labels, as ``folder/demo.zarr``; found again where it is there already.
 
     Raises:
-        RecordingError: it cannot be written.
+        RecordingError: it cannot be written, or another recording stands there.
     """
-    path = folder / "demo.zarr"
+    path, origin = folder / "demo.zarr", f"simulated for a demonstration, seed {SEED}"
     if (path / "zarr.json").is_file():
+        found = Recording.open(path).attributes["source"]
+        if found != origin:
+            raise RecordingError(
+                f"{path}: found a recording {found!r}; expected {origin!r}: take another folder, out=…"
+            )
         return path
     scene = SyntheticDataset(
         root=str(folder),
@@ -47,9 +52,7 @@ def demo_recording(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecordingError(f"{folder}: cannot be made ({error.strerror})") from error
-    with RecordingWriter(
-        path, width=scene.width, height=scene.height, classes=CLASSES, source=f"simulated, seed {SEED}"
-    ) as writer:
+    with RecordingWriter(path, width=scene.width, height=scene.height, classes=CLASSES, source=origin) as writer:
         writer.append(events)
         writer.set_boxes(boxes)
         writer.seal()

@@ -22,12 +22,14 @@ log = logging.getLogger("spikeyolo")
 
 
 def fill_in(config: DictConfig) -> None:
-    """Put the shipped checkpoint, the simulated recording and the folder ``demo`` where nothing was chosen.
+    """Put the shipped checkpoint, the simulated recording, the folder ``demo`` and one thread where nothing was chosen.
 
     Raises:
         RecordingError: the recording cannot be written.
     """
     config.out = config.out or FOLDER
+    if config.threads is None:
+        config.threads = 1  # so small a network gains nothing from more, and loses much where others are at work
     if OmegaConf.is_missing(config, "checkpoint"):
         config.checkpoint = str(CHECKPOINT)
     if OmegaConf.is_missing(config, "source"):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikeyolo.errors import ConfigError
-from spikeyolo.report.video import DARK, LIGHT, BoxSeries, Film, Layer, Panel, Timeline, open_writer
+from spikeyolo.report.video import DARK, LIGHT, BoxSeries, Film, Layer, Panel, Timeline, TrackSeries, open_writer
 from spikeyolo.report.video.bar import Bar
 from spikeyolo.report.video.film import Kind
 from spikeyolo.viewing.footage import Footage, Span
@@ -184,16 +184,13 @@ def _stop_frames(look: Look, fps: float, looks: npt.NDArray[np.int64]) -> int:
 
 
 def _series(kind: str, overlay: Overlay, timeline: Timeline, look: Look) -> BoxSeries:
-    boxes = overlay.boxes
-    return BoxSeries(
-        boxes.t,
-        boxes.xyxy,
-        boxes.class_id,
-        boxes.track_id if kind != "detections" else np.full(len(boxes), -1, np.int64),
-        boxes.confidence,
-        longest_hold_us=1e6 * _HELD_S * look.slow if kind == "truth" else np.inf,
-        shortest_hold_us=timeline.frame_us,
-    )
+    boxes, frame_us = overlay.boxes, timeline.frame_us
+    columns = (boxes.t, boxes.xyxy, boxes.class_id, boxes.track_id, boxes.confidence)
+    if kind == "tracks":
+        return TrackSeries(*columns, bridge_us=2 * frame_us, shortest_hold_us=frame_us)
+    if kind == "detections":
+        return BoxSeries(*columns, shortest_hold_us=frame_us, gather_us=frame_us)
+    return BoxSeries(*columns, longest_hold_us=1e6 * _HELD_S * look.slow, shortest_hold_us=frame_us)
 
 
 def _panels(series: dict[str, BoxSeries], overlays: dict[str, Overlay], layout: str) -> list[Panel]:

@@ -130,7 +130,8 @@ def table_overlay(
         )
     looks = np.unique(rows.t_us)
     rows = rows[(rows.score >= min_score) & ((rows.track_id >= 0) | (not tracks))]
-    boxes = Boxes(rows.t_us, rows.xyxy, rows.class_id, rows.track_id, rows.score)
+    ids = rows.track_id if tracks else np.full(len(rows), -1, np.int64)
+    boxes = Boxes(rows.t_us, rows.xyxy, rows.class_id, ids, rows.score)
     return Overlay(boxes, table.classes, looks)
 
 

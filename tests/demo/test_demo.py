@@ -14,7 +14,7 @@ import spikeyolo
 from spikeyolo.demo import CHECKPOINT, demo_recording
 from spikeyolo.detections import DetectionTable
 from spikeyolo.events.store import Recording
-from spikeyolo.report.video.placing import overlaps
+from spikeyolo.report.video.overlap import overlaps
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from spikeyolo.report.video.overlap import overlaps
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 
 _GAP = 3.0  # a track that is away for so many times the usual distance between two looks is not drawn meanwhile
 _TRAIL_POINTS = 24
+_GATHERED = 8  # of looks that follow one another faster than pictures, so many are seen together
+_THE_SAME = 0.3  # overlap from which two boxes of a class are of one object
+_NO_ROWS = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +55,8 @@ class BoxSeries:
         score: ``[M]``.
         longest_hold_us: boxes without a track stay for at most so long, but for ``shortest_hold_us``, µs.
         shortest_hold_us: a look is seen for so long at least, unless the next one comes before, µs.
+        gather_us: what the looks within so long before the last one saw is seen too, where the last one has no box of
+            the class there, µs: for looks that follow one another faster than pictures, of which each may miss a box.
     """
 
     def __init__(
@@ -61,6 +69,7 @@ class BoxSeries:
         *,
         longest_hold_us: float = np.inf,
         shortest_hold_us: float = 0.0,
+        gather_us: float = 0.0,
     ) -> None:
         order = np.lexsort((track_id, t_us))
         self.t_us = np.asarray(t_us, np.int64)[order]
@@ -77,6 +86,8 @@ class BoxSeries:
         ids, start = np.unique(self.track_id[by_track], return_index=True)
         rows = np.split(by_track, start[1:]) if len(ids) else []
         self._rows_of = {int(k): row for k, row in zip(ids, rows, strict=True) if k >= 0}
+        self._times_of = {k: self.t_us[row] for k, row in self._rows_of.items()}
+        self._gather_us = gather_us
 
     def __len__(self) -> int:
         return len(self.t_us)
@@ -85,12 +96,13 @@ class BoxSeries:
         """What is seen at a moment."""
         look = int(np.searchsorted(self.times, t_us, "right")) - 1
         if look < 0:
-            return self._seen(np.empty(0, np.int64))
+            return self._seen(_NO_ROWS)
+        if self._gather_us > 0:
+            return self._seen(self._gathered(look, t_us))
         before = int(self.times[look])
         rows = np.arange(self._bounds[look], self._bounds[look + 1])
         if t_us == before:
             return self._seen(rows)
-        moving = np.empty(0, np.int64)
         kept = rows if t_us - before < self._hold_us else rows[:0]
         if look + 1 < len(self.times):
             gap = int(self.times[look + 1]) - before
@@ -109,8 +121,7 @@ class BoxSeries:
 
         Of many looks, means of some that follow one another: a way and not its tremble.
         """
-        rows = self._rows_of.get(track_id, np.empty(0, np.int64))
-        times = self.t_us[rows]
+        rows, times = self._rows_of.get(track_id, _NO_ROWS), self._times_of.get(track_id, _NO_ROWS)
         first, end = np.searchsorted(times, t_us - span_us), np.searchsorted(times, t_us, "right")
         if first == end:
             return np.empty((0, 2)), np.empty(0)
@@ -123,6 +134,20 @@ class BoxSeries:
         ages = (t_us - self.t_us[rows]).astype(np.float64)
         return np.add.reduceat(centres, starts) / sizes[:, None], np.add.reduceat(ages, starts) / sizes
 
+    def _gathered(self, look: int, t_us: int) -> Int64:
+        """Rows of the last look, and of some before it those that no later one has."""
+        if t_us - int(self.times[look]) >= self._hold_us:
+            return _NO_ROWS
+        earliest = int(np.searchsorted(self.times, self.times[look] - self._gather_us, "right"))
+        every = 1 + (look - earliest) // _GATHERED
+        rows = np.arange(self._bounds[look], self._bounds[look + 1])
+        for number in range(look - every, earliest - 1, -every):
+            older = np.arange(self._bounds[number], self._bounds[number + 1])
+            same = self.class_id[older][:, None] == self.class_id[rows][None]
+            there = ((overlaps(self.xyxy[older], self.xyxy[rows]) > _THE_SAME) & same).any(axis=1)
+            rows = np.concatenate((rows, older[~there]))
+        return rows
+
     def _common(self, rows: Int64, others: Int64) -> tuple[Int64, Int64]:
         """Rows of tracks that both have, in the same order."""
         own, theirs = self.track_id[rows], self.track_id[others]
@@ -131,3 +156,41 @@ class BoxSeries:
 
     def _seen(self, rows: Int64) -> Seen:
         return Seen(self.xyxy[rows], self.class_id[rows], self.track_id[rows], self.score[rows], rows)
+
+
+class TrackSeries(BoxSeries):
+    """Boxes that all have a track: each moves from one of its own looks to the next, whatever looks missed it between.
+
+    Args:
+        boxes: of :class:`BoxSeries`: ``t_us``, ``xyxy``, ``class_id``, ``track_id``, ``score``.
+        bridge_us: a track that was missed for longer is not seen meanwhile, µs; three times the usual distance of
+            looks are no such gap.
+        shortest_hold_us: the last box of a track is seen for so long, µs.
+    """
+
+    def __init__(self, *boxes: npt.NDArray[Any], bridge_us: float, shortest_hold_us: float = 0.0) -> None:
+        super().__init__(*boxes, shortest_hold_us=shortest_hold_us)
+        self._bridge_us = max(bridge_us, _GAP * self._usual_gap_us)
+        self._ids = np.array(list(self._rows_of), np.int64)
+        self._first_us = np.array([times[0] for times in self._times_of.values()], np.int64)
+        self._last_us = np.array([times[-1] for times in self._times_of.values()], np.int64)
+
+    def at(self, t_us: int) -> Seen:
+        """What is seen at a moment."""
+        rows: list[int] = []
+        boxes: list[Float64] = []
+        for track in self._ids[(self._first_us <= t_us) & (t_us - self._last_us < max(self._hold_us, 1))].tolist():
+            own, times = self._rows_of[track], self._times_of[track]
+            number = int(np.searchsorted(times, t_us, "right")) - 1
+            row, past = int(own[number]), t_us - int(times[number])
+            gap = int(times[number + 1] - times[number]) if number + 1 < len(times) else None
+            if gap is not None and gap <= self._bridge_us:
+                box = self.xyxy[row] + past / gap * (self.xyxy[own[number + 1]] - self.xyxy[row])
+            elif past == 0 or past < self._hold_us:
+                box = self.xyxy[row]
+            else:
+                continue
+            rows.append(row)
+            boxes.append(box)
+        seen = self._seen(np.array(rows, np.int64))
+        return replace(seen, xyxy=np.array(boxes, np.float64).reshape(-1, 4))

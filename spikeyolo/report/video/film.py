@@ -13,9 +13,10 @@ from spikeyolo.events.types import Events
 from spikeyolo.report.video.bar import Bar
 from spikeyolo.report.video.boxes import BoxSeries, Seen
 from spikeyolo.report.video.drawing import PLATE, Pixels, outline, trail, word, write, write_on_plate
+from spikeyolo.report.video.overlap import overlaps
 from spikeyolo.report.video.palette import Palette, Rgb
 from spikeyolo.report.video.picture import EventPicture
-from spikeyolo.report.video.placing import Follower, LabelPlacer, overlaps
+from spikeyolo.report.video.placing import Follower, LabelPlacer
 
 Kind = Literal["truth", "detections", "tracks"]
 

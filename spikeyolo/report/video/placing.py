@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikeyolo.report.labels import covered_area, label_spots
+from spikeyolo.report.video.overlap import overlaps
 
 Float64 = npt.NDArray[np.float64]
 
@@ -125,14 +126,3 @@ class Follower:
                 names[row] = f"box {self._made}"
         self._names, self._class_id, self._xyxy = names, class_id, xyxy
         return names
-
-
-def overlaps(first: Float64, second: Float64) -> Float64:
-    """Intersection over union ``[M, N]`` of boxes ``[M, 4]`` and ``[N, 4]``."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    common = np.clip(high - low, 0, None).prod(-1)
-    area, other = (np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(-1) for boxes in (first, second))
-    union = area[:, None] + other[None] - common
-    shared: Float64 = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
-    return shared

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikeyolo.report.video import BoxSeries
+from spikeyolo.report.video import BoxSeries, TrackSeries
 
 
 def series(*rows: tuple[int, float, int], **options: float) -> BoxSeries:
@@ -64,3 +64,33 @@ def test_a_long_trail_is_the_mean_way_in_a_bounded_number_of_points() -> None:
     points, ages = boxes.trail(1, 9_999, 1e9)
     assert 20 <= len(points) <= 50
     assert np.abs(points[:, 0] - 5.0 - 0.001 * (9_999 - ages)).max() < 0.02
+
+
+def tracks(*rows: tuple[int, float, int], **options: float) -> TrackSeries:
+    made = series(*rows)
+    return TrackSeries(made.t_us, made.xyxy, made.class_id, made.track_id, made.score, **options)
+
+
+@given(st.sets(st.integers(1, 39), max_size=20), st.integers(0, 4000))
+def test_a_track_that_single_looks_missed_goes_on_evenly(missed: set[int], t_us: int) -> None:
+    missed = {k for k in missed if k - 1 not in missed and k + 1 not in missed}
+    rows = [(100 * k, 0.01 * 100 * k, 5) for k in range(41) if k not in missed]
+    others = [(100 * k, 70.0, 6) for k in range(41)]
+    seen = tracks(*rows, *others, bridge_us=0.0).at(t_us)
+    assert seen.track_id.tolist() == [5, 6]
+    assert seen.xyxy[0, 0] == pytest.approx(0.01 * t_us)
+
+
+def test_a_track_is_not_seen_before_its_first_look_nor_long_after_its_last_nor_in_a_long_gap() -> None:
+    rows = [(t, 1.0, 5) for t in (1000, 1100, 1200, 3000, 3100)]
+    made = tracks(*rows, bridge_us=500.0, shortest_hold_us=200.0)
+    seen = [t for t in range(900, 3500, 50) if len(made.at(t))]
+    assert seen == [*range(1000, 1400, 50), *range(3000, 3300, 50)]
+    assert len(tracks(*rows, bridge_us=2000.0).at(2500)) == 1
+
+
+def test_looks_that_follow_one_another_faster_than_pictures_are_seen_together() -> None:
+    rows = [(100, 0.0, -1), (200, 1.0, -1), (200, 50.0, -1), (300, 2.0, -1)]
+    assert sorted(series(*rows, gather_us=250.0).at(310).xyxy[:, 0]) == [2.0, 50.0]
+    assert series(*rows).at(310).xyxy[:, 0].tolist() == [2.0]
+    assert sorted(series(*rows, gather_us=50.0).at(310).xyxy[:, 0]) == [2.0]

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from spikeyolo.report.video.placing import Follower, LabelPlacer, overlaps
+from spikeyolo.report.video.overlap import overlaps
+from spikeyolo.report.video.placing import Follower, LabelPlacer
 
 SIZES = np.array([[90.0, 14.0], [20.0, 14.0]])
 
