@@ -74,7 +74,7 @@ def test_every_group_of_the_issue_has_its_options() -> None:
         *(f"scheduler={name}" for name in ("constant", "step", "cosine", "cyclic", "triangular", "plateau")),
         *(f"data={name}" for name in ("synthetic", "etram", "recording")),
         *(f"model={name}" for name in ("t", "s", "n", "m", "l")),
-        *(f"experiment={name}" for name in ("highfreq", "real_cars", "smoke")),
+        *(f"experiment={name}" for name in ("etram", "highfreq", "real_cars", "smoke")),
         "model/neuron=ilif",
         "trainer=default",
     }
@@ -173,7 +173,7 @@ def test_help_shows_every_choice_and_loads_nothing_heavy(tmp_path: Path) -> None
         "data: converted, davis346_cars, dsec, etram",
         "optimizer: adam, adamw, muon, rmsprop, schedule_free, sgd",
         "scheduler: constant, cosine, cyclic, cyclic_high, plateau, step, triangular",
-        "experiment: highfreq",
+        "experiment: etram, highfreq",
         "max_epochs: 25",
     ):
         assert line in done.stdout

@@ -188,6 +188,12 @@ class Block(nn.Module):
             self.widen = spiking_conv(neuron, channels, wide, 3)
             self.narrow = spiking_conv(neuron, wide, channels, 3, alone=True)
 
+    def start_at(self, scale: float) -> None:
+        """Set the scale of the last norm of both branches, before training."""
+        for unit in (self.separable.project, self.narrow):
+            assert unit.norm is not None
+            nn.init.constant_(unit.norm.weight, scale)
+
     def forward(self, maps: Tensor, memory: Memory | None = None) -> Tensor:
         if self.recompute and memory is None and torch.is_grad_enabled():
             return recomputed(self._branches, maps, self)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.model.backbone import Backbone
-from spikeyolo.model.blocks import NeuronFactory
+from spikeyolo.model.blocks import Block, NeuronFactory
 from spikeyolo.model.head import BINS, DetectHead, LevelOutput, anchor_points
 from spikeyolo.model.layout import as_batch, as_steps
 from spikeyolo.model.neck import Neck
@@ -38,6 +38,9 @@ class Detector(nn.Module):
         form: of inference; ``integer`` sends counts from 0 to D through the synapses, ``binary`` unrolls each step to D
             sub-steps of 0 and 1, with the same result. Training is always in integers.
         embedding: length of the unit vector that describes each anchor point's object for tracking; 0 for none.
+        branch_scale: start value of the norms' scales at the ends of the blocks' branches; 1 is torch's and the
+            published one. Below 1, blocks begin near the identity (arXiv 1706.02677 begins at 0): gradients grow less
+            from block to block, and sums of branches stay below D.
         pretrained: a weights file with published or own names (state dict or safetensors) to start from.
         strict: refuse a file that does not fit wholly; else what does not fit is logged and keeps its start values.
     """
@@ -54,6 +57,7 @@ class Detector(nn.Module):
         temporal: Literal["per_step", "mean"] = "per_step",
         form: Literal["integer", "binary"] = "integer",
         embedding: Annotated[int, Ge(0)] = 0,
+        branch_scale: Annotated[float, Ge(0)] = 1.0,
         pretrained: str | None = None,
         strict: bool = False,
     ) -> None:
@@ -61,6 +65,8 @@ class Detector(nn.Module):
             raise ConfigError(f"model needs at least one class and one channel, found {num_classes} and {in_channels}")
         if not (depth > 0 and width > 0):
             raise ConfigError(f"model.depth and model.width must be above 0, found {depth} and {width}")
+        if not branch_scale >= 0:
+            raise ConfigError(f"model.branch_scale is {branch_scale}, expected at least 0")
         if temporal not in ("per_step", "mean"):
             raise ConfigError(f"model.temporal is {temporal!r}, expected per_step or mean")
         if form not in ("integer", "binary"):
@@ -75,6 +81,9 @@ class Detector(nn.Module):
         self.head = DetectHead(
             channels=self.neck.channels, strides=STRIDES, num_classes=num_classes, embedding=embedding, neuron=neuron
         )
+        for block in self.modules():
+            if isinstance(block, Block):
+                block.start_at(branch_scale)
         # Both folders take detectors themselves: imported where they are needed, once this one exists.
         if form == "binary":
             from spikeyolo.model.inference.binary import spike_driven

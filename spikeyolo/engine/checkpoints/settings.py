@@ -14,7 +14,7 @@ Changes = Mapping[str, tuple[Any, Any]]
 _FREE = ("trainer.resume", "data.workers", "data.cache", "data.store", "data.root", "data.dataset.root")
 # The network that the weights belong to; how it is executed, or first filled, may change.
 _NETWORK = ("model.", "data.encoder.")
-_EXECUTION = ("model.pretrained", "model.strict", "model.form")
+_EXECUTION = ("model.pretrained", "model.strict", "model.branch_scale", "model.form")
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

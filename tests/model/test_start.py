@@ -1,0 +1,93 @@
+"""How a network begins: blocks near the identity, and weights taken over from the ANN twin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from lively import lively
+from torch import Tensor
+
+from spikeyolo.errors import ConfigError
+from spikeyolo.model.blocks import Block
+from spikeyolo.model.detector import Detector
+from spikeyolo.model.inference.fold import compare, fold
+from spikeyolo.model.neuron import Ilif, Relu
+
+
+def network(neuron: Any = Ilif, seed: int = 0, **changes: Any) -> Detector:
+    torch.manual_seed(seed)
+    return Detector(**{"num_classes": 3, "depth": 0.33, "width": 0.0625, "neuron": neuron} | changes)
+
+
+def save(detector: Detector, path: Path) -> None:
+    safetensors.torch.save_file({name: value.contiguous() for name, value in detector.state_dict().items()}, path)
+
+
+def frames() -> Tensor:
+    draw = torch.Generator().manual_seed(1)
+    return torch.poisson(torch.full((2, 2, 2, 64, 64), 0.7), generator=draw).to(torch.uint8)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.2])
+def test_the_last_norm_of_each_branch_begins_at_the_scale_and_all_others_at_one(scale: float) -> None:
+    detector = network(branch_scale=scale)
+    blocks = [block for block in detector.modules() if isinstance(block, Block)]
+    ends = [norm for block in blocks for norm in (block.separable.project.norm, block.narrow.norm)]
+    assert len(ends) == 2 * len(blocks) > 0
+    assert all(torch.equal(norm.weight, torch.full_like(norm.weight, scale)) for norm in ends)
+    inside = {id(norm.weight) for norm in ends}
+    norms = {name: p for name, p in detector.named_parameters() if p.dim() == 1 and name.endswith("norm.weight")}
+    others = [p for p in norms.values() if id(p) not in inside]
+    assert others
+    assert all(torch.equal(p, torch.ones_like(p)) for p in others)
+
+
+def test_at_zero_every_block_begins_as_the_identity_and_still_learns() -> None:
+    block = Block(4, 2, rep=True, neuron=Ilif)
+    block.start_at(0.0)
+    maps = torch.randn(3, 2, 4, 8, 8)
+    assert torch.equal(block(maps), maps)
+    block(maps).square().sum().backward()
+    assert block.narrow.norm.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("neuron", [Ilif, Relu])
+def test_gradients_grow_less_from_the_head_to_the_first_layer_where_branches_begin_small(neuron: Any) -> None:
+    growth = []
+    for scale in (1.0, 0.2):
+        detector = network(neuron, depth=1.0, branch_scale=scale).train()
+        sum(level.mean() for level in detector.levels(frames())).backward()  # type: ignore[union-attr]
+        first, last = detector.backbone.down1.synapse.weight, detector.head.classes[0].layers[-1].synapse.weight
+        growth.append(float(first.grad.norm() / last.grad.norm()))
+    assert growth[1] < 0.5 * growth[0]
+
+
+def test_a_start_below_zero_is_refused_and_pretrained_weights_replace_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.branch_scale is -1"):
+        network(branch_scale=-1.0)
+    save(lively(network()), tmp_path / "w.safetensors")
+    taken = network(branch_scale=0.2, pretrained=str(tmp_path / "w.safetensors"), strict=True)
+    assert taken.state_dict().keys() == network().state_dict().keys()
+    assert all(torch.equal(a, b) for a, b in zip(taken.state_dict().values(), lively(network()).state_dict().values()))
+
+
+def test_the_twins_weights_load_by_name_and_all_forms_of_what_results_agree(tmp_path: Path) -> None:
+    twin = lively(network(Relu, branch_scale=0.2).double())
+    save(twin, tmp_path / "twin.safetensors")
+    forms = {}
+    for form in ("integer", "binary"):
+        spiking = network(pretrained=str(tmp_path / "twin.safetensors"), strict=True, form=form, seed=1).double().eval()
+        spiking.load_state_dict(twin.state_dict())  # as double
+        forms[form] = spiking
+    with torch.no_grad():
+        integer, binary = (forms[form].levels(frames()) for form in ("integer", "binary"))
+        real = twin.eval().levels(frames())
+    for expected, found, other in zip(integer, binary, real, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+        assert not torch.allclose(found, other, atol=1e-3)  # it spikes
+    report = compare(forms["integer"], fold(forms["integer"], synapses="single"), frames())
+    assert report.max_difference < 1e-9 * max(report.max_logit, 1)
