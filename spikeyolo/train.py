@@ -68,6 +68,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     augmentation = schema.build(config.augment)
     detector = schema.build(config.model, num_classes=len(data.classes), in_channels=data.encoder.channels)
     loss, schedule = schema.build(config.loss), schema.build(config.scheduler)
+    loss.check_classes(data.classes)
     optimizer = schema.build(config.optimizer, _partial_=True)  # its parameters come when training begins
     evaluator = schema.build(config.evaluator, classes=data.classes)
     meter = schema.build(config.energy)
@@ -110,6 +111,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         serving: dict[str, Any] = {"pin_memory": pinned, "progress": progress}
         train = data.train_loader(augmentation=augmentation, seed=config.seed, **serving)
         val = data.val_loader(**serving)
+    loss.weigh_classes(data.classes, train.dataset.class_counts(len(data.classes)), trainer.device)
     if teacher is not None:
         teacher.check_frame(val.dataset.frame["size"])
     former = None if trainer.resume is None else checkpoint.read_state(trainer.resume).get("run_id")

@@ -41,7 +41,11 @@ MISTAKES = {
     "negative seed": ("seed=-1", r"seed: found -1; expected greater than or equal to 0"),
     "endless seed": ("seed=9999999999999999999999", r"seed: found 9{22}; expected less than"),
     "not a number": ("optimizer.lr=nan", r"optimizer.lr: found nan; expected a finite number"),
-    "no such choice": ("loss.classification=mse", r"loss.classification: found 'mse'; expected 'focal' or 'bce'"),
+    "no such choice": (
+        "loss.classification=mse",
+        r"loss.classification: found 'mse'; expected 'focal', 'varifocal' or 'bce'",
+    ),
+    "a weight of no class": ("loss.class_weights={bike:2}", r"loss.class_weights: found bike, .*; expected disc, tri"),
     "no such part": (
         "trainer.freeze=[tail]",
         r"trainer.freeze: found \['tail'\]; expected 'backbone', 'neck' or 'head'",

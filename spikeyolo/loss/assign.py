@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -27,6 +29,23 @@ class Assignment:
     anchor: Tensor
     positive: Tensor
     score: Tensor
+
+
+class Assigner(Protocol):
+    """Chooses the positives of all boxes of all images; see :meth:`TaskAlignedAssigner.__call__`."""
+
+    def __call__(
+        self,
+        *,
+        class_logits: Tensor,
+        predicted: Tensor,
+        points: Tensor,
+        strides: Tensor,
+        image: Tensor,
+        xyxy: Tensor,
+        class_id: Tensor,
+        known: Tensor,
+    ) -> Assignment: ...
 
 
 class TaskAlignedAssigner:
@@ -75,15 +94,14 @@ class TaskAlignedAssigner:
         """
         anchors = class_logits.shape[1]
         top = min(self.top, anchors)
-        rows = max(1, _CHUNK // anchors)
-        chunks = [
+        parts = [
             self._candidates(
                 class_logits, predicted, points, strides, image[chunk], xyxy[chunk], class_id[chunk], known[chunk], top
             )
-            for chunk in (slice(start, start + rows) for start in range(0, len(image), rows))
+            for chunk in chunks(len(image), anchors)
         ]
-        anchor, alignment, overlap = (torch.cat(columns) for columns in zip(*chunks))
-        positive = _settle(
+        anchor, alignment, overlap = (torch.cat(columns) for columns in zip(*parts))
+        positive = settle(
             image.unsqueeze(-1) * anchors + anchor, alignment > -torch.inf, overlap, len(class_logits) * anchors
         )
         return Assignment(anchor, positive, _target(alignment, overlap, positive))
@@ -101,7 +119,7 @@ class TaskAlignedAssigner:
         top: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Each box's best anchor points, ``[M, P]`` each: index, logarithm of alignment (-inf: none), overlap."""
-        inside = _centre_inside(points, strides, xyxy) & known.unsqueeze(-1)
+        inside = centre_inside(points, strides, xyxy) & known.unsqueeze(-1)
         probability = class_logits[image, :, class_id].float()
         overlap = iou(predicted[image], xyxy.unsqueeze(1))
         # logarithms order alignments that would underflow as powers: 1e-7 to the sixth
@@ -112,7 +130,13 @@ class TaskAlignedAssigner:
         return anchor, best, overlap.gather(1, anchor)
 
 
-def _centre_inside(points: Tensor, strides: Tensor, xyxy: Tensor) -> Tensor:
+def chunks(boxes: int, anchors: int) -> Iterator[slice]:
+    """The rows of boxes whose pairs with all anchor points are held in memory at once."""
+    rows = max(1, _CHUNK // anchors)
+    return (slice(start, start + rows) for start in range(0, boxes, rows))
+
+
+def centre_inside(points: Tensor, strides: Tensor, xyxy: Tensor) -> Tensor:
     """``[M, A]`` bool: the anchor point lies in the box, widened to the finest stride where it is smaller."""
     centre = (xyxy[:, :2] + xyxy[:, 2:]) / 2
     # a hair more than half a stride, so that rounding cannot leave a box between two anchor points
@@ -121,7 +145,7 @@ def _centre_inside(points: Tensor, strides: Tensor, xyxy: Tensor) -> Tensor:
     return (away <= reach.unsqueeze(1)).all(-1)
 
 
-def _settle(slot: Tensor, candidate: Tensor, overlap: Tensor, slots: int) -> Tensor:
+def settle(slot: Tensor, candidate: Tensor, overlap: Tensor, slots: int) -> Tensor:
     """Leave each anchor point to one box: ``[M, P]`` bool. All shapes are fixed, so a GPU is never waited for."""
     flat = slot.flatten()
     wish = torch.where(candidate, overlap, -1.0).flatten()

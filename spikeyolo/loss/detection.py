@@ -3,6 +3,7 @@ tracking a contrast of embeddings."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -11,13 +12,19 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 from torch.nn import functional
 
-from spikeyolo.loss.assign import Assignment, TaskAlignedAssigner
+from spikeyolo.loss.assign import Assigner, Assignment, TaskAlignedAssigner
+from spikeyolo.loss.atss import AtssAssigner
+from spikeyolo.loss.class_weights import ClassWeights, check_class_names, class_weights
+from spikeyolo.loss.classification import quality_focal, varifocal
 from spikeyolo.loss.distillation import Distillation
 from spikeyolo.loss.embedding import track_contrast
-from spikeyolo.loss.overlap import complete_iou
+from spikeyolo.loss.overlap import complete_iou, distance_iou, generalized_iou, iou
+from spikeyolo.loss.simota import SimOtaAssigner
 from spikeyolo.model.decode import decode_boxes
 from spikeyolo.model.predictions import Predictions
 from spikeyolo.windows.batch import Targets
+
+_OVERLAPS = {"iou": iou, "giou": generalized_iou, "diou": distance_iou, "ciou": complete_iou}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +58,13 @@ class DetectionLoss:
     overlap that its box has reached at the best of its anchor points, less at the others. Then, with sums over
     supervised steps:
 
-    - box: ``Σ q (1 − CIoU) / Σ q``; dfl: ``Σ q · DFL / Σ q`` (arXiv 2006.04388), both over positives;
+    - box: ``Σ q (1 − CIoU) / Σ q`` (or another overlap); dfl: ``Σ q · DFL / Σ q`` (arXiv 2006.04388), both over
+      positives;
     - track: where the network gives embeddings, :func:`track_contrast` of those at the boxes' best anchor points;
     - class: ``Σ w · |y − p|^gamma · BCE(p, y) / N`` over all anchor points and classes, the quality focal loss of
-      the same paper with ``w = y + (1 − y)(1 − alpha) / alpha``; with ``classification="bce"`` both factors are 1.
+      the same paper with ``w = y + (1 − y)(1 − alpha) / alpha``; with ``classification="bce"`` both factors are 1,
+      with ``"varifocal"`` those of :func:`varifocal`. With ``class_weights`` a positive's terms are multiplied by the
+      weight of its box's class.
 
     The target score ``y`` of class k at a positive is ``q · ((1 − label_smoothing) · [k is the box's class]
     + label_smoothing / K)``, and 0 everywhere else: smoothing spreads an object's score over the classes, and never
@@ -65,14 +75,19 @@ class DetectionLoss:
 
     Args:
         box_weight, class_weight, dfl_weight, track_weight: factors of the terms.
-        classification: focal or plain binary cross-entropy.
+        overlap: of boxes, in the box term.
+        classification: quality focal, varifocal or plain binary cross-entropy.
         focal_alpha: positives weigh ``focal_alpha`` to the background's ``1 - focal_alpha``. Only the ratio
             counts (positives weigh 1), so that a small value does not also slow the class branch down.
         focal_gamma: how strongly anchor points that are nearly right are weighted down; 0 does not.
         label_smoothing: share of a score that is spread over all classes.
         normalisation: what N counts.
-        assign_top: the most positives of one box.
-        assign_alpha, assign_beta: exponents of probability and overlap in the alignment.
+        class_weights: of positives, by class name, or how to take them from the training labels' counts; None: all 1.
+        effective_beta: of ``class_weights="effective_number"``.
+        assigner: which anchor points are positives: :class:`TaskAlignedAssigner`, :class:`AtssAssigner` or
+            :class:`SimOtaAssigner`.
+        assign_top: the most positives of one box (not of ATSS, which takes 9 candidates a level).
+        assign_alpha, assign_beta: exponents of probability and overlap in the task alignment.
         track_temperature: of the similarities that the track term compares.
         teacher: checkpoint folder of a trained network to learn from beside the labels; None for none.
         distillation: how; None takes :class:`Distillation`'s own values.
@@ -85,11 +100,15 @@ class DetectionLoss:
         class_weight: Annotated[float, Ge(0)] = 1.0,
         dfl_weight: Annotated[float, Ge(0)] = 1.5,
         track_weight: Annotated[float, Ge(0)] = 1.0,
-        classification: Literal["focal", "bce"] = "focal",
+        overlap: Literal["iou", "giou", "diou", "ciou"] = "ciou",
+        classification: Literal["focal", "varifocal", "bce"] = "focal",
         focal_alpha: Annotated[float, Interval(gt=0, lt=1)] = 0.25,
         focal_gamma: Annotated[float, Ge(0)] = 2.0,
         label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.1,
         normalisation: Literal["scores", "positives"] = "scores",
+        class_weights: ClassWeights | None = None,
+        effective_beta: Annotated[float, Interval(gt=0, lt=1)] = 0.999,
+        assigner: Literal["task_aligned", "atss", "simota"] = "task_aligned",
         assign_top: Annotated[int, Ge(1)] = 10,
         assign_alpha: Annotated[float, Ge(0)] = 0.5,
         assign_beta: Annotated[float, Ge(0)] = 6.0,
@@ -102,6 +121,7 @@ class DetectionLoss:
         self.dfl_weight = dfl_weight
         self.track_weight = track_weight
         self.track_temperature = track_temperature
+        self.overlap = _OVERLAPS[overlap]
         self.classification = classification
         self.focal_alpha = focal_alpha
         self.focal_gamma = focal_gamma
@@ -109,7 +129,37 @@ class DetectionLoss:
         self.normalisation = normalisation
         self.teacher = teacher
         self.distillation = distillation or Distillation()
-        self.assign = TaskAlignedAssigner(top=assign_top, alpha=assign_alpha, beta=assign_beta)
+        self.class_weights = class_weights
+        self.effective_beta = effective_beta
+        self.assign: Assigner = TaskAlignedAssigner(top=assign_top, alpha=assign_alpha, beta=assign_beta)
+        if assigner == "atss":
+            self.assign = AtssAssigner()
+        elif assigner == "simota":
+            self.assign = SimOtaAssigner(top=assign_top)
+        self._weights: Tensor | None = None  # [K] of classes
+
+    def check_classes(self, classes: Sequence[str]) -> None:
+        """Refuse a weight for a class that is not learnt.
+
+        Raises:
+            ConfigError: names it.
+        """
+        check_class_names(self.class_weights, classes)
+
+    def weigh_classes(self, classes: Sequence[str], counts: Sequence[int], device: torch.device) -> None:
+        """Settle the classes' weights, where ``class_weights`` asks for any, before the first batch.
+
+        Args:
+            classes: names, in the order of class ids.
+            counts: boxes of each class in the training recordings.
+            device: of the predictions.
+
+        Raises:
+            ConfigError: a weight for a class that is not learnt.
+        """
+        if self.class_weights is not None:
+            weights = class_weights(self.class_weights, classes, counts, beta=self.effective_beta)
+            self._weights = weights.to(device)
 
     def __call__(self, predictions: Predictions, targets: Targets) -> LossTerms:
         """Compute the loss in float32, autocast or not.
@@ -130,7 +180,7 @@ class DetectionLoss:
         steps = supervised.sum().clamp_min(1)
         if len(targets) == 0:
             target_scores = torch.zeros_like(class_logits)
-            classification = self._class_term(class_logits, target_scores, supervised) / steps
+            classification = self._class_term(class_logits, target_scores, supervised, None) / steps
             # a zero that depends on the box branch, so that its gradient is zero and not absent
             nothing = box_logits[:0].sum().float()
             track = None if predictions.embedding is None else predictions.embedding[:0].sum().float()
@@ -149,11 +199,13 @@ class DetectionLoss:
                 known=supervised[image],
             )
             target_scores = self._target_scores(class_logits, image, targets.class_id, assignment)
+            weights = self._anchor_weights(class_logits, image, targets.class_id, assignment)
             total_score = assignment.score.sum().clamp_min(1e-6)
             num_positives = assignment.positive.sum()
             counted = assignment.score.sum() if self.normalisation == "scores" else num_positives
         box, dfl = self._box_terms(box_logits, predictions, image, targets.xyxy.float(), assignment)
-        classification = self._class_term(class_logits, target_scores, supervised) / torch.maximum(counted, steps)
+        classification = self._class_term(class_logits, target_scores, supervised, weights)
+        classification = classification / torch.maximum(counted, steps)
         floor = total_score.clamp_min(1)
         track = self._track_term(predictions, targets, image, assignment)
         return self._weighted(box / floor, classification, dfl / floor, track, num_positives)
@@ -201,13 +253,27 @@ class DetectionLoss:
         )
         return target_scores.view_as(class_logits)
 
-    def _class_term(self, class_logits: Tensor, target_scores: Tensor, supervised: Tensor) -> Tensor:
-        loss = functional.binary_cross_entropy_with_logits(class_logits, target_scores, reduction="none")
-        if self.classification == "focal":
-            # the floor keeps the gradient of a power below one finite where an anchor point is exactly right
-            miss = (class_logits.sigmoid() - target_scores).abs().clamp_min(1e-6)
-            background = (1 - self.focal_alpha) / self.focal_alpha
-            loss = (background + (1 - background) * target_scores) * miss.pow(self.focal_gamma) * loss
+    def _anchor_weights(
+        self, class_logits: Tensor, image: Tensor, class_id: Tensor, assignment: Assignment
+    ) -> Tensor | None:
+        """``[I, A]``: the weight of the class of the box that an anchor point answers for, 1 on the background."""
+        if self._weights is None:
+            return None
+        images, anchors, _ = class_logits.shape
+        slot = (image.unsqueeze(-1) * anchors + assignment.anchor).flatten()
+        more = ((self._weights[class_id] - 1).unsqueeze(-1) * assignment.positive).flatten()
+        return (1 + class_logits.new_zeros(images * anchors).index_add_(0, slot, more)).view(images, anchors)
+
+    def _class_term(
+        self, class_logits: Tensor, target_scores: Tensor, supervised: Tensor, weights: Tensor | None
+    ) -> Tensor:
+        if self.classification == "bce":
+            loss = functional.binary_cross_entropy_with_logits(class_logits, target_scores, reduction="none")
+        else:
+            focal = quality_focal if self.classification == "focal" else varifocal
+            loss = focal(class_logits, target_scores, alpha=self.focal_alpha, gamma=self.focal_gamma)
+        if weights is not None:
+            loss = loss * weights.unsqueeze(-1)
         return (loss.sum((1, 2)) * supervised).sum()
 
     def _box_terms(
@@ -218,7 +284,7 @@ class DetectionLoss:
         points, strides = predictions.points[assignment.anchor], predictions.strides[assignment.anchor]
         goal = xyxy.unsqueeze(1)
         # multiplied, not selected: a box that is not a number must show in the sum
-        box = (assignment.score * (1 - complete_iou(decode_boxes(logits, points, strides), goal))).sum()
+        box = (assignment.score * (1 - self.overlap(decode_boxes(logits, points, strides), goal))).sum()
         distances = torch.cat((points - goal[..., :2], goal[..., 2:] - points), -1) / strides.unsqueeze(-1)
         dfl = (assignment.score * distribution_focal(logits, distances)).sum()
         return box, dfl

@@ -1,4 +1,5 @@
-"""How much two boxes agree: plain, generalised and complete intersection over union, safe for boxes of no area."""
+"""How much two boxes agree: plain, generalised, distance and complete intersection over union, safe for boxes of no
+area."""
 
 from __future__ import annotations
 
@@ -33,20 +34,26 @@ def generalized_iou(first: Tensor, second: Tensor) -> Tensor:
     return value - (area - union) / area.clamp_min(_TINY)
 
 
+def distance_iou(first: Tensor, second: Tensor) -> Tensor:
+    """DIoU (arXiv 1911.08287): IoU less the squared distance of centres, in diagonals of the enclosing box; at most 1.
+
+    Shapes as for :func:`iou`.
+    """
+    value, _ = _intersection_and_union(first, second)
+    return value - _centre_distance(first, second)
+
+
 def complete_iou(first: Tensor, second: Tensor) -> Tensor:
     """CIoU (arXiv 1911.08287, 2005.03572): IoU less centre distance and difference of aspect ratio; at most 1.
 
     The weight of the aspect term is held constant in the gradient, as in the paper. Shapes as for :func:`iou`.
     """
     value, _ = _intersection_and_union(first, second)
-    width, height = _enclosing(first, second)
-    diagonal = width.square() + height.square()
-    offset = first[..., :2] + first[..., 2:] - second[..., :2] - second[..., 2:]
-    distance = offset.square().sum(-1) / 4
+    distance = _centre_distance(first, second)
     aspect = (4 / math.pi**2) * (_angle(first) - _angle(second)).square()
     with torch.no_grad():
         weight = aspect / (1 - value + aspect).clamp_min(_TINY)
-    return value - distance / diagonal.clamp_min(_TINY) - weight * aspect
+    return value - distance - weight * aspect
 
 
 def _intersection_and_union(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,6 +62,14 @@ def _intersection_and_union(first: Tensor, second: Tensor) -> tuple[Tensor, Tens
     shared = _product((lower_right - upper_left).clamp_min(0))
     union = _area(first) + _area(second) - shared
     return shared / union.clamp_min(_TINY), union
+
+
+def _centre_distance(first: Tensor, second: Tensor) -> Tensor:
+    """Squared, as a share of the enclosing box's squared diagonal."""
+    width, height = _enclosing(first, second)
+    diagonal = width.square() + height.square()
+    offset = first[..., :2] + first[..., 2:] - second[..., :2] - second[..., 2:]
+    return offset.square().sum(-1) / 4 / diagonal.clamp_min(_TINY)
 
 
 def _area(box: Tensor) -> Tensor:

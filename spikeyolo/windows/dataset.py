@@ -188,6 +188,11 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             shown[rows] = self._matcher.shown_classes(index, ends[rows], slice_us, self.rules.time_steps, num_classes)
         return ClassBalance(classes=shown, recording=recording)
 
+    def class_counts(self, num_classes: int) -> list[int]:
+        """Labelled boxes of each class."""
+        ids = np.concatenate([part.inside.class_id for part in self.parts])
+        return [int(count) for count in np.bincount(ids.astype(np.int64), minlength=num_classes)]
+
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
         window = self.window(index)

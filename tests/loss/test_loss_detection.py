@@ -23,6 +23,10 @@ from spikeyolo.windows.batch import Targets
 
 T, B, K, R = 2, 4, 3, 16
 KINDS: list[dict[str, Any]] = [{}, {"classification": "bce"}, {"focal_gamma": 0.5, "normalisation": "positives"}]
+KINDS += [
+    {"classification": "varifocal", "overlap": "giou", "assigner": "atss"},
+    {"overlap": "diou", "assigner": "simota"},
+]
 
 
 def cells(height: int = 64, width: int = 96) -> tuple[Tensor, Tensor]:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision import ops
 
-from spikeyolo.loss.overlap import complete_iou, generalized_iou, iou
+from spikeyolo.loss.overlap import complete_iou, distance_iou, generalized_iou, iou
 
 Overlap = Callable[[Tensor, Tensor], Tensor]
-ALL = [iou, generalized_iou, complete_iou]
+ALL = [iou, generalized_iou, distance_iou, complete_iou]
 
 
 def random_boxes(seed: int, n: int = 40) -> Tensor:
@@ -29,6 +29,7 @@ def random_boxes(seed: int, n: int = 40) -> Tensor:
     [
         (iou, ops.box_iou),
         (generalized_iou, ops.generalized_box_iou),
+        (distance_iou, ops.distance_box_iou),
         (complete_iou, ops.complete_box_iou),
     ],
 )
@@ -73,3 +74,18 @@ def test_boxes_apart_are_drawn_together(overlap: Overlap) -> None:
     overlap(first, torch.tensor([[50.0, 20.0, 60.0, 40.0]])).sum().backward()
     assert first.grad is not None
     assert first.grad[0, 2] > 0  # the right edge is to move to the right
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        # the same square; its right half (1/2; centres 1 apart, diagonal² 32); a neighbour (a gap of 4 in 12 by 4)
+        ([0, 0, 4, 4], (1.0, 1.0, 1.0)),
+        ([2, 0, 4, 4], (0.5, 0.5, 0.5 - 1 / 32)),
+        ([8, 0, 12, 4], (0.0, -16 / 48, -64 / 160)),
+    ],
+)
+def test_overlaps_of_boxes_drawn_by_hand(second: list[float], expected: tuple[float, float, float]) -> None:
+    first, other = torch.tensor([0.0, 0, 4, 4]), torch.tensor(second, dtype=torch.float32)
+    found = [float(overlap(first, other)) for overlap in (iou, generalized_iou, distance_iou)]
+    assert found == pytest.approx(expected)
