@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,7 +27,10 @@ _BUSY_SHARE = 0.01  # events that are seen at a time, as a share of the sensor's
 _SLOWEST_DECAY = 12  # frames
 _STOP_GAP_S = 0.4  # the film stops at labels that are so far apart in it
 _WORDS_A_SECOND = 4  # how often digits are written anew: those that change in every picture cannot be read
+_LONG_S = 180  # a longer film may not have been meant
 _HELD_S = 0.2  # a label without a track is seen for no longer than this
+
+log = logging.getLogger("spikeyolo")
 
 Advance = Callable[[int, int, str], None]
 
@@ -80,7 +85,7 @@ def film_recording(
         out: the file: ``.mp4``, ``.gif`` or ``.png``.
         look: how it looks.
         rerun: write what is seen for the Rerun viewer too, beside it.
-        tell: called with frames done, frames in all, and nothing.
+        tell: called with frames done, frames in all, and how fast it goes.
 
     Raises:
         ConfigError: a setting does not fit, or a package is missing.
@@ -125,7 +130,9 @@ def film_recording(
     )
     across = max(1, min(4, round(math.sqrt(look.tiles * 1.6 * film.shape[0] / film.shape[1]))))
     total = sum(frames for _, frames in moments) if sheet else len(timeline)
-    done, until_us, interrupted = 0, start_us, False
+    if not sheet and total > _LONG_S * fps:
+        log.info("%s: a film of %.0f minutes (slow=%g); duration_us=… shows a part", out, total / fps / 60, look.slow)
+    done, until_us, interrupted, began = 0, start_us, False, time.perf_counter()
     with ExitStack() as stack:
         viewer = None
         if rerun:
@@ -150,7 +157,7 @@ def film_recording(
                 if viewer is not None:
                     viewer.shot(shot)
                 done, until_us = done + shot.frames, shot.t_us
-                tell(done, total, "")
+                tell(done, total, f"{done / (time.perf_counter() - began):.0f} frames/s")
         except KeyboardInterrupt:
             if not done:
                 raise

@@ -123,6 +123,14 @@ def test_a_part_of_a_recording_can_be_shown(scene: Path, tmp_path: Path) -> None
     assert np.percentile(difference, 99) < 30
 
 
+def test_a_film_that_would_be_very_long_is_said_before_it_is_made(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "a film of" not in filmed("slow=0.1", cwd=tmp_path).errors
+    monkeypatch.setattr("spikeyolo.viewing.filming._LONG_S", 1)
+    assert "a film of 0 minutes (slow=0.1); duration_us=… shows a part" in filmed("slow=0.1", cwd=tmp_path).errors
+
+
 def test_tables_are_drawn_in_their_colours_side_by_side_or_over_one_another(scene: Path, tmp_path: Path) -> None:
     times = list(range(10_000, 200_001, 10_000))
     write_table(tmp_path / "detections.parquet", times, track=-1)

@@ -49,7 +49,7 @@ class Timeline:
 
     def __len__(self) -> int:
         """Frames of the film."""
-        return sum(frames for _, frames in self)
+        return self.moments + self.stop_frames * len(self.stops())
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Moments, ascending, each with its number of frames."""

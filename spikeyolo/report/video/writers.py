@@ -241,4 +241,7 @@ def _colour_table(palette: Palette) -> tuple[Pixels, Pixels]:
     for first in range(0, len(grid), 4096):
         distance = ((grid[first : first + 4096] - colours[None]) ** 2 * weights).sum(-1)
         nearest[first : first + 4096] = distance.argmin(1)
-    return table, nearest.reshape(32, 32, 32)
+    cube = nearest.reshape(32, 32, 32)
+    red, green, blue = palette.ground
+    cube[red >> 3, green >> 3, blue >> 3] = 0  # the ground is exactly itself
+    return table, cube

@@ -94,6 +94,7 @@ def test_a_gif_holds_the_pictures_crisp_and_lasts_as_long(tmp_path: Path, palett
             durations.append(film.info["duration"])
             difference = np.abs(np.asarray(film.convert("RGB"), int) - made[number])
             assert difference.max() <= 8
+            assert (difference[50:] == 0).all()  # the ground
         assert film.n_frames == 8
     assert durations[3] == 500
     assert sum(durations[:-1]) == 50 * (10 + 6)
