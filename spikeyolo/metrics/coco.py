@@ -12,6 +12,8 @@ import hotcoco
 import numpy as np
 import numpy.typing as npt
 
+from spikeyolo.metrics.pairs import paired
+
 NAN = math.nan
 AREAS = ("all", "small", "medium", "large")  # px²: up to 32², up to 96², above; COCO's order
 
@@ -75,7 +77,7 @@ class CocoEvaluation:
         areas: bool = True,
         ious: Sequence[float] | None = None,
     ) -> None:
-        self.truth, self.found, self.classes = truth, found, tuple(classes)
+        self.truth, self.found, self.classes, self.max_detections = truth, found, tuple(classes), max_detections
         listed = [{"id": i} for i in range(1, images + 1)]
         categories = [{"id": k, "name": name} for k, name in enumerate(classes)]
         expected = hotcoco.COCO.from_arrays(listed, categories, truth.image + 1, truth.class_id, truth.xywh)
@@ -147,12 +149,14 @@ class CocoEvaluation:
     @cached_property
     def pairs(self) -> npt.NDArray[np.int64]:
         """``[N]`` int64, the detection that is paired with each true box at IoU 0.50; -1 where none is."""
-        found = self.run.image_diagnostics(iou_thr=0.5)["gt_match"]
-        pairs = np.full(len(self.truth), -1)
-        pairs[np.fromiter(found.keys(), np.int64, len(found)) - 1] = (
-            np.fromiter(found.values(), np.int64, len(found)) - 1
+        truth, found = self.truth, self.found
+        return paired(
+            (truth.image, truth.class_id, truth.xywh),
+            (found.image, found.class_id, found.xywh),
+            found.score,
+            iou=0.5,
+            max_detections=self.max_detections,
         )
-        return pairs
 
     @property
     def matched(self) -> npt.NDArray[np.bool_]:
