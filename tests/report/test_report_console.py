@@ -145,3 +145,13 @@ def test_the_commit_is_known_inside_a_repository_only(tmp_path: Path) -> None:
     assert git_state(tmp_path) == (commit, True)
     (tmp_path / "installed").mkdir()
     assert git_state(tmp_path / "installed") == (None, False)
+
+
+def test_where_nobody_knows_the_total_only_what_is_done_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    stream = io.StringIO()
+    with Console(stream=stream, line_interval_s=10.0).stages("predicting") as tell:
+        clock[0] += 11
+        tell(7, None, "3 windows/s, 2.3 × real time")
+    assert stream.getvalue() == "predicting: 7  3 windows/s, 2.3 × real time\n"
