@@ -107,22 +107,27 @@ def found_overlays(footage: Footage, span: Span, options: Mapping[str, Any], rul
     """Labels and tables, those there are, by ``truth``, ``detections`` and ``tracks``."""
     from spikeyolo.viewing.overlays import label_overlay, table_overlay
 
+    def table(kind: str) -> Overlay:
+        return table_overlay(
+            footage,
+            span,
+            Path(options[kind]),
+            recording=options["recording"],
+            min_score=0.0 if kind == "labels" else options["min_score"],
+            ids="kept" if kind == "labels" else "none" if kind == "detections" else "needed",
+        )
+
     overlays: dict[str, Overlay] = {}
-    if options["labels"] != "none":
+    if options["labels"] is not None and options["labels"].endswith(".parquet"):
+        overlays["truth"] = table("labels")
+    elif options["labels"] != "none":
         labels = None if options["labels"] is None else Path(options["labels"])
         truth = label_overlay(footage, span, labels, options["classes"], rules)
         if truth is not None:
             overlays["truth"] = truth
     for kind in ("detections", "tracks"):
         if options[kind] is not None:
-            overlays[kind] = table_overlay(
-                footage,
-                span,
-                Path(options[kind]),
-                recording=options["recording"],
-                min_score=options["min_score"],
-                tracks=kind == "tracks",
-            )
+            overlays[kind] = table(kind)
     return overlays
 
 

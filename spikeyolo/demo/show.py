@@ -56,7 +56,7 @@ def show(table: Path, source: str) -> Path:
     film = table.with_name("demo.mp4")
     with open_footage(source, {}) as footage, Console().stages("film") as tell:
         span = span_of(footage, start_us=0, duration_us=None, whole=True)
-        overlays = {"tracks": table_overlay(footage, span, tracks, recording=None, min_score=0.3, tracks=True)}
+        overlays = {"tracks": table_overlay(footage, span, tracks, recording=None, min_score=0.3, ids="needed")}
         truth = label_overlay(footage, span, None, found.classes, LabelRules())
         if truth is not None:
             overlays["truth"] = truth

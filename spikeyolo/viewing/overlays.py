@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from spikeyolo.events.labels import ClassSelection, LabelRules, read_boxes, warn
 from spikeyolo.events.labels.formats.readers import read_rows
 from spikeyolo.events.types import Boxes
 from spikeyolo.viewing.footage import Footage, Span
+
+TrackIds = Literal["kept", "none", "needed"]
 
 log = logging.getLogger("spikeyolo")
 
@@ -93,7 +96,7 @@ def classes_of(path: Path, rules: LabelRules) -> tuple[str, ...]:
 
 
 def table_overlay(
-    footage: Footage, span: Span, path: Path, *, recording: str | None, min_score: float, tracks: bool
+    footage: Footage, span: Span, path: Path, *, recording: str | None, min_score: float, ids: TrackIds
 ) -> Overlay:
     """The rows of a table that belong to a recording.
 
@@ -102,7 +105,7 @@ def table_overlay(
         path: of the table.
         recording: what the table calls it; None takes the recording's own name, or the only one there is.
         min_score: rows of a lower score are left out.
-        tracks: whether only rows with a track are taken.
+        ids: of tracks: ``kept``; ``none``, they are forgotten; ``needed``, only rows that have one are taken.
 
     Raises:
         DetectionError: the table cannot be read, is of other recordings, or has no tracks.
@@ -123,15 +126,15 @@ def table_overlay(
             f"{path}: {len(beyond)} of its {len(rows)} boxes of {name} lie outside the sensor of {footage.address}, "
             f"{footage.width}x{footage.height} px; expected a table of this recording"
         )
-    if tracks and (rows.track_id < 0).all():
+    if ids == "needed" and (rows.track_id < 0).all():
         raise DetectionError(
             f"{path}: none of its rows of {name} has a track_id; expected a table of tracks, as python -m "
             "spikeyolo.track writes it (detections=FILE shows one without)"
         )
     looks = np.unique(rows.t_us)
-    rows = rows[(rows.score >= min_score) & ((rows.track_id >= 0) | (not tracks))]
-    ids = rows.track_id if tracks else np.full(len(rows), -1, np.int64)
-    boxes = Boxes(rows.t_us, rows.xyxy, rows.class_id, ids, rows.score)
+    rows = rows[(rows.score >= min_score) & ((rows.track_id >= 0) | (ids != "needed"))]
+    track_id = np.full(len(rows), -1, np.int64) if ids == "none" else rows.track_id
+    boxes = Boxes(rows.t_us, rows.xyxy, rows.class_id, track_id, rows.score)
     return Overlay(boxes, table.classes, looks)
 
 

@@ -106,9 +106,9 @@ def test_a_table_of_another_program_is_drawn_too(tmp_path: Path) -> None:
 
     columns = {"recording": ["scene"], "t_us": [50_000], "score": [0.5], "class": ["car"]}
     pq.write_table(pa.table({**columns, "x": [1.0], "y": [2.0], "w": [3.0], "h": [4.0]}), tmp_path / "a.parquet")
-    found = table_overlay(footage(), SPAN, tmp_path / "a.parquet", recording=None, min_score=0.0, tracks=False)
+    found = table_overlay(footage(), SPAN, tmp_path / "a.parquet", recording=None, min_score=0.0, ids="none")
     assert found.boxes.xyxy.tolist() == [[1, 2, 4, 6]]
     with pytest.raises(DetectionError, match="none of its rows of scene has a track_id"):
-        table_overlay(footage(), SPAN, tmp_path / "a.parquet", recording=None, min_score=0.0, tracks=True)
+        table_overlay(footage(), SPAN, tmp_path / "a.parquet", recording=None, min_score=0.0, ids="needed")
     with pytest.raises(DetectionError, match=r"recording: found other; expected one that .* has: scene"):
-        table_overlay(footage(), SPAN, tmp_path / "a.parquet", recording="other", min_score=0.0, tracks=False)
+        table_overlay(footage(), SPAN, tmp_path / "a.parquet", recording="other", min_score=0.0, ids="none")

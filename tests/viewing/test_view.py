@@ -148,6 +148,14 @@ def test_tables_are_drawn_in_their_colours_side_by_side_or_over_one_another(scen
     assert near(sheet, LIGHT.of_track(1), 2).sum() > 40
 
 
+def test_a_table_of_truth_as_an_evaluation_leaves_it_is_drawn_as_labels(scene: Path, tmp_path: Path) -> None:
+    write_table(tmp_path / "truth.parquet", list(range(10_000, 200_001, 10_000)))
+    write_labels(tmp_path / "labels.csv", list(range(10_000, 200_001, 10_000)))
+    for labels, out in (("truth.parquet", "a.png"), ("labels.csv", "b.png")):
+        filmed(f"labels={labels}", "classes=[car]", "min_score=0.9", f"out={out}", "tiles=3", cwd=tmp_path)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
 def test_boxes_of_a_low_score_are_left_out(scene: Path, tmp_path: Path) -> None:
     write_table(tmp_path / "detections.parquet", [100_000, 150_000], track=-1)
     for least, seen in ((0.7, True), (0.8, False)):
@@ -200,7 +208,7 @@ def test_a_table_of_another_recording_is_refused_and_both_are_named(scene: Path,
         (("source=scene.csv", "start_us=300000"), "start_us: found 300000, but scene.csv lasts 199951 µs"),
         (("source=scene.csv", "tracks=absent.parquet"), "absent.parquet: cannot be read"),
         (("source=scene.csv", "tracks=untracked.parquet"), "none of its rows of scene has a track_id"),
-        (("source=scene.csv", "labels=untracked.parquet"), "untracked.parquet"),
+        (("source=scene.csv", "labels=absent.csv"), "absent.csv"),
         (("source=scene.csv", "lables=x"), "did you mean labels?"),
         (("source=.",), "names 2 recordings"),
     ],
