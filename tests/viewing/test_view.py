@@ -148,6 +148,16 @@ def test_tables_are_drawn_in_their_colours_side_by_side_or_over_one_another(scen
     assert near(sheet, LIGHT.of_track(1), 2).sum() > 40
 
 
+def test_a_tracks_way_is_seen_behind_it_for_as_long_as_asked(scene: Path, tmp_path: Path) -> None:
+    write_table(tmp_path / "tracks.parquet", list(range(10_000, 200_001, 10_000)), track=1)
+    ink = []
+    for seconds in (0, 0.2, 1):
+        filmed("tracks=tracks.parquet", "slow=0.25", f"trail_s={seconds}", "out=a.gif", "fps=20", cwd=tmp_path)
+        red, _, blue = np.moveaxis(frames(tmp_path / "a.gif")[-1][18:24, :66].astype(int), -1, 0)  # left of the box
+        ink.append(int(((red > 60) & (blue > 40)).sum()))
+    assert ink[0] < ink[1] < ink[2]
+
+
 def test_a_table_of_truth_as_an_evaluation_leaves_it_is_drawn_as_labels(scene: Path, tmp_path: Path) -> None:
     write_table(tmp_path / "truth.parquet", list(range(10_000, 200_001, 10_000)))
     write_labels(tmp_path / "labels.csv", list(range(10_000, 200_001, 10_000)))

@@ -85,7 +85,7 @@ class LabelPlacer:
         elif place.form < 0 and not again:
             return None
         for form, size in enumerate(sizes):
-            if (size > self._limit).any():
+            if (form < place.form and not again) or (size > self._limit).any():
                 continue
             spots = self._spots(box, size)
             free = np.flatnonzero(covered_area(spots, size, taken) == 0)
