@@ -102,7 +102,8 @@ def film_recording(
     looks = truth.look_us if truth is not None else np.empty(0, np.int64)
     timeline = Timeline(start_us, end_us, fps, look.slow, looks, _stop_frames(look, fps, looks))
     moments = _tiles(span, looks, look.tiles) if sheet else timeline
-    series = {kind: _series(kind, overlay, timeline, look) for kind, overlay in overlays.items()}
+    frame_us = 0.0 if sheet else timeline.frame_us
+    series = {kind: _series(kind, overlay, frame_us, look) for kind, overlay in overlays.items()}
     decay_us = look.decay_us or _decay(footage, span, timeline, sheet=sheet)
     bar = Bar(
         palette,
@@ -177,7 +178,7 @@ def _scale(scale: float | None, width: int, height: int, most_rows: int) -> tupl
         return 1, -(-height // most_rows)
     if scale >= 1 and scale == round(scale):
         return round(scale), 1
-    if scale < 1 and abs(1 / scale - round(1 / scale)) < 0.02:
+    if scale < 1 and abs(round(1 / scale) * scale - 1) < 0.02:
         return 1, round(1 / scale)
     raise ConfigError(f"scale: found {scale:g}; expected a whole number, or 0.5, 0.33, 0.25, … (1 over a whole number)")
 
@@ -190,8 +191,8 @@ def _stop_frames(look: Look, fps: float, looks: npt.NDArray[np.int64]) -> int:
     return max(1, round(0.25 * fps)) if gap_us >= 1e6 * _STOP_GAP_S * look.slow else 0
 
 
-def _series(kind: str, overlay: Overlay, timeline: Timeline, look: Look) -> BoxSeries:
-    boxes, frame_us = overlay.boxes, timeline.frame_us
+def _series(kind: str, overlay: Overlay, frame_us: float, look: Look) -> BoxSeries:
+    boxes = overlay.boxes
     columns = (boxes.t, boxes.xyxy, boxes.class_id, boxes.track_id, boxes.confidence)
     if kind == "tracks":
         return TrackSeries(*columns, bridge_us=2 * frame_us, shortest_hold_us=frame_us)

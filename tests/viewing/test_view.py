@@ -97,6 +97,15 @@ def test_labels_are_seen_over_events_before_anything_is_trained(scene: Path, tmp
     assert set(on) & {4, 5, 6}
 
 
+@pytest.mark.parametrize(("scale", "shape"), [(2, (128, 192)), (0.5, (32, 48)), (0.33, (22, 32))])
+def test_a_sensor_is_shown_larger_or_smaller_by_whole_steps(
+    scene: Path, tmp_path: Path, scale: float, shape: tuple[int, int]
+) -> None:
+    filmed(f"scale={scale}", "out=a.png", "tiles=1", cwd=tmp_path)
+    rows, columns = np.asarray(Image.open(tmp_path / "a.png")).shape[:2]
+    assert (rows - 24, columns) == shape
+
+
 def test_labels_beside_a_recording_are_found_and_none_leaves_them_out(scene: Path, tmp_path: Path) -> None:
     write_labels(tmp_path / "scene_labels.csv", [50_000, 100_000, 150_000])
     assert "3 boxes" in filmed("out=a.png", "tiles=3", cwd=tmp_path).errors

@@ -15,7 +15,7 @@ Int64 = npt.NDArray[np.int64]
 
 _GAP = 3.0  # a track that is away for so many times the usual distance between two looks is not drawn meanwhile
 _TRAIL_POINTS = 24
-_GATHERED = 8  # of looks that follow one another faster than pictures, so many are seen together
+_GATHERED = 8  # so many looks are seen together at most: in more, things move
 _THE_SAME = 0.3  # overlap from which two boxes of a class are of one object
 _NO_ROWS = np.empty(0, np.int64)
 
@@ -139,9 +139,8 @@ class BoxSeries:
         if t_us - int(self.times[look]) >= self._hold_us:
             return _NO_ROWS
         earliest = int(np.searchsorted(self.times, self.times[look] - self._gather_us, "right"))
-        every = 1 + (look - earliest) // _GATHERED
         rows = np.arange(self._bounds[look], self._bounds[look + 1])
-        for number in range(look - every, earliest - 1, -every):
+        for number in range(look - 1, max(earliest, look - _GATHERED + 1) - 1, -1):
             older = np.arange(self._bounds[number], self._bounds[number + 1])
             same = self.class_id[older][:, None] == self.class_id[rows][None]
             there = ((overlaps(self.xyxy[older], self.xyxy[rows]) > _THE_SAME) & same).any(axis=1)

@@ -94,3 +94,9 @@ def test_looks_that_follow_one_another_faster_than_pictures_are_seen_together() 
     assert sorted(series(*rows, gather_us=250.0).at(310).xyxy[:, 0]) == [2.0, 50.0]
     assert series(*rows).at(310).xyxy[:, 0].tolist() == [2.0]
     assert sorted(series(*rows, gather_us=50.0).at(310).xyxy[:, 0]) == [2.0]
+
+
+def test_what_moves_fast_leaves_no_boxes_behind_where_many_looks_make_one_picture() -> None:
+    rows = [(100 * k, 0.3 * k, -1) for k in range(400)]  # 3 px a ms, boxes of 10 px
+    made = series(*rows, gather_us=33_333.0, shortest_hold_us=33_333.0)
+    assert all(len(made.at(t)) == 1 for t in range(10_000, 39_900, 1_777))
