@@ -10,6 +10,22 @@ from torch import Tensor
 from spikeyolo.errors import TrainingError
 
 
+class NotFiniteError(TrainingError):
+    """A loss term is not finite.
+
+    Attributes:
+        term, step: the first.
+    """
+
+    def __init__(self, term: str, step: int) -> None:
+        super().__init__(
+            f"loss term '{term}' is not finite at step {step}; training stopped (a smaller "
+            "optimizer.lr or trainer.clip_gradient usually helps)"
+        )
+        self.term = term
+        self.step = step
+
+
 class LossMeter:
     """Sums loss terms without making the host wait for the device.
 
@@ -30,8 +46,12 @@ class LossMeter:
         """Add one step's terms (scalars); ``step`` is how messages number it.
 
         Raises:
-            TrainingError: a term was not finite; names the first term and the step.
+            NotFiniteError: a term was not finite; where each step is looked at, it is not added.
         """
+        if self.check_every == 1:
+            for name, value in terms.items():
+                if not bool(torch.isfinite(value)):
+                    raise NotFiniteError(name, step)
         for name, value in terms.items():
             if name not in self._sums:
                 self._begin(name, 0.0, 0)
@@ -48,15 +68,12 @@ class LossMeter:
         """Look at the values.
 
         Raises:
-            TrainingError: a term was not finite.
+            NotFiniteError: a term was not finite.
         """
         bad = {name: int(step) for name, step in self._first_bad.items() if int(step) >= 0}
         if bad:
             first = min(bad, key=lambda name: bad[name])  # of terms equally early, the one computed first
-            raise TrainingError(
-                f"loss term '{first}' is not finite at step {bad[first]}; training stopped (a smaller "
-                "optimizer.lr or trainer.clip_gradient usually helps)"
-            )
+            raise NotFiniteError(first, bad[first])
 
     def means(self) -> dict[str, float]:
         """Mean of each term over the steps that had it."""

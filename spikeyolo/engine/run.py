@@ -20,8 +20,9 @@ from spikeyolo.engine.checkpoints.restore import Saved, read_training
 from spikeyolo.engine.checkpoints.settings import measuring, sentence
 from spikeyolo.engine.checkpoints.state import Generator, Position, TrainingState
 from spikeyolo.engine.interrupt import StopRequested, StopWatch
-from spikeyolo.engine.meter import LossMeter
+from spikeyolo.engine.meter import LossMeter, NotFiniteError
 from spikeyolo.engine.record import epoch_line, summary, write_metrics, write_rows
+from spikeyolo.engine.recovery import Recovery, save_batch
 from spikeyolo.engine.task import Task
 from spikeyolo.engine.update.average import Average
 from spikeyolo.engine.update.execution import arrange, runner
@@ -30,6 +31,7 @@ from spikeyolo.engine.update.parts import freeze, train_mode
 from spikeyolo.engine.update.schedule import ConstantSchedule
 from spikeyolo.engine.update.schedule_free import ScheduleFreeAverage, is_schedule_free
 from spikeyolo.engine.update.step import TrainStep
+from spikeyolo.errors import TrainingError
 from spikeyolo.windows.batch import Batch
 
 if TYPE_CHECKING:
@@ -105,6 +107,8 @@ class TrainingRun:
         self.warm_up_s = self.position.warm_up_s  # of the runs this one goes on from
         self.saved_at = settings._clock()
         self.stopping = False
+        self.recovery = Recovery()
+        self.spoilt: Batch | None = None  # the last batch whose loss was not finite
         self.wait_s = 0.0
         self.train_s = 0.0
 
@@ -122,7 +126,14 @@ class TrainingRun:
                 self._epoch(stop)
             except _RolledBack:
                 self._roll_back()
+                log.warning("back to epoch %d, batch %d, as a callback asked", position.epoch + 1, position.batch)
                 continue
+            except NotFiniteError as error:
+                if stop.requested or not self.recovery.takes_back(self.task.folder / "checkpoints" / "last"):
+                    raise self._with_batch(error) from error
+                self._go_back_slower(error)
+                continue
+            self.recovery.epoch_went_well()
             if self.stopping:
                 log.info("stopped after epoch %d of %d, as a callback asked", position.epoch, settings.max_epochs)
                 break
@@ -134,6 +145,8 @@ class TrainingRun:
         train = self._train(stop)
         row = {"epoch": float(position.epoch + 1), **{f"train/{name}": value for name, value in train.items()}}
         row |= {f"val/{name}": value for name, value in self._validate(stop).items()}
+        if position.skipped:
+            row["train/skipped"] = float(position.skipped)
         row["seconds"] = settings._clock() - began
         self._finish_epoch(row, row.get(f"val/{settings.select_by}", float("nan")))
 
@@ -188,7 +201,16 @@ class TrainingRun:
         number = position.step + 1
         if due:
             terms["gradient"] = step.clip()
-        meter.add(terms, number)
+        try:
+            meter.add(terms, number)
+        except NotFiniteError as error:
+            self.spoilt = batch
+            if not self.recovery.leaves_out(error, self.module.buffers()):
+                raise
+            step.drop()
+            position.skipped += 1
+            return loss
+        self.recovery.went_well()
         if due:
             step.update()
             position.step = number
@@ -265,7 +287,7 @@ class TrainingRun:
         """Of every group's learning rate, for the next update."""
         position, epoch, settings = self.position, len(self.task.train), self.settings
         progress = (position.epoch * epoch + position.batch) / (settings.max_epochs * epoch)
-        return self.task.schedule.factor(
+        return position.lr_share * self.task.schedule.factor(
             max(progress, self.budget.share()),
             base_lr=self.base_lr,
             max_epochs=settings.max_epochs,
@@ -331,7 +353,28 @@ class TrainingRun:
         self._load(folder)
         for name, state in kept.items():
             self.callbacks[name].load_state_dict(state)
-        log.warning("back to epoch %d, batch %d, as a callback asked", self.position.epoch + 1, self.position.batch)
+
+    def _go_back_slower(self, error: NotFiniteError) -> None:
+        """To the last checkpoint, from where learning rates are half of what they were."""
+        position = self.position
+        share, skipped = position.lr_share / 2, position.skipped
+        self._roll_back()
+        position.lr_share, position.skipped = share, skipped
+        log.warning(
+            "loss term '%s' is not finite at step %d: back to epoch %d, batch %d, with half the learning rate",
+            error.term,
+            error.step,
+            position.epoch + 1,
+            position.batch,
+        )
+
+    def _with_batch(self, error: NotFiniteError) -> TrainingError:
+        """The error, with the batch saved where it is known."""
+        if self.spoilt is None:
+            return error
+        path = self.task.folder / "not_finite_batch.pt"
+        save_batch(path, self.spoilt, error)
+        return TrainingError(f"{error}; its batch is {path}")
 
     def _bring_best(self, best: Path) -> None:
         """The best checkpoint so far may stay the best: this run's folder gets a copy."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +29,7 @@ class World:
         batch_s, validation_batch_s: how long each takes on the clock.
         first_s: the first training batch takes so much longer.
         train, val: batches an epoch, and of a validation.
-        bad_step: the update whose loss is not a number.
+        bad_steps: the calls of the loss in which it is not a number.
         dtypes, judged: of the predictions of each batch, and the weights that each validation judged.
         stop_at: the update after which the user presses Ctrl-C.
     """
@@ -38,7 +38,7 @@ class World:
     validation_batch_s: float = 1.0
     train: int = 4
     val: int = 2
-    bad_step: int | None = None
+    bad_steps: Container[int] = ()
     stop_at: int | None = None
     figures: tuple[float, ...] = (0.5,)
     first_s: float = 0.0
@@ -59,7 +59,7 @@ class World:
             self.now += seconds
             if not self.steps and seconds == self.batch_s:
                 self.now += self.first_s
-            batch = SimpleNamespace(frames=torch.ones(3), targets=None)
+            batch = SimpleNamespace(frames=torch.ones(3), targets=SimpleNamespace())
             batch.to = lambda device, batch=batch: batch
             yield batch
 
@@ -82,7 +82,7 @@ class World:
             signal.raise_signal(signal.SIGINT)
         total = (predictions**2).mean()
         box = dfl = total.detach() * 0.5
-        if self.steps == self.bad_step:
+        if self.steps in self.bad_steps:
             dfl = dfl * float("nan")
             total = total + dfl
         named = {"box": box, "dfl": dfl}

@@ -173,14 +173,77 @@ def test_a_loss_that_is_no_number_names_its_first_term_and_step_and_keeps_the_la
     tmp_path: Path,
 ) -> None:
     with pytest.raises(TrainingError) as stop:
-        World(train=4, bad_step=7).fit(tmp_path, max_epochs=5)
+        World(train=4, bad_steps=range(7, 99)).fit(tmp_path, max_epochs=5)
+    # Calls 7 to 9, of which two end an epoch, then three more from that epoch's checkpoint on.
     assert str(stop.value).startswith("loss term 'dfl' is not finite at step 7; training stopped")
+    batch = tmp_path / "not_finite_batch.pt"
+    assert f"; its batch is {batch}; " in str(stop.value)
+    saved = torch.load(batch, weights_only=True)
+    assert (saved["term"], saved["step"], saved["frames"].shape) == ("dfl", 7, (3,))
     assert str(stop.value).endswith(f"; the last good checkpoint is {tmp_path / 'checkpoints' / 'last'}")
     state = checkpoint.read_state(tmp_path / "checkpoints" / "last")
     assert (state["position"]["epoch"], state["position"]["step"]) == (1, 4)
     restored = nn.Linear(3, 1)
     checkpoint.load_weights(tmp_path / "checkpoints" / "last", restored)
     assert all(torch.isfinite(value).all() for value in restored.state_dict().values())
+
+
+def lr_column(folder: Path) -> list[float]:
+    return [float(row["train/lr"]) for row in csv.DictReader((folder / "metrics.csv").open())]
+
+
+def test_a_step_whose_loss_is_no_number_is_left_out_and_counted(tmp_path: Path) -> None:
+    World(train=4).fit(tmp_path / "good", max_epochs=3)
+    world = World(train=4, bad_steps=[6, 7, 9])
+    figures = world.fit(tmp_path / "bad", max_epochs=3)
+    assert (figures["epochs"], world.steps) == (3, 12)
+    rows = list(csv.DictReader((tmp_path / "bad" / "metrics.csv").open()))
+    assert [row["train/skipped"] for row in rows] == ["", "2.0", "3.0"]
+    state = checkpoint.read_state(tmp_path / "bad" / "checkpoints" / "last")
+    assert (state["position"]["step"], state["position"]["skipped"]) == (9, 3)
+    assert all(torch.isfinite(weight).all() for weight in world.judged)
+    assert lr_column(tmp_path / "bad") == lr_column(tmp_path / "good")
+
+
+def test_three_such_steps_in_a_row_take_the_run_back_and_halve_its_learning_rate(tmp_path: Path) -> None:
+    World(train=4).fit(tmp_path / "good", max_epochs=3)
+    world = World(train=4, bad_steps=[6, 7, 8])
+    figures = world.fit(tmp_path / "bad", max_epochs=3)
+    assert (figures["epochs"], world.steps) == (3, 8 + 8)  # two epochs again from the checkpoint of the first
+    good, bad = lr_column(tmp_path / "good"), lr_column(tmp_path / "bad")
+    assert bad == pytest.approx([good[0], good[1] / 2, good[2] / 2])
+    last = tmp_path / "bad" / "checkpoints" / "last"
+    assert checkpoint.read_state(last)["position"]["lr_share"] == 0.5
+    World(train=4).fit(tmp_path / "longer", max_epochs=4, resume=str(last))
+    World(train=4).fit(tmp_path / "all good", max_epochs=4)
+    assert lr_column(tmp_path / "longer")[3] == pytest.approx(lr_column(tmp_path / "all good")[3] / 2)
+
+
+def test_an_epoch_between_two_such_times_lets_the_run_go_on(tmp_path: Path) -> None:
+    world = World(train=4, bad_steps=[6, 7, 8, 14, 15, 16])
+    figures = world.fit(tmp_path, max_epochs=4)
+    assert figures["epochs"] == 4
+    assert checkpoint.read_state(tmp_path / "checkpoints" / "last")["position"]["lr_share"] == 0.25
+
+
+def test_a_step_that_spoils_the_statistics_of_norms_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(train=4, bad_steps=[6])
+    task = world.task(tmp_path)
+    task.detector.register_buffer("mean", torch.zeros(1))
+    loss = World.loss
+
+    def spoiling(self: World, predictions: torch.Tensor, targets: object) -> object:
+        if self.steps == 5:
+            task.detector.mean.fill_(math.nan)  # type: ignore[operator, union-attr]
+        return loss(self, predictions, targets)
+
+    monkeypatch.setattr(World, "loss", spoiling)
+    object.__setattr__(task, "loss", world.loss)
+    Trainer(device="cpu", clock=world.clock, max_epochs=2).fit(task)
+    assert torch.isfinite(task.detector.mean).all()  # type: ignore[arg-type]
+    assert checkpoint.read_state(tmp_path / "checkpoints" / "last")["position"]["lr_share"] == 0.5
 
 
 def test_ctrl_c_after_a_loss_that_is_no_number_does_not_replace_the_last_good_checkpoint(
@@ -195,14 +258,14 @@ def test_ctrl_c_after_a_loss_that_is_no_number_does_not_replace_the_last_good_ch
 
     monkeypatch.setattr("spikeyolo.engine.run.LossMeter", Unhurried)
     with pytest.raises(TrainingError, match="not finite at step 6"):
-        World(train=4, bad_step=6, stop_at=7).fit(tmp_path, max_epochs=5)
+        World(train=4, bad_steps=[6], stop_at=7).fit(tmp_path, max_epochs=5)
     assert checkpoint.read_state(tmp_path / "checkpoints" / "last")["position"]["step"] == 4
 
 
 def test_a_loss_that_is_no_number_in_the_first_epoch_says_that_there_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="there is no checkpoint yet"):
-        World(bad_step=1).fit(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        World(bad_steps=range(1, 99)).fit(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["not_finite_batch.pt"]
 
 
 @contextmanager

@@ -52,6 +52,8 @@ class Position:
         elapsed_s: time trained so far, over all the runs that went on from one another.
         warm_up_s: what first batches took beyond usual ones.
         lr: the last update's learning rate.
+        lr_share: of the schedule's learning rates; less than 1 after the run was taken back for losses not finite.
+        skipped: steps left out because a loss term was not finite.
         best_epoch, best: the epoch with the best figure (-1: none yet), and the figure.
         history: one row of figures an epoch.
         meter: sums of the epoch's loss terms so far; None between epochs.
@@ -63,6 +65,8 @@ class Position:
     elapsed_s: float = 0.0
     warm_up_s: float = 0.0
     lr: float = 0.0
+    lr_share: float = 1.0
+    skipped: int = 0
     best_epoch: int = -1
     best: float = float("-inf")
     history: list[dict[str, float]] = field(default_factory=list)

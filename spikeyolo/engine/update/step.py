@@ -99,6 +99,11 @@ class TrainStep:
         if self.average is not None:
             self.average.update(self.module)
 
+    def drop(self) -> None:
+        """Forget the gradients that wait."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self._pending = 0
+
     def state_dict(self) -> dict[str, Any]:
         """Gradients that wait for their update, by parameter; mostly none."""
         waiting = self.module.named_parameters() if self._pending else ()
