@@ -89,8 +89,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         teacher = Teacher(loss.teacher, detector, loss.distillation, description)
         description["settings"]["teacher"] = {"weights": teacher.digest}
     trial = current_trial()
-    if trial is not None and trainer.resume is None and (folder / "checkpoints" / "last").is_dir():
-        trainer.resume = folder / "checkpoints" / "last"  # the trial was put back: it goes on
+    trainer.find_checkpoint(folder, put_back=trial is not None)
     if trainer.freeze and trainer.resume is None and not composed["model"].get("pretrained"):
         log.warning(
             "trainer.freeze: %s keeps random weights; model.pretrained=FILE gives others", ", ".join(trainer.freeze)
@@ -175,7 +174,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         status = "KILLED"
         again = entry.resume_arguments(overrides, stop.checkpoint)
         log.warning("%s; go on with: python -m spikeyolo.train %s", stop, again)
-        sys.exit(130)
+        sys.exit(stop.exit_code)
     except KeyboardInterrupt:
         status = "KILLED"
         raise

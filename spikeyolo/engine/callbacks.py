@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Mapping
 from enum import Enum
+from pathlib import Path
 from typing import Any, Protocol
 
 from spikeyolo.engine.budget import Clock
@@ -100,6 +102,30 @@ class EarlyStopping(Callback):
     def after_epoch(self, run: Run, row: Mapping[str, float], figure: float) -> Outcome:
         position = run.position
         return Outcome.STOP if position.epoch - 1 - position.best_epoch >= self._patience else Outcome.CONTINUE
+
+
+class KeepBest(Callback):
+    """Keeps the weights of the ``keep`` best epochs of this run, each in ``checkpoints/epoch_NNNN``."""
+
+    def __init__(self, keep: int, figure: str, folder: Path) -> None:
+        self._keep = keep
+        self._figure = f"val/{figure}"
+        self._folder = folder
+
+    def after_epoch(self, run: Run, row: Mapping[str, float], figure: float) -> Outcome:
+        figures = {int(row["epoch"]): row.get(self._figure, math.nan) for row in run.position.history}
+        known = [epoch for epoch, value in figures.items() if not math.isnan(value)]
+        best = sorted(known, key=lambda epoch: (-figures[epoch], epoch))[: self._keep]
+        if run.position.epoch in best:
+            run.save(_epoch_name(run.position.epoch))
+        for path in self._folder.glob("epoch_*"):
+            if path.name not in map(_epoch_name, best):
+                shutil.rmtree(path)
+        return Outcome.CONTINUE
+
+
+def _epoch_name(epoch: int) -> str:
+    return f"epoch_{epoch:04d}"
 
 
 class PeriodicSaving(Callback):

@@ -20,6 +20,7 @@ class StopWatch:
 
     def __init__(self) -> None:
         self.requested = False
+        self.number = int(signal.SIGINT)  # the signal that asked
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopWatch:
@@ -38,7 +39,7 @@ class StopWatch:
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt
-        self.requested = True
+        self.requested, self.number = True, number
 
     def watch(self, items: Iterable[T]) -> Iterator[T]:
         """The same items, until a stop is asked for.

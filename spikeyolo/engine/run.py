@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from spikeyolo.engine.budget import TimeBudget
-from spikeyolo.engine.callbacks import Callback, EarlyStopping, Outcome, PeriodicSaving, Pruning, Tracking
+from spikeyolo.engine.callbacks import Callback, EarlyStopping, KeepBest, Outcome, PeriodicSaving, Pruning, Tracking
 from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.engine.checkpoints.restore import Saved, read_training
 from spikeyolo.engine.checkpoints.settings import measuring, sentence
@@ -87,6 +87,9 @@ class TrainingRun:
             self.callbacks["pruning"] = Pruning(task.pruner)
         if settings.patience is not None:
             self.callbacks["early_stopping"] = EarlyStopping(settings.patience)
+        if settings.keep > 1:
+            folder = task.folder / "checkpoints"
+            self.callbacks["keeping"] = KeepBest(settings.keep, settings.select_by, folder)
         self.callbacks |= settings.callbacks
         if settings.save_minutes is not None:  # the last, so that the state of the others belongs to what is saved
             self.callbacks["saving"] = PeriodicSaving(settings.save_minutes, settings._clock)

@@ -18,11 +18,17 @@ from spikeyolo.windows.loader import WindowLoader
 
 
 class Stopped(Exception):  # noqa: N818 -- an outcome, not an error
-    """Training ended before its time; ``checkpoint`` is where it can go on."""
+    """Training ended before its time.
 
-    def __init__(self, reason: str, checkpoint: Path) -> None:
+    Attributes:
+        checkpoint: where it can go on.
+        exit_code: 128 and the signal's number, as a shell reports it: 130 for Ctrl-C, 143 for SIGTERM (preemption).
+    """
+
+    def __init__(self, reason: str, checkpoint: Path, *, number: int = 2) -> None:
         super().__init__(f"{reason}; saved {checkpoint}")
         self.checkpoint = checkpoint
+        self.exit_code = 128 + number
 
 
 class Pruned(Exception):  # noqa: N818 -- an outcome, not an error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ from spikeyolo.engine.update.parts import Part, freeze
 from spikeyolo.engine.update.schedule import Schedule
 from spikeyolo.errors import ConfigError, TrainingError
 from spikeyolo.windows.loader import WindowLoader
+
+log = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -50,7 +53,9 @@ class Trainer:
         patience: epochs without a better figure after which training stops; None trains on.
         threads: CPU threads of torch; None leaves torch's choice.
         save_minutes: ``checkpoints/last`` is written so often in mid-epoch; None writes it after each epoch only.
-        resume: checkpoint folder to go on from, such as ``…/checkpoints/last``.
+        resume: checkpoint folder to go on from, such as ``…/checkpoints/last``; ``auto``: the run folder's own, where
+            it has one.
+        keep: best epochs whose weights stay, beyond the first in ``checkpoints/epoch_NNNN``.
         select_by: validation figure that decides which checkpoint is ``best`` (larger is better).
         preview_schedule: draw the learning rates of the training to come, and train nothing.
         range_test: find a learning rate by trying rising ones, and train nothing more.
@@ -78,6 +83,7 @@ class Trainer:
         threads: Annotated[int, Ge(1)] | None = None,
         save_minutes: Annotated[float, Gt(0)] | None = 5.0,
         resume: str | None = None,
+        keep: Annotated[int, Ge(1)] = 1,
         select_by: str = "map50",
         preview_schedule: bool = False,
         range_test: bool = False,
@@ -106,6 +112,7 @@ class Trainer:
         self.threads = threads
         self.save_minutes = save_minutes
         self.resume = None if resume is None else Path(resume)
+        self.keep = keep
         self.select_by = select_by
         self.preview_schedule = preview_schedule
         self.range_test = range_test
@@ -130,7 +137,7 @@ class Trainer:
                 return run.go(stop)
             except StopRequested:
                 run.save("last")
-                raise Stopped("stopped", task.folder / "checkpoints" / "last") from None
+                raise Stopped("stopped", task.folder / "checkpoints" / "last", number=stop.number) from None
             except TrainingError as error:
                 last = task.folder / "checkpoints" / "last"
                 kept = f"the last good checkpoint is {last}" if last.is_dir() else "there is no checkpoint yet"
@@ -159,6 +166,24 @@ class Trainer:
             for epoch in range(self.max_epochs)
             for number, batch in enumerate(batches)
         ]
+
+    def find_checkpoint(self, folder: Path, *, put_back: bool = False) -> None:
+        """Let ``resume=auto`` be the run folder's own last checkpoint, or None where there is none.
+
+        Args:
+            folder: of the run.
+            put_back: whether the run goes on from there without being asked: a sweep's trial that was put back.
+        """
+        asked = self.resume == Path("auto")
+        if not asked and not (put_back and self.resume is None):
+            return
+        last = folder / "checkpoints" / "last"
+        self.resume = last if last.is_dir() else None
+        if asked and self.resume is None:
+            log.info(
+                "trainer.resume=auto: %s is not there, a new training begins (a fixed hydra.run.dir finds it again)",
+                last,
+            )
 
     def check_selection(self, judged: Mapping[str, float]) -> None:
         """Refuse a ``select_by`` that no figure has, rather than after an epoch.

@@ -31,7 +31,7 @@ class World:
         train, val: batches an epoch, and of a validation.
         bad_steps: the calls of the loss in which it is not a number.
         dtypes, judged: of the predictions of each batch, and the weights that each validation judged.
-        stop_at: the update after which the user presses Ctrl-C.
+        stop_at: the update after which the user presses Ctrl-C (or ``stop_signal`` comes).
     """
 
     batch_s: float = 1.0
@@ -40,6 +40,7 @@ class World:
     val: int = 2
     bad_steps: Container[int] = ()
     stop_at: int | None = None
+    stop_signal: signal.Signals = signal.SIGINT
     figures: tuple[float, ...] = (0.5,)
     first_s: float = 0.0
     described: dict[str, Any] = field(default_factory=dict)
@@ -79,7 +80,7 @@ class World:
         self.steps += 1
         self.dtypes.append(predictions.dtype)
         if self.steps == self.stop_at:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(self.stop_signal)
         total = (predictions**2).mean()
         box = dfl = total.detach() * 0.5
         if self.steps in self.bad_steps:

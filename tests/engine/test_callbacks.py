@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import csv
+import signal
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from small_training import World
+from torch import nn
 
 from spikeyolo.engine.callbacks import Callback, Outcome, Run
+from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.engine.task import Stopped
+from spikeyolo.engine.trainer import Trainer
 from spikeyolo.engine.update.average import WeightAverage
 from spikeyolo.engine.update.muon import Muon
 from spikeyolo.engine.update.schedule import ConstantSchedule
@@ -123,3 +128,37 @@ def test_an_update_is_of_as_many_batches_as_come_nearest_to_the_nominal_batch(
     World(train=8).fit(tmp_path / "nominal", max_epochs=2, nominal_batch=windows)
     World(train=8).fit(tmp_path / "counted", max_epochs=2, accumulate_batches=batches)
     assert rows(tmp_path / "nominal") == rows(tmp_path / "counted")
+
+
+def test_the_weights_of_the_best_epochs_stay(tmp_path: Path) -> None:
+    world = World(figures=(0.2, 0.6, 0.5, 0.6, 0.1))
+    world.fit(tmp_path, max_epochs=5, keep=3)
+    kept = {path.name: path for path in (tmp_path / "checkpoints").glob("epoch_*")}
+    assert sorted(kept) == ["epoch_0002", "epoch_0003", "epoch_0004"]
+    for name, path in kept.items():
+        module = nn.Linear(3, 1)
+        checkpoint.load_weights(path, module)
+        assert torch.equal(module.weight, world.judged[int(name[-4:]) - 1])
+    best, second = (tmp_path / "checkpoints" / name / "weights.safetensors" for name in ("best", "epoch_0002"))
+    assert best.read_bytes() == second.read_bytes()
+    World().fit(tmp_path / "one", max_epochs=2)
+    assert sorted(path.name for path in (tmp_path / "one" / "checkpoints").iterdir()) == ["best", "last"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_has_the_exit_code_of_its_signal_and_auto_finds_where_it_was(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    with pytest.raises(Stopped) as stop:
+        World(train=4, stop_at=6, stop_signal=number).fit(tmp_path, max_epochs=3)
+    assert stop.value.exit_code == code
+    trainer = Trainer(resume="auto")
+    trainer.find_checkpoint(tmp_path / "elsewhere")
+    assert trainer.resume is None
+    trainer = Trainer(resume="auto")
+    trainer.find_checkpoint(tmp_path)
+    assert trainer.resume == stop.value.checkpoint
+    for put_back, found in ((False, None), (True, stop.value.checkpoint)):
+        trainer = Trainer()
+        trainer.find_checkpoint(tmp_path, put_back=put_back)
+        assert trainer.resume == found

@@ -182,7 +182,7 @@ def test_a_loss_that_is_no_number_names_its_first_term_and_step_and_keeps_the_la
     assert (saved["term"], saved["step"], saved["frames"].shape) == ("dfl", 7, (3,))
     assert str(stop.value).endswith(f"; the last good checkpoint is {tmp_path / 'checkpoints' / 'last'}")
     state = checkpoint.read_state(tmp_path / "checkpoints" / "last")
-    assert (state["position"]["epoch"], state["position"]["step"]) == (1, 4)
+    assert (state["position"]["epoch"], state["position"]["step"]) == (2, 6)
     restored = nn.Linear(3, 1)
     checkpoint.load_weights(tmp_path / "checkpoints" / "last", restored)
     assert all(torch.isfinite(value).all() for value in restored.state_dict().values())

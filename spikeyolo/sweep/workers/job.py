@@ -125,7 +125,7 @@ def run_order(
         message = ("interrupted",)
         cancel_jobs()
     except SystemExit as error:
-        stopped = error.code == 130  # what a shell reports of Ctrl-C
+        stopped = error.code in (130, 143)  # what a shell reports of Ctrl-C and SIGTERM
         message = (
             ("interrupted",) if stopped else ("failed", f"the task ended the process with exit code {error.code}", "")
         )
