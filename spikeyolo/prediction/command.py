@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from spikeyolo import __version__, schema
 from spikeyolo.engine.interrupt import StopRequested, StopWatch
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.evaluation.identity import is_made_from, short
+from spikeyolo.events.store import Recording
 from spikeyolo.prediction.detecting import Detecting
 from spikeyolo.prediction.formats import save_as
 from spikeyolo.prediction.parts import Parts
@@ -66,6 +67,7 @@ def predicted(options: Mapping[str, Any], rules: Mapping[str, Any], given: Set[s
         inputs = inputs_at(
             options["source"], followed=options["follow"], timeout_s=options["timeout"], stopped=lambda: stop.requested
         )
+        check_stored(inputs, given)
         identity = {
             "checkpoint": trained.digest,
             "recordings": {item.name: item.identity for item in inputs},
@@ -136,7 +138,12 @@ def _make(prediction: Prediction, path: Path, metadata: Mapping[str, Any], stop:
     )
     log.info("%s: %d detections; %s (%s)", path, rows, speed.words(), speed.shares())
     if stopped:
-        log.warning("stopped; the table holds what is done, and the same command goes on from there")
+        again = all(item.identity is not None for item in prediction.inputs)
+        if not again:  # what came through a pipe does not come again
+            parts.remove()
+        log.warning(
+            "stopped; the table holds what is done%s", ", and the same command goes on from there" if again else ""
+        )
         raise StopRequested
     if prediction.failed:
         first = next(iter(prediction.failed.values()))
@@ -144,6 +151,21 @@ def _make(prediction: Prediction, path: Path, metadata: Mapping[str, Any], stop:
             f"{len(prediction.failed)} of {len(prediction.inputs)} recordings failed; the first: {first}"
         )
     parts.remove()
+
+
+def check_stored(inputs: Sequence[Input], given: Set[str]) -> None:
+    """Refuse rules that would have no effect.
+
+    Raises:
+        ConfigError: how files are read was said, and a recording is stored.
+    """
+    reading = {key for key in given if key.startswith(("event_rules.", "filters.")) or key in ("size", "time_unit")}
+    stored = next((item.name for item in inputs if isinstance(item.place, Recording)), None)
+    if stored is not None and reading:
+        raise ConfigError(
+            f"{min(reading)}: found beside the stored recording {stored}, which is taken as it was converted; expected "
+            "the file that it was made from"
+        )
 
 
 def settled(trained: Trained, options: Mapping[str, Any]) -> Trained:

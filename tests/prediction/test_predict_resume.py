@@ -124,6 +124,7 @@ def test_ctrl_c_leaves_a_table_and_the_same_command_goes_on_though_the_file_has_
     ended = predict(*common, "follow=true", "timeout=0.3", cwd=tmp_path)
     assert ended.code == 0, ended.errors
     assert "going on with what is done" in ended.errors
+    assert "gave nothing for 0.3 s, which is taken as its end (timeout)" in ended.errors
     found = DetectionTable.read(tmp_path / "out" / "detections.parquet")
     assert found.metadata["complete"] is True
     whole = predict(*common, "fresh=true", cwd=tmp_path)

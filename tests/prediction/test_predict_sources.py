@@ -96,6 +96,8 @@ def test_events_are_cleaned_by_the_rules_and_left_out_by_the_filters_that_are_gi
     )
     assert "event 5 lies at x=70" in ended.error_lines[0]
     assert not (cwd / "strict").exists()
+    ended = predict("checkpoint=run/checkpoints/best", "source=stored", "filters.background_us=9", cwd=cwd)
+    assert "filters.background_us: found beside the stored recording recording" in ended.error_lines[0]
 
 
 def test_a_file_that_ends_within_a_word_is_predicted_on_up_to_there_and_that_is_said(
