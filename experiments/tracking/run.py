@@ -17,7 +17,7 @@ from spikeyolo.detections import DetectionTable, GroundTruth
 from spikeyolo.metrics.tracking import track_scores
 from spikeyolo.tracking import ByteTrack, IouTracker, track_table
 
-SEEDS = (101, 102)  # reported; defaults were chosen on seed 1 (--seeds 1)
+SEEDS = (101,)  # reported; defaults were chosen on seed 1
 OURS = {"spikeyolo bytetrack": ByteTrack(), "spikeyolo iou": IouTracker()}
 PEERS = {"bytetrack": "trackers ByteTrack", "ocsort": "trackers OC-SORT", "motpy": "motpy"}
 
@@ -41,7 +41,6 @@ def table(t_us: Any, xywh: Any, track: Any, score: Any) -> DetectionTable:
 
 def judged(scene: Scene, tracked: DetectionTable) -> dict[str, float]:
     truth = table(scene.truth_t_us, scene.truth_xywh, scene.truth_track, np.ones(len(scene.truth_t_us)))
-    # Every step was looked at, with or without an object in it.
     return dict(track_scores(tracked, GroundTruth.of(truth)).figures)
 
 
@@ -74,7 +73,9 @@ def theirs(python: str, scenes: dict[str, Scene]) -> list[dict[str, Any]]:
             xywh = np.column_stack((xyxy[:, :2], np.maximum(xyxy[:, 2:] - xyxy[:, :2], 0)))
             tracked = table(found[f"{key}/t_us"], xywh, found[f"{key}/track"], np.ones(len(xywh)))
             figures = judged(scenes[name], tracked)
-            rows.append({"scene": name, "tracker": PEERS[peer], "told": told, "ms": float(found[f"{key}/ms"]), **figures})
+            rows.append(
+                {"scene": name, "tracker": PEERS[peer], "told": told, "ms": float(found[f"{key}/ms"]), **figures}
+            )
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
         place = (row["scene"], row["tracker"])

@@ -63,14 +63,18 @@ class ConstantVelocity:
         box_noise: standard deviation of detected sides, in box sizes.
         initial_speed: standard deviation of a new track's velocity, in box sizes a second.
         speed_change: standard deviation of what a velocity changes within one second, in box sizes a second.
+        turn: and, as a share of the speed, on the way of one box size: what is twice as fast turns in half the time.
         gate: standard deviations up to which a detection may be of a track.
     """
 
-    def __init__(self, *, box_noise: float, initial_speed: float, speed_change: float, gate: float) -> None:
+    def __init__(
+        self, *, box_noise: float, initial_speed: float, speed_change: float, turn: float, gate: float
+    ) -> None:
         self.limit = gate * gate
         self._noise = box_noise**2
         self._initial = initial_speed**2 * np.array([1, 1, SIZE_CHANGE**2, SIZE_CHANGE**2])
-        self._change = speed_change**2 * np.array([1, 1, SIZE_CHANGE**2, SIZE_CHANGE**2])
+        self._change, self._turn = speed_change**2, turn**2
+        self._sides = np.array([1, 1, SIZE_CHANGE**2, SIZE_CHANGE**2])
         self.position = np.empty((0, 4))  # px
         self.velocity = np.empty((0, 4))  # px/s
         self._pp, self._pv, self._vv = (np.empty((0, 4)) for _ in range(3))  # px², px²/s, px²/s²
@@ -81,7 +85,9 @@ class ConstantVelocity:
     def advance(self, dt_us: int) -> None:
         """See :class:`Motion`."""
         dt = 1e-6 * dt_us
-        change = _squared_size(self.position) * self._change
+        area, way = _squared_size(self.position), self.velocity[:, :2]
+        speed = np.sqrt((way * way).sum(axis=1, keepdims=True))
+        change = (self._change * area + self._turn * speed**3 / np.sqrt(area)) * self._sides  # px²/s³
         self.position += self.velocity * dt
         np.maximum(self.position[:, 2:], LEAST, out=self.position[:, 2:])
         self._pp += (2 * self._pv + self._vv * dt) * dt + change * (dt**3 / 3)

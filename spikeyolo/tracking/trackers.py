@@ -34,6 +34,7 @@ class ByteTrack:
         box_noise: standard deviation of detected sides, in box sizes.
         initial_speed: standard deviation of a new track's velocity, in box sizes a second.
         speed_change: standard deviation of what a velocity changes within one second, in box sizes a second.
+        turn: and, as a share of the speed, on the way of one box size: what is twice as fast turns in half the time.
         gate: standard deviations up to which a detection may be of a track.
         embedding_weight: share of appearance in the cost, where detections have embeddings.
         embedding_gate: detections whose embedding has a lower cosine to the track's are of another object.
@@ -47,10 +48,11 @@ class ByteTrack:
     low_score: Share = 0.1
     new_score: Share = 0.4
     confirm_us: Annotated[int, Ge(0)] = 20_000
-    lost_after_us: Annotated[int, Ge(1)] = 500_000
+    lost_after_us: Annotated[int, Ge(1)] = 1_000_000
     box_noise: Annotated[float, Gt(0)] = 0.1
     initial_speed: Annotated[float, Gt(0)] = 10.0
-    speed_change: Annotated[float, Gt(0)] = 10.0
+    speed_change: Annotated[float, Gt(0)] = 1.0
+    turn: Annotated[float, Ge(0)] = 0.15
     gate: Annotated[float, Gt(0)] = 5.0
     embedding_weight: Share = 0.3
     embedding_gate: Annotated[float, Interval(ge=-1, le=1)] = 0.0
@@ -78,6 +80,7 @@ class ByteTrack:
             box_noise=self.box_noise,
             initial_speed=self.initial_speed,
             speed_change=self.speed_change,
+            turn=self.turn,
             gate=self.gate,
         )
         return Tracks(rules, motion)

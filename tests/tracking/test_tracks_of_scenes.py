@@ -86,12 +86,12 @@ def test_a_likeness_tells_apart_what_overlaps() -> None:
 
     def meeting(side: int):  # type: ignore[no-untyped-def]
         def at(seconds):  # type: ignore[no-untyped-def]
-            away = np.maximum(np.abs(seconds - 0.5) - 0.2, 0) * 200 * side
+            away = np.maximum(np.abs(seconds - 0.5) - 0.2, 0) * 150 * side
             return np.column_stack((150 + away, np.full_like(away, 50), np.full((len(away), 2), 20.0)))
 
         return at
 
-    truth = scene([meeting(-1), meeting(1)], rate_hz=1000, duration_s=1.0, noise=0.1, seed=3)
+    truth = scene([meeting(-1), meeting(1)], rate_hz=1000, duration_s=1.0, noise=0.05, seed=3)
     looks = np.eye(8, dtype=np.float32)[truth.track_id]
     assert_one_id_each(truth, track_table(replace(truth, embedding=looks), ByteTrack(), step_us=1000))
     blind = identities(truth, track_table(replace(truth, embedding=looks), ByteTrack(embedding_weight=0), step_us=1000))
