@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("spikeyolo")
 
 Split = Literal["train", "val", "test"]
+GROUPS = ("protocol", "logger", "tracker")
 OPTIONS: Mapping[str, Any] = {
     "checkpoint": str | None,
     "detections": str | None,
@@ -51,7 +52,7 @@ def evaluate(config: DictConfig) -> None:
     """One evaluation of a composed configuration."""
     for outcome in run(config):
         print(f"{outcome.tables.split}: {outcome.made.get('windows', outcome.tables.detections)}")
-        print(outcome.scores.table())
+        print(outcome.table())
         log.info("%s", outcome.folder / "evaluation.html")
 
 
@@ -74,9 +75,9 @@ def run(config: DictConfig) -> list[Outcome]:
             f"checkpoint, detections: found {'neither' if options['checkpoint'] is None else 'both'}; expected "
             "checkpoint=FOLDER, such as outputs/…/checkpoints/best, or detections=FILE"
         )
-    node = OmegaConf.create({group: OmegaConf.to_container(config[group]) for group in ("protocol", "logger")})
-    schema.check(node, groups=("protocol", "logger"))
-    protocol, logger = schema.build(node.protocol), schema.build(node.logger)
+    node = OmegaConf.create({group: OmegaConf.to_container(config[group]) for group in GROUPS})
+    schema.check(node, groups=GROUPS)
+    protocol, logger, tracker = (schema.build(node[group]) for group in GROUPS)
     logger.check()
     command = shlex.join(["python", "-m", "spikeyolo.evaluate", *HydraConfig.get().overrides.task])
     from spikeyolo.evaluation.logged import log_outcomes, training_run
@@ -86,14 +87,14 @@ def run(config: DictConfig) -> list[Outcome]:
         from spikeyolo.evaluation.stored_tables import stored_tables
 
         tables, recordings = stored_tables(config, options, protocol)
-        outcomes = [present(tables, protocol, options, command=command, seen=recordings)]
+        outcomes = [present(tables, protocol, options, command=command, seen=recordings, tracker=tracker)]
         log_outcomes(outcomes, logger, run="new", trained=None, command=command)
         return outcomes
     from spikeyolo.evaluation.checkpoints import evaluated
 
     trained = training_run(Path(options["checkpoint"]), logger, options["mlflow_run"])
     outcomes = [
-        present(tables, protocol, options, command=command, seen=seen, costs=costs)
+        present(tables, protocol, options, command=command, seen=seen, costs=costs, tracker=tracker)
         for tables, seen, costs in evaluated(config, options, protocol)
     ]
     log_outcomes(outcomes, logger, run=options["mlflow_run"], trained=trained, command=command)

@@ -148,12 +148,12 @@ def _truth(named: str | None, source: Path) -> StoredTruth | None:
 
 
 def _scores(tracks: DetectionTable, stored: StoredTruth, protocol: Any) -> TrackingScores:
-    from spikeyolo.evaluation.stored_truth import of_step
+    from spikeyolo.evaluation.stored_truth import of_step, ran_at
     from spikeyolo.metrics.tracking import track_scores
 
     truth = stored.scored()
-    own = "looks" in stored.metadata
-    return track_scores(of_step(tracks, stored.scored_step), truth, protocol, frames=truth.looks if own else None)
+    frames = ran_at(tracks, stored, truth)
+    return track_scores(of_step(tracks, stored.scored_step), truth, protocol, frames=frames)
 
 
 def _saved(tracks: DetectionTable, path: Path, formats: list[str]) -> list[Path]:

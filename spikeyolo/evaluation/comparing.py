@@ -15,8 +15,7 @@ from spikeyolo.detections import GroundTruth, Looks
 from spikeyolo.detections.table import read_metadata
 from spikeyolo.errors import ConfigError, DetectionError
 from spikeyolo.evaluation.entrants import Entrant
-from spikeyolo.evaluation.outcome import ran_at
-from spikeyolo.evaluation.stored_truth import StoredTruth, of_step
+from spikeyolo.evaluation.stored_truth import StoredTruth, of_step, ran_at
 from spikeyolo.metrics.comparison import paired_difference
 from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.metrics.resample import MeanPrecision, ResampledPrecision

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from spikeyolo import __version__
-from spikeyolo.detections import DetectionTable, GroundTruth, Looks, coco, mot, prophesee
+from spikeyolo.detections import DetectionTable, GroundTruth, coco, mot, prophesee
 from spikeyolo.detections.exchange import read_any
 from spikeyolo.engine.checkpoints.files import replace_text
 from spikeyolo.errors import DetectionError
-from spikeyolo.evaluation.stored_truth import StoredTruth, in_frame, of_step
+from spikeyolo.evaluation.stored_truth import StoredTruth, in_frame, of_step, ran_at
 from spikeyolo.evaluation.tables import Tables
 from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.metrics.score import Judged, score, step_figures
 from spikeyolo.metrics.scores import Scores
+from spikeyolo.metrics.tracking import TrackingScores, track_scores
+from spikeyolo.tracking import NoTracker, Tracker, track_table, usual_step_us
 
 log = logging.getLogger("spikeyolo")
 
@@ -39,6 +41,7 @@ class Outcome:
         made: how: the table's metadata without lists of times, JSON values.
         costs: see :func:`spikeyolo.evaluation.costs.measure`; empty where nothing was measured.
         pixels: in which sizes were meant.
+        tracks: what the detections' track ids score; None where the truth has none, or they have none.
     """
 
     tables: Tables
@@ -49,11 +52,21 @@ class Outcome:
     made: Mapping[str, Any]
     costs: Mapping[str, Any] = field(default_factory=dict)
     pixels: str = "sensor"
+    tracks: TrackingScores | None = None
+
+    def figures(self) -> dict[str, float]:
+        """Every figure of accuracy; those of tracks as ``track/hota`` …."""
+        of_tracks = {} if self.tracks is None else self.tracks.flat()
+        return self.scores.flat() | {f"track/{name}": value for name, value in of_tracks.items()}
 
     def flat(self) -> dict[str, float]:
         """Every figure, for a logger: ``SPLIT/map50`` …, with those of energy and speed."""
         costs = {name: value for name, value in self.costs.items() if isinstance(value, float | int)}
-        return {f"{self.tables.split}/{name}": value for name, value in self.scores.flat().items()} | costs
+        return {f"{self.tables.split}/{name}": value for name, value in self.figures().items()} | costs
+
+    def table(self) -> str:
+        """Text for a terminal."""
+        return self.scores.table() + ("" if self.tracks is None else f"\n\n{self.tracks.table()}")
 
     def write(self) -> Path:
         """Write ``scores.json``, whole or not at all.
@@ -62,7 +75,7 @@ class Outcome:
             DetectionError: it cannot be written.
         """
         path = self.folder / "scores.json"
-        figures = {name: value if math.isfinite(value) else None for name, value in self.scores.flat().items()}
+        figures = {name: value if math.isfinite(value) else None for name, value in self.figures().items()}
         content = {
             "spikeyolo": __version__,
             "split": self.tables.split,
@@ -71,6 +84,7 @@ class Outcome:
             "costs": dict(self.costs),
             "made": dict(self.made),
             "scores": json.loads(self.scores.json()),
+            "tracks": None if self.tracks is None else json.loads(self.tracks.json()),
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -80,25 +94,15 @@ class Outcome:
         return path
 
 
-def read_tables(tables: Tables) -> tuple[StoredTruth, DetectionTable]:
-    """What is true, and what was found, with the truth's class ids.
+def read_tables(tables: Tables, *, embeddings: bool = False) -> tuple[StoredTruth, DetectionTable]:
+    """What is true, and what was found, with the truth's class ids, and with embeddings if a tracker wants them.
 
     Raises:
         DetectionError: one cannot be read, or they hold no class names.
     """
     stored = StoredTruth.read(tables.truth, classes=tables.classes)
     images = tables.truth if tables.truth.suffix == ".json" else None
-    return stored, read_any(tables.detections, classes=stored.table.classes, images=images, embeddings=False)
-
-
-def ran_at(found: DetectionTable, stored: StoredTruth, truth: GroundTruth) -> Looks | None:
-    """When a detector ran: at the truth's looks where both were made together, or as its own table tells; None where
-    only its rows do."""
-    made, of_truth = (table.metadata.get("identity") or {} for table in (found, stored.table))
-    if made and made.get("data") == of_truth.get("data"):
-        return truth.looks
-    times = found.metadata.get("looks")
-    return Looks.named(times) if isinstance(times, dict) else None
+    return stored, read_any(tables.detections, classes=stored.table.classes, images=images, embeddings=embeddings)
 
 
 def scored(
@@ -111,6 +115,7 @@ def scored(
     folder: Path | None = None,
     events: npt.NDArray[np.int64] | None = None,
     costs: Mapping[str, Any] | None = None,
+    tracker: Tracker | None = None,
 ) -> Outcome:
     """Score the tables.
 
@@ -122,6 +127,7 @@ def scored(
         folder: of the result; None: the protocol's name beside the tables.
         events: in each true box that is scored.
         costs: to be shown beside the scores.
+        tracker: that gives the detections their tracks; None: those that they have.
 
     Raises:
         DetectionError: the tables do not fit one another.
@@ -131,8 +137,14 @@ def scored(
         scale = stored.scale()
         stored, found = replace(stored, table=in_frame(stored.table, scale)), in_frame(found, scale)
     truth = stored.scored(events)
-    last = of_step(found, stored.scored_step)
-    scores = score(last, truth, protocol, frames=ran_at(found, stored, truth))
+    following = tracker is not None and not isinstance(tracker, NoTracker)
+    if tracker is not None and following:
+        found = track_table(found, tracker, step_us=usual_step_us(found))
+    last, frames = of_step(found, stored.scored_step), ran_at(found, stored, truth)
+    scores = score(last, truth, protocol, frames=frames)
+    tracks = None
+    if following or ((last.track_id >= 0).any() and (truth.boxes.track_id >= 0).all()):
+        tracks = track_scores(last, truth, protocol, frames=frames)
     if len(last) and not scores.counts["detections"]:
         log.warning(
             "%s: none of %d detections counts: at no label time within protocol.time_tolerance_us=%d, or too small",
@@ -147,7 +159,10 @@ def scored(
         for key, value in {**stored.metadata, **found.metadata}.items()
         if key not in ("looks", "step_looks", "recordings", "classes")
     }
-    return Outcome(tables, folder or tables.folder / protocol.name, scores, last, truth, made, costs or {}, pixels)
+    if following:
+        made["tracker"] = {"name": type(tracker).__name__, **asdict(tracker)}  # type: ignore[call-overload]
+    folder = folder or tables.folder / protocol.name
+    return Outcome(tables, folder, scores, last, truth, made, costs or {}, pixels, tracks)
 
 
 def save_as(outcome: Outcome, formats: Sequence[str]) -> list[Path]:

@@ -40,7 +40,7 @@ def draw(outcome: Outcome, *, slice_duration_us: int | None) -> list[Path]:
         drawing.draw_calibration(folder / "calibration.png", scores.calibration),
         drawing.draw_properties(folder / "properties.png", scores.properties),
     ]
-    drawing.write_tables(folder, scores)
+    drawing.write_tables(folder, scores, outcome.tracks)
     return [path for path in drawn if path is not None]
 
 

@@ -12,6 +12,7 @@ from spikeyolo.evaluation.outcome import Outcome, read_tables, save_as, scored
 from spikeyolo.evaluation.tables import Tables
 from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.report.page import write_page
+from spikeyolo.tracking import Tracker
 from spikeyolo.windows import EventData, Part
 
 
@@ -36,6 +37,7 @@ def present(
     command: str,
     seen: Seen | None = None,
     costs: Mapping[str, Any] | None = None,
+    tracker: Tracker | None = None,
 ) -> Outcome:
     """Score the tables and write ``scores.json``, figures as PNG and CSV, and ``evaluation.html``.
 
@@ -46,15 +48,17 @@ def present(
         command: that makes the same again.
         seen: the recordings; None: neither pictures of windows nor events in boxes.
         costs: to be shown beside the scores.
+        tracker: that gives the detections their tracks; None: those that they have.
 
     Raises:
         SpikeyoloError: the tables cannot be scored, or a file cannot be written.
     """
-    stored, found = read_tables(tables)
+    stored, found = read_tables(tables, embeddings=tracker is not None)
     events = None
     if seen is not None:
         events = pictures.events_in_boxes(stored.scored(), seen.parts, window_us=seen.data.rules.duration_us)
-    outcome = scored(tables, protocol, stored, found, pixels=options["pixels"], events=events, costs=costs)
+    scoring: dict[str, Any] = {"pixels": options["pixels"], "events": events, "costs": costs, "tracker": tracker}
+    outcome = scored(tables, protocol, stored, found, **scoring)
     slice_us = outcome.made.get("slice_duration_us")
     drawn = pictures.draw(outcome, slice_duration_us=slice_us if isinstance(slice_us, int) else None)
     worst = None if seen is None else pictures.draw_worst(outcome, protocol, data=seen.data, parts=seen.parts)
@@ -67,6 +71,7 @@ def present(
         subtitle=f"{name}: {counts['recordings']} recordings, {counts['looks']} looks; "
         + str(outcome.made.get("windows", "a table of another program")),
         scores=outcome.scores,
+        tracks=outcome.tracks,
         costs=outcome.costs,
         figures=drawn,
         worst=worst,

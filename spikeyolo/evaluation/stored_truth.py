@@ -96,6 +96,16 @@ class StoredTruth:
         return float(x), float(y)
 
 
+def ran_at(found: DetectionTable, stored: StoredTruth, truth: GroundTruth) -> Looks | None:
+    """When a detector ran: at the truth's looks where both were made together, or as its own table tells; None where
+    only its rows do."""
+    made, of_truth = (table.metadata.get("identity") or {} for table in (found, stored.table))
+    if made and made.get("data") == of_truth.get("data"):
+        return truth.looks
+    times = found.metadata.get("looks")
+    return Looks.named(times) if isinstance(times, dict) else None
+
+
 def of_step(table: DetectionTable, step: int | None) -> DetectionTable:
     """The rows of a table that a step made; those of an unknown step too. None: all."""
     return table if step is None else table[(table.step == step) | (table.step < 0)]

@@ -25,6 +25,11 @@ from spikeyolo.metrics.scores import Figures
 SHARES = {"hota": "HOTA", "det_a": "DetA", "ass_a": "AssA", "mota": "MOTA", "motp": "MOTP", "idf1": "IDF1"}
 COUNTS = {"id_switches": "IDSW", "fragmentations": "Frag", "mostly_tracked": "MT", "mostly_lost": "ML"}
 
+# Headings of tables → figures.
+TRACK_SHARES = {"HOTA": "hota", "DetA": "det_a", "AssA": "ass_a", "MOTA": "mota", "MOTP": "motp", "IDF1": "idf1"}
+TRACK_COUNTS = {"switches": "id_switches", "fragments": "fragmentations", "tracked": "mostly_tracked"}
+TRACK_COUNTS |= {"lost": "mostly_lost", "of": "true_tracks", "tracks": "tracks"}
+
 
 @dataclass(frozen=True, eq=False)
 class TrackingScores:
@@ -60,9 +65,7 @@ class TrackingScores:
 
     def table(self) -> str:
         """Text for a terminal."""
-        heads = {"HOTA": "hota", "DetA": "det_a", "AssA": "ass_a", "MOTA": "mota", "MOTP": "motp", "IDF1": "idf1"}
-        whole = {"switches": "id_switches", "fragments": "fragmentations", "tracked": "mostly_tracked"}
-        whole |= {"lost": "mostly_lost", "of": "true_tracks", "tracks": "tracks"}
+        heads, whole = TRACK_SHARES, TRACK_COUNTS
         width = max((len(name) for name in (*self.per_class, "all")), default=3) + 2
         lines = ["tracks".ljust(width) + "".join(f"{head:>10}" for head in (*heads, *whole))]
         for name, row in {**self.per_class, "all": self.figures}.items():

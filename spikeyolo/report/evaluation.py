@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 
 from spikeyolo.metrics.coco import ThresholdCurve
 from spikeyolo.metrics.scores import Calibration, PropertyCurve, Scores
+from spikeyolo.metrics.tracking import TrackingScores
 from spikeyolo.report import canvas
 
 
@@ -144,9 +145,9 @@ def draw_properties(path: Path, curves: Mapping[str, PropertyCurve]) -> Path | N
     return canvas.save(figure, path)
 
 
-def write_tables(folder: Path, scores: Scores) -> None:
+def write_tables(folder: Path, scores: Scores, tracks: TrackingScores | None = None) -> None:
     """Write ``classes.csv``, ``recordings.csv``, ``precision_recall.csv``, ``confusion.csv`` and, where recordings have
-    tags, ``tags.csv`` into ``folder``."""
+    tags, ``tags.csv``, where tracks were scored, ``tracks.csv`` into ``folder``."""
     slices = (
         ("classes", "class", scores.per_class),
         ("recordings", "recording", scores.per_recording),
@@ -161,6 +162,10 @@ def write_tables(folder: Path, scores: Scores) -> None:
     _table(folder / "precision_recall.csv", ["recall", *curves], zip(recall, *curves.values()))
     named = zip([*scores.classes, "nothing"], scores.confusion.counts.tolist())
     _table(folder / "confusion.csv", ["true", *scores.classes, "missed"], ([name, *row] for name, row in named))
+    if tracks is not None:
+        kinds = {"all": {"": tracks.figures}, "class": tracks.per_class, "recording": tracks.per_recording}
+        lines = ([kind, name, *row.values()] for kind, part in kinds.items() for name, row in part.items())
+        _table(folder / "tracks.csv", ["of", "name", *tracks.figures], lines)
 
 
 def _columns(rows: Any, names: Sequence[str]) -> list[list[float]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from spikeyolo import __version__
 from spikeyolo.metrics.scores import Scores
+from spikeyolo.metrics.tracking import TRACK_COUNTS, TRACK_SHARES, TrackingScores
 
 _WORDS = {
     "steps": "Average precision after each time step of the window",
@@ -59,6 +60,7 @@ def write_page(
     title: str,
     subtitle: str,
     scores: Scores,
+    tracks: TrackingScores | None = None,
     costs: Mapping[str, Any],
     figures: Sequence[Path],
     worst: Path | None,
@@ -72,6 +74,7 @@ def write_page(
         path: of the HTML file.
         title, subtitle: what was evaluated.
         scores: under a protocol.
+        tracks: what track ids score; None: there are none.
         costs: latency, operations and energy; empty where they were not measured.
         figures: PNG files, put into the page.
         worst: the picture of the worst windows, and else
@@ -89,6 +92,8 @@ def write_page(
         loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     headline = [("mAP50", scores.figures["map50"]), ("mAP", scores.figures["map"]), ("best F1", scores.figures["f1"])]
+    if tracks is not None:
+        headline.append(("HOTA", tracks.figures["hota"]))
     shown = [(name, number(value)) for name, value in headline]
     if "energy/window_mj" in costs:
         shown.append(("mJ a window", number(costs["energy/window_mj"])))
@@ -98,7 +103,7 @@ def write_page(
         title=title,
         subtitle=subtitle,
         headline=shown,
-        tables=_tables(scores, costs),
+        tables=[*_tables(scores, costs), *_tracks(tracks)],
         figures=[_picture(figure) for figure in figures],
         worst=None if worst is None else _picture(worst),
         no_worst=no_worst,
@@ -164,6 +169,17 @@ def _tables(scores: Scores, costs: Mapping[str, Any]) -> list[dict[str, Any]]:
         known = [[label, number(costs[name])] for name, label in _COSTS.items() if name in costs]
         tables.append({"title": f"Costs, {costs.get('device', '')}", "header": [], "rows": known})
     return tables
+
+
+def _tracks(tracks: TrackingScores | None) -> list[dict[str, Any]]:
+    if tracks is None:
+        return []
+    rows = []
+    for name, row in {**tracks.per_class, "all": tracks.figures}.items():
+        shares = [number(row[key]) for key in TRACK_SHARES.values()]
+        rows.append([name, *shares, *(number(int(row[key])) for key in TRACK_COUNTS.values())])
+    heads = [*TRACK_SHARES, *TRACK_COUNTS]
+    return [{"title": "Tracks", "header": ["class", *heads], "rows": rows}]
 
 
 def _picture(path: Path) -> dict[str, Any]:
