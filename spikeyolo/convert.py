@@ -53,9 +53,10 @@ def run(config: DictConfig) -> None:
     Raises:
         SpikeyoloError: a key is wrong, there is nothing to convert, or a recording could not be converted.
     """
+    from spikeyolo import schema
     from spikeyolo.errors import ConfigError, RecordingError
 
-    options = checked_options(config)
+    options = schema.checked_options(config, OPTIONS)
     check_nodes(config)
     if options["info"]:
         look_at(named_places(options["source"]), options["out"], how_to_read(config, options))
@@ -248,28 +249,6 @@ def named_places(source: str | None) -> list[tuple[str, Recording | Path]]:
     if source is None:
         raise ConfigError("source must be given with info=true: add source=PATH to the command line")
     return [(place.name if isinstance(place, Path) else name, place) for name, place in places_at(source)]
-
-
-def checked_options(config: DictConfig) -> dict[str, Any]:
-    """The keys that belong to no class, checked.
-
-    Raises:
-        ConfigError: one has a wrong type or is out of range.
-    """
-    from omegaconf import OmegaConf
-    from pydantic import TypeAdapter, ValidationError
-
-    from spikeyolo.errors import ConfigError
-
-    options = {}
-    for key, hint in OPTIONS.items():
-        value = config[key]
-        value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-        try:
-            options[key] = TypeAdapter(hint).validate_python(value, strict=True)
-        except ValidationError as error:
-            raise ConfigError(f"{key}: found {value!r}; {error.errors()[0]['msg'].lower()}") from error
-    return options
 
 
 def check_nodes(config: DictConfig) -> None:

@@ -43,7 +43,14 @@ def run(config: DictConfig) -> Path:
     Raises:
         SpikeyoloError: a key is wrong, the checkpoint cannot be read, or an optional package is missing.
     """
-    options = checked_options(config)  # before torch is imported, which takes seconds
+    from omegaconf import OmegaConf
+
+    from spikeyolo import schema
+    from spikeyolo.errors import ConfigError
+
+    if OmegaConf.is_missing(config, "checkpoint"):
+        raise ConfigError("checkpoint: found nothing; expected checkpoint=FOLDER, such as outputs/…/checkpoints/best")
+    options = schema.checked_options(config, OPTIONS)  # before torch is imported, which takes seconds
     from spikeyolo.engine.checkpoints.restore import restore_detector
     from spikeyolo.model.exchange import export_nir, export_onnx, export_torch
 
@@ -71,28 +78,6 @@ def described(state: Mapping[str, Any]) -> dict[str, Any]:
     reading = {key: data[key] for key in ("event_rules", "filters", "size", "time_unit") if key in data}
     kept = {key: state[key] for key in ("classes", "in_channels", "encoder", "windows", "frame") if key in state}
     return {**kept, "settings": {"data": reading, "evaluator": settings.get("evaluator") or {}}}
-
-
-def checked_options(config: DictConfig) -> dict[str, Any]:
-    """The keys, checked.
-
-    Raises:
-        ConfigError: one is missing, has a wrong type or is out of range.
-    """
-    from omegaconf import OmegaConf
-    from pydantic import TypeAdapter, ValidationError
-
-    from spikeyolo.errors import ConfigError
-
-    options = {}
-    for key, hint in OPTIONS.items():
-        if OmegaConf.is_missing(config, key):
-            raise ConfigError(f"{key}: found nothing; expected {key}=FOLDER, such as outputs/…/checkpoints/best")
-        try:
-            options[key] = TypeAdapter(hint).validate_python(config[key], strict=True)
-        except ValidationError as error:
-            raise ConfigError(f"{key}: found {config[key]!r}; {error.errors()[0]['msg'].lower()}") from error
-    return options
 
 
 def run_window(folder: Path) -> Tensor | None:
