@@ -42,6 +42,7 @@ class Outcome:
         costs: see :func:`spikeyolo.evaluation.costs.measure`; empty where nothing was measured.
         pixels: in which sizes were meant.
         tracks: what the detections' track ids score; None where the truth has none, or they have none.
+        frames: when the detector ran, where that is known.
     """
 
     tables: Tables
@@ -53,6 +54,7 @@ class Outcome:
     costs: Mapping[str, Any] = field(default_factory=dict)
     pixels: str = "sensor"
     tracks: TrackingScores | None = None
+    frames: Looks | None = None
 
     def figures(self) -> dict[str, float]:
         """Every figure of accuracy; those of tracks as ``track/hota`` …."""
@@ -162,7 +164,7 @@ def scored(
     if following:
         made["tracker"] = {"name": type(tracker).__name__, **asdict(tracker)}  # type: ignore[call-overload]
     folder = folder or tables.folder / protocol.name
-    return Outcome(tables, folder, scores, last, truth, made, costs or {}, pixels, tracks)
+    return Outcome(tables, folder, scores, last, truth, made, costs or {}, pixels, tracks, frames)
 
 
 def save_as(outcome: Outcome, formats: Sequence[str]) -> list[Path]:
@@ -183,14 +185,17 @@ def save_as(outcome: Outcome, formats: Sequence[str]) -> list[Path]:
 
 
 def worst_looks(judged: Judged, threshold: float, count: int) -> npt.NDArray[np.int64]:
-    """Images with the most errors at IoU 0.50, the worst first: objects missed by detections from ``threshold`` on, and
-    such detections of nothing."""
+    """The images with most errors at IoU 0.50, the worst first, ``[L, 3]``: image, objects missed by detections from
+    ``threshold`` on, and such detections of nothing."""
     evaluation = judged.evaluation(areas=False)
     scores = np.append(evaluation.found.score, -1.0)
     missed = ~(scores[evaluation.pairs] >= threshold)
     false = ~evaluation.matched & (evaluation.found.score >= threshold)
     images = len(judged.image_recording)
-    errors = np.bincount(judged.truth.image[missed], minlength=images)
-    errors = errors + np.bincount(judged.found.image[false], minlength=images)
-    order = np.argsort(-errors, kind="stable")[:count]
-    return order[errors[order] > 0]
+    errors = np.column_stack(
+        [np.bincount(of, minlength=images) for of in (judged.truth.image[missed], judged.found.image[false])]
+    )
+    total = errors.sum(1)
+    order = np.argsort(-total, kind="stable")[:count]
+    order = order[total[order] > 0]
+    return np.column_stack((order, errors[order]))

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from spikeyolo.detections import DetectionTable, GroundTruth
+from spikeyolo.detections import GroundTruth
 from spikeyolo.evaluation.identity import recording_names
 from spikeyolo.evaluation.outcome import Outcome, worst_looks
 from spikeyolo.events import Boxes, Detections, packing
+from spikeyolo.metrics.coco import BoxColumns
 from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.metrics.score import judge
 from spikeyolo.report import evaluation as drawing
@@ -48,14 +49,14 @@ def draw_worst(outcome: Outcome, protocol: Protocol, *, data: EventData, parts: 
     """Draw the windows with most errors, with the events before their looks; None where there is no error."""
     threshold = outcome.scores.best_threshold
     least = 0.25 if np.isnan(threshold) else threshold
-    judged = judge(outcome.found, outcome.truth, protocol, frames=outcome.truth.looks)
+    judged = judge(outcome.found, outcome.truth, protocol, frames=outcome.frames)
     chosen = worst_looks(judged, least, WORST)
     if not len(chosen):
         return None
     by_name = dict(zip(recording_names(parts), parts, strict=True))
     scale = np.array(_scale(outcome, data), np.float32)
     tiles = []
-    for image in chosen.tolist():
+    for image, missed, false in chosen.tolist():
         name, end = judged.recordings[judged.image_recording[image]], int(judged.image_t_us[image])
         part = by_name[name]
         steps, slice_us = data.rules.time_steps, data.rules.slice_duration_us
@@ -63,19 +64,19 @@ def draw_worst(outcome: Outcome, protocol: Protocol, *, data: EventData, parts: 
         frames = np.empty((steps, data.encoder.channels, height, width), np.uint8)
         start = end - steps * slice_us
         data.encoder.encode(part.recording.packed(start, end), start_us=start, slice_us=slice_us, out=frames)
-        found = _at(outcome.found, name, end)
-        true = _at(outcome.truth.boxes, name, end)
-        order = np.argsort(-found.score, kind="stable")
+        found, true = judged.found[judged.found.image == image], judged.truth[judged.truth.image == image]
+        found = found[np.argsort(-found.score, kind="stable")]
+        at, of = np.full(len(true), end), np.full(len(found), steps - 1)
         tiles.append(
             RenderedWindow(
                 frames,
-                Boxes(true.t_us, true.xyxy * scale, true.class_id, true.track_id, true.score),
-                Detections(found.step[order], found.xyxy[order] * scale, found.score[order], found.class_id[order]),
-                f"{name} {end / 1e6:.4f} s",
+                Boxes(at, _corners(true) * scale, true.class_id, np.full(len(true), -1), true.score.astype(np.float32)),
+                Detections(of, _corners(found) * scale, found.score.astype(np.float32), found.class_id),
+                f"{name} {end / 1e6:.4f} s: {missed} missed, {false} false",
             )
         )
     return render_windows(
-        outcome.folder / "figures" / "worst_windows.png", tiles, classes=data.classes, confidence=least
+        outcome.folder / "figures" / "worst_windows.png", tiles, classes=judged.classes, confidence=least
     )
 
 
@@ -106,7 +107,5 @@ def _scale(outcome: Outcome, data: EventData) -> list[float]:
     return [1.0] * 4 if outcome.pixels == "frame" else [placement.scale_x, placement.scale_y] * 2
 
 
-def _at(table: DetectionTable, name: str, time_us: int) -> DetectionTable:
-    if name not in table.recordings:
-        return table[:0]
-    return table[(table.recording == table.recordings.index(name)) & (table.t_us == time_us)]
+def _corners(boxes: BoxColumns) -> npt.NDArray[np.float32]:
+    return np.concatenate((boxes.xywh[:, :2], boxes.xywh[:, :2] + boxes.xywh[:, 2:]), axis=1).astype(np.float32)

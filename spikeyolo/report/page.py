@@ -35,6 +35,8 @@ _FIGURES = {
     "recall50": "recall at best F1",
     "f1": "best F1",
     "f1_confidence": "from the score on",
+    "truths": "true boxes",
+    "truths_left_out": "true boxes left out",
 }
 _COSTS = {
     "parameters": "parameters",
@@ -141,7 +143,7 @@ def _tables(scores: Scores, costs: Mapping[str, Any]) -> list[dict[str, Any]]:
         ]
 
     figures = [[_FIGURES.get(name, name), number(value)] for name, value in scores.figures.items()]
-    figures += [[name.replace("_", " "), number(count)] for name, count in scores.counts.items()]
+    figures += [[_FIGURES.get(name, name.replace("_", " ")), number(count)] for name, count in scores.counts.items()]
     tables = [
         {"title": "Figures", "header": [], "rows": figures},
         {

@@ -1,0 +1,73 @@
+"""The page as a browser shows it: nothing is fetched, nothing fails, and text stands out in light and in dark."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from command_line import evaluate
+from scored_scenes import imperfect, moving_truth
+
+import spikeyolo.report.page
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    truth = moving_truth(("car", "bus"), seed=1)
+    truth.boxes.write(folder / "truth.parquet")
+    names = ("<script>console.error(1)</script>", *truth.boxes.recordings[1:])
+    replace(truth.boxes, recordings=names).write(folder / "truth.parquet")
+    replace(imperfect(truth), recordings=names).write(folder / "found.parquet")
+    ended = evaluate("detections=found.parquet", cwd=folder)
+    assert ended.code == 0, ended.errors
+    return folder / "coco" / "evaluation.html"
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
+@pytest.mark.parametrize("scheme", [0, 1], ids=["dark", "light"])
+def test_a_browser_shows_the_page_without_a_word_of_complaint(page: Path, tmp_path: Path, scheme: int) -> None:
+    shot = tmp_path / "page.png"
+    command = [
+        str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+        f"--blink-settings=preferredColorScheme={scheme}", f"--user-data-dir={tmp_path}/profile",
+        "--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=1240,1000", f"--screenshot={shot}", page.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert not re.search(r"CONSOLE|ERR_", done.stderr), done.stderr
+    from matplotlib.image import imread
+
+    corner = imread(shot)[5, 5, :3].mean()
+    assert bool(corner > 0.9) is (scheme == 1)
+
+
+def test_names_are_text_and_never_markup(page: Path) -> None:
+    text = page.read_text()
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("ink", ["text", "soft", "strong"])
+def test_every_text_colour_stands_out_from_every_ground(scheme: int, ink: str) -> None:
+    """WCAG 2.2, 1.4.3: a contrast of at least 4.5."""
+    style = Path(spikeyolo.report.page.__file__).with_name("page.html").read_text()
+    found = re.findall(r"--(\w+): #([0-9a-f]{6})", style)
+    half = len(found) // 2
+    colours = dict(found[:half] if scheme == 0 else found[half:])
+
+    def luminance(name: str) -> float:
+        parts = [int(colours[name][i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for ground in ("paper", "card"):
+        high, low = sorted((luminance(ink), luminance(ground)), reverse=True)
+        assert (high + 0.05) / (low + 0.05) >= 4.5
