@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikeyolo import __version__
-from spikeyolo.detections import DetectionTable, GroundTruth, coco, mot, prophesee
+from spikeyolo.detections import DetectionTable, GroundTruth, Looks, coco, mot, prophesee
 from spikeyolo.detections.exchange import read_any
 from spikeyolo.engine.checkpoints.files import replace_text
 from spikeyolo.errors import DetectionError
