@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import evaluate
 from scored_scenes import imperfect, moving_truth
@@ -21,10 +22,10 @@ BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     truth = moving_truth(("car", "bus"), seed=1)
-    truth.boxes.write(folder / "truth.parquet")
     names = ("<script>console.error(1)</script>", *truth.boxes.recordings[1:])
     replace(truth.boxes, recordings=names).write(folder / "truth.parquet")
-    replace(imperfect(truth), recordings=names).write(folder / "found.parquet")
+    found = imperfect(truth)
+    replace(found, recordings=names, track_id=np.full(len(found), -1)).write(folder / "found.parquet")
     ended = evaluate("detections=found.parquet", cwd=folder)
     assert ended.code == 0, ended.errors
     return folder / "coco" / "evaluation.html"
