@@ -6,15 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
 
 from experiments.etram_like import street
 from experiments.etram_like.dataset import EtramLike, is_night
+from experiments.etram_like.equal_steps import ARMS, composed
+from experiments.etram_like.neurons import Probe
 from experiments.etram_like.sprites import CLASSES, PHASES, draw
 from spikeyolo import schema
 from spikeyolo.entry import config_directory
 from spikeyolo.events.types import Boxes, Events
+from spikeyolo.model.neuron import Ilif
+from spikeyolo.train import GROUPS
 
 HERE = Path(__file__).parents[1] / "experiments" / "etram_like" / "conf"
 
@@ -95,6 +102,46 @@ def test_a_sprite_turned_round_is_its_mirror_image_and_its_edges_hold_its_body(k
         assert top <= rows.min() + 1
         assert rows.max() <= bottom
     np.testing.assert_array_equal(turned.mirrored().value, sprite.value)
+
+
+@pytest.mark.parametrize("arm", sorted(path.stem for path in (HERE / "arm").glob("*.yaml")))
+def test_every_arm_of_the_equal_time_runs_is_a_valid_configuration(arm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALF", "5.0")
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        chosen = ["+experiment=etram", "data=etram_like", f"+arm={arm}", "hydra.sweep.dir=runs"]
+        config = compose("train", [f"hydra.searchpath=[file://{HERE}]", *chosen], return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    with open_dict(config):
+        del config["hydra"]
+    schema.check(config, groups=GROUPS)
+    assert config.name == arm
+    if arm in ("twin_first", "distilled"):
+        assert config.model.pretrained == "runs/twin_half_s0/checkpoints/best/weights.safetensors"
+        assert config.trainer.max_minutes == 5.0
+    if arm == "distilled":
+        assert config.loss.teacher == "runs/twin_half_s0/checkpoints/best"
+
+
+@pytest.mark.parametrize("arm", [*sorted(arm for arm in ARMS if not arm.startswith("branch")), "branch0.2_ilif"])
+def test_every_arm_of_the_equal_steps_builds_its_neurons(arm: str) -> None:
+    config = composed(["model=femto", *ARMS[arm]])
+    schema.check(config, groups=GROUPS)
+    spikes, _ = schema.build(config.model, num_classes=3).backbone.down2.neuron(torch.randn(2, 1, 3, 4, 4) * 2)
+    assert float(spikes.detach().min()) == 0.0
+    assert float(spikes.detach().max()) > 1.0
+
+
+def test_a_probe_with_its_own_values_is_the_neuron() -> None:
+    currents = torch.randn(4, 2, 3, 5, generator=torch.Generator().manual_seed(0)) * 3
+    results = []
+    for neuron in (Ilif(surrogate_margin=0.5, gain=2.0), Probe(surrogate_margin=0.5, gain=2.0)):
+        leaf = currents.clone().requires_grad_()
+        spikes, _ = neuron(leaf)
+        (spikes * currents).sum().backward()
+        results.append((spikes.detach(), leaf.grad))
+    assert torch.equal(results[0][0], results[1][0])
+    torch.testing.assert_close(results[0][1], results[1][1])
 
 
 def test_training_makes_and_converts_the_set_on_first_use_and_finds_it_again(tmp_path: Path) -> None:

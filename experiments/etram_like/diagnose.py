@@ -22,7 +22,7 @@ from spikeyolo.engine.update.optimizer import build_optimizer
 from spikeyolo.engine.update.step import TrainStep
 from spikeyolo.model.blocks import SpikingConv
 
-RELATIVE_STEPS = (3e-4, 1e-3, 3e-3)  # of the norm of all weights
+RELATIVE_STEPS = (1e-5, 1e-4, 1e-3)  # of the norm of all weights
 
 
 def measure(detector: nn.Module, loss: Any, batch: Any) -> tuple[float, float, list[float], list[list[Any]]]:
@@ -66,7 +66,9 @@ def measure(detector: nn.Module, loss: Any, batch: Any) -> tuple[float, float, l
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arms", nargs="+", default=["ilif", "relu", "branch0.2_ilif", "branch0.2_relu"], choices=ARMS)
+    parser.add_argument(
+        "--arms", nargs="+", default=["ilif", "relu", "branch0.2_ilif", "branch0.2_relu"], metavar="ARM"
+    )
     parser.add_argument("--steps", nargs="+", type=int, default=[0, 100], help="after so many updates")
     parser.add_argument("--layers", action="store_true", help="a row a neuron as well")
     parser.add_argument("overrides", nargs="*", default=[])
@@ -87,13 +89,14 @@ def main() -> None:
         )  # fmt: skip
         done = 0
         for steps in sorted(asked.steps):
-            for batch in batches.epoch(done + 1):
-                if done >= steps:
-                    break
-                step.gradients(batch)
-                step.clip()
-                step.update()
-                done += 1
+            while done < steps:
+                for batch in batches.epoch(done):
+                    if done == steps:
+                        break
+                    step.gradients(batch)
+                    step.clip()
+                    step.update()
+                    done += 1
             total, norm, efficiencies, rows = measure(detector, loss, fixed)
             shares = " ".join(f"{value:6.3f}" for value in efficiencies)
             print(

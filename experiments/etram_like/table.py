@@ -1,0 +1,83 @@
+"""The table and the curve of a finished ``run.sh``: python -m experiments.etram_like.table multirun/etram_like_10min"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections import defaultdict
+from itertools import accumulate
+from pathlib import Path
+from statistics import mean, stdev
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57}  # Student's t for a 95 % interval of a mean of so many seeds
+
+
+def interval(values: list[float]) -> str:
+    """Mean and half the width of its 95 % interval over seeds."""
+    if len(values) < 2:
+        return f"{values[0]:.3f}"
+    return f"{mean(values):.3f} ± {T95.get(len(values), 2.0) * stdev(values) / math.sqrt(len(values)):.3f}"
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    figures: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    curves: dict[str, list[list[tuple[float, float]]]] = defaultdict(list)
+    for run in sorted(folder.glob("*_s[0-9]*")):
+        arm = run.name.rpartition("_s")[0]
+        for path in sorted((run / "evaluation").rglob("scores.json")):
+            scores = json.loads(path.read_text())
+            for name in ("map", "map50"):
+                figures[arm][name].append(_find(scores, name))
+        trained = json.loads((run / "metrics.json").read_text())
+        figures[arm]["mJ a window"].append(trained.get("energy/window_mj", math.nan))
+        with (run / "metrics.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        minutes = accumulate(float(row["seconds"]) / 60 for row in rows)
+        curves[arm].append([(at, float(row["val/map"] or "nan")) for at, row in zip(minutes, rows, strict=True)])
+    for path in sorted((folder / "yolov8n").glob("s[0-9]*.json")):
+        for name, value in json.loads(path.read_text()).items():
+            figures["yolov8n"][name].append(value)
+        with (path.with_suffix("") / "results.csv").open() as file:
+            rows = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(file)]
+        curves["yolov8n"].append([(float(row["time"]) / 60, float(row["metrics/mAP50-95(B)"])) for row in rows])
+    columns = ["map", "map50", "mJ a window"]
+    lines = [
+        "| arm | seeds | mAP50:95 on the test recordings | mAP50 | energy of a window, mJ |",
+        "|---|---|---|---|---|",
+    ]
+    for arm, found in sorted(figures.items(), key=lambda item: -mean(item[1]["map"] or [math.nan])):
+        cells = [interval(found[name]) if found.get(name) else "" for name in columns]
+        lines.append(f"| {arm} | {len(found['map'])} | " + " | ".join(cells) + " |")
+    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+    figure, axes = plt.subplots(figsize=(8, 5))
+    for number, (arm, runs) in enumerate(sorted(curves.items())):
+        for seed, points in enumerate(runs):
+            axes.plot(*zip(*points, strict=True), color=f"C{number}", alpha=0.7, label=arm if seed == 0 else None)
+    axes.set(xlabel="minutes", ylabel="mAP50:95 on the validation recordings", ylim=(0, None))
+    axes.legend()
+    figure.savefig(folder / "curve.png", dpi=120, bbox_inches="tight")
+
+
+def _find(tree: object, name: str) -> float:
+    """The first value of that name in nested figures."""
+    if isinstance(tree, dict):
+        if isinstance(tree.get(name), int | float):
+            return float(tree[name])
+        for child in tree.values():
+            found = _find(child, name)
+            if not math.isnan(found):
+                return found
+    return math.nan
+
+
+if __name__ == "__main__":
+    main()
