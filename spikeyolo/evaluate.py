@@ -67,6 +67,7 @@ def run(config: DictConfig) -> list[Outcome]:
 
     from spikeyolo import schema
     from spikeyolo.errors import ConfigError
+    from spikeyolo.tracking import NoTracker
 
     entry.quieten()
     options = schema.checked_options(config, OPTIONS)
@@ -77,7 +78,8 @@ def run(config: DictConfig) -> list[Outcome]:
         )
     node = OmegaConf.create({group: OmegaConf.to_container(config[group]) for group in GROUPS})
     schema.check(node, groups=GROUPS)
-    protocol, logger, tracker = (schema.build(node[group]) for group in GROUPS)
+    protocol, logger, chosen = (schema.build(node[group]) for group in GROUPS)
+    tracker = None if isinstance(chosen, NoTracker) else chosen
     logger.check()
     command = shlex.join(["python", "-m", "spikeyolo.evaluate", *HydraConfig.get().overrides.task])
     from spikeyolo.evaluation.logged import log_outcomes, training_run

@@ -24,7 +24,7 @@ from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.metrics.score import Judged, score, step_figures
 from spikeyolo.metrics.scores import Scores
 from spikeyolo.metrics.tracking import TrackingScores, track_scores
-from spikeyolo.tracking import NoTracker, Tracker, track_table, usual_step_us
+from spikeyolo.tracking import Tracker, track_table, usual_step_us
 
 log = logging.getLogger("spikeyolo")
 
@@ -139,13 +139,12 @@ def scored(
         scale = stored.scale()
         stored, found = replace(stored, table=in_frame(stored.table, scale)), in_frame(found, scale)
     truth = stored.scored(events)
-    following = tracker is not None and not isinstance(tracker, NoTracker)
-    if tracker is not None and following:
+    if tracker is not None:
         found = track_table(found, tracker, step_us=usual_step_us(found))
     last, frames = of_step(found, stored.scored_step), ran_at(found, stored, truth)
     scores = score(last, truth, protocol, frames=frames)
     tracks = None
-    if following or ((last.track_id >= 0).any() and (truth.boxes.track_id >= 0).all()):
+    if tracker is not None or ((last.track_id >= 0).any() and (truth.boxes.track_id >= 0).all()):
         tracks = track_scores(last, truth, protocol, frames=frames)
     if len(last) and not scores.counts["detections"]:
         log.warning(
@@ -161,7 +160,7 @@ def scored(
         for key, value in {**stored.metadata, **found.metadata}.items()
         if key not in ("looks", "step_looks", "recordings", "classes")
     }
-    if following:
+    if tracker is not None:
         made["tracker"] = {"name": type(tracker).__name__, **asdict(tracker)}  # type: ignore[call-overload]
     folder = folder or tables.folder / protocol.name
     return Outcome(tables, folder, scores, last, truth, made, costs or {}, pixels, tracks, frames)
