@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from experiments.etram_like.dataset import EtramLike, is_night
 from experiments.etram_like.equal_steps import ARMS, composed
 from experiments.etram_like.neurons import Probe
 from experiments.etram_like.sprites import CLASSES, PHASES, draw
+from experiments.etram_like.yolo import score, write_images
 from spikeyolo import schema
 from spikeyolo.entry import config_directory
 from spikeyolo.events.types import Boxes, Events
@@ -161,3 +163,19 @@ def test_training_makes_and_converts_the_set_on_first_use_and_finds_it_again(tmp
     again = schema.build(config.data)
     assert len(again.train_loader(augmentation=None, seed=0).dataset) > 0
     assert [path.stat().st_mtime_ns for path in made] == before
+
+
+def test_the_truth_as_the_peers_detections_scores_one_and_an_empty_list_zero(tmp_path: Path) -> None:
+    places = [f"data.root={tmp_path}/set", "data.store=${data.root}/store"]
+    few = [f"data.dataset.{split}_recordings=1" for split in ("train", "val", "test")]
+    write_images(tmp_path / "images", [*places, *few])
+    found = {}
+    for path in (tmp_path / "images" / "labels" / "test").glob("*.txt"):
+        class_id, x, y, w, h = np.loadtxt(path, ndmin=2).reshape(-1, 5).T
+        size = [street.WIDTH, street.HEIGHT]
+        corners = np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], axis=1) * [*size, *size]
+        found[path.stem] = [[*row, 0.9, k] for row, k in zip(corners.tolist(), class_id.tolist(), strict=True)]
+    assert len(found) == len(list((tmp_path / "images" / "images" / "test").glob("*.png"))) > 0
+    for detections, expected in ((found, 1.0), ({}, 0.0)):
+        (tmp_path / "detections.json").write_text(json.dumps(detections))
+        assert score(tmp_path / "images", tmp_path)["map"] == pytest.approx(expected, abs=1e-6)

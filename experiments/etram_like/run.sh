@@ -29,7 +29,7 @@ done
 if [ "${YOLO:-1}" = 1 ]; then # in an environment of its own: it is a peer, and AGPL
     peer=$OUT/yolov8n
     [ -x "$peer/venv/bin/python" ] || { python -m venv "$peer/venv" && "$peer/venv/bin/pip" install -q ultralytics; }
-    [ -f "$peer/images/data.yaml" ] || python -m experiments.etram_like.yolo images "$peer/images"
+    [ -f "$peer/images/data.yaml" ] || python -m experiments.etram_like.yolo images "$peer/images" ${EXTRA:-}
     for seed in ${SEEDS//,/ }; do
         [ -f "$peer/s$seed.json" ] && continue
         "$peer/venv/bin/python" $here/yolov8n.py --images "$peer/images" --minutes "$MINUTES" --seed "$seed" --out "$peer/s$seed"

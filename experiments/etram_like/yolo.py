@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ SPLITS = ("train", "val", "test")
 BRIGHTNESS = 32  # of one event, of 255
 
 
-def write_images(folder: Path) -> None:
-    """PNG files (red ON, green OFF, blue both) and YOLO's label files, one an image."""
-    config = composed(["data.time_steps=1", "data.slice_duration_us=80000", "data.encoder.downsample=1"])
+def write_images(folder: Path, overrides: Sequence[str] = ()) -> None:
+    """PNG files (red ON, green OFF, blue both) and YOLO's label files, one an image; overrides are of training."""
+    windows = ["data.time_steps=1", "data.slice_duration_us=80000", "data.encoder.downsample=1"]
+    config = composed([*overrides, *windows])
     data = schema.build(config.data)
     loaders = data.train_loader(augmentation=None, seed=0), data.val_loader(), data.test_loader()
     for split, loader in zip(SPLITS, loaders, strict=True):
@@ -75,7 +77,7 @@ def score(folder: Path, run: Path) -> dict[str, float]:
 
 def main() -> None:
     if sys.argv[1] == "images":
-        write_images(Path(sys.argv[2]))
+        write_images(Path(sys.argv[2]), sys.argv[3:])
     else:
         run = Path(sys.argv[3])
         figures = score(Path(sys.argv[2]), run)
