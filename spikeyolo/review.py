@@ -92,6 +92,7 @@ def review(
     task.logger.log_metrics({**figures, **costs}, int(figures["epochs"]))
     task.logger.log_model(checkpoints / "best", int(figures["best_epoch"]))
     files = [(task.folder / ".hydra" / "config.yaml", "config"), (task.folder / "metrics.csv", None)]
+    files += [(path, "environment") for path in sorted((task.folder / "environment").glob("*"))]
     files += [(task.folder / "metrics.json", None), *((path, "figures") for path in drawn)]
     for name in ("best", "last"):
         files += [(path, f"checkpoints/{name}") for path in checkpoint.paths(checkpoints / name)]

@@ -53,7 +53,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     from spikeyolo.engine.update.teacher import Teacher
     from spikeyolo.model.inference import check_backend
     from spikeyolo.report.console import Console
-    from spikeyolo.report.environment import run_tags
+    from spikeyolo.report.environment import run_tags, write_environment
     from spikeyolo.review import cost_names, review
     from spikeyolo.sweep.trial import TrialPruned, current_trial
 
@@ -157,6 +157,12 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         datasets=datasets,
         parent_run_id=None if trial is None else trial.parent_run_id,
         former_run_id=former,
+    )
+    write_environment(
+        folder / "environment",
+        device=str(trainer.device),
+        seed=config.seed,
+        digests={used.split: used.digest for used in datasets},
     )
     if trial is not None and trial.parent_run_id and logger.run_id:
         trial.attach_run(logger.run_id)

@@ -58,6 +58,7 @@ def test_a_smoke_run_ends_well_and_leaves_nothing_unexpected(smoke: tuple[Path, 
     assert ended.code == 0, ended.errors
     assert sorted(path.name for path in cwd.iterdir()) == ["data", "mlflow.db", "mlruns", "outputs"]
     files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    files = [name for name in files if name != "environment/uncommitted.diff"]  # where the checkout has changes
     names = {re.sub(r"/\d{6}/", "/NUMBER/", name) for name in files}
     assert len(names) == len(files)
     (log,) = [name for name in names if re.fullmatch(r"training_\d{8}_\d{6}\.log", name)]
@@ -66,6 +67,8 @@ def test_a_smoke_run_ends_well_and_leaves_nothing_unexpected(smoke: tuple[Path, 
         ".hydra/config.yaml",
         ".hydra/hydra.yaml",
         ".hydra/overrides.yaml",
+        "environment/environment.json",
+        "environment/packages.txt",
         "metrics.csv",
         "metrics.json",
         "checkpoints/best/state.json",
@@ -260,7 +263,7 @@ def test_the_tracked_artifacts_are_the_files_of_the_run(
 ) -> None:
     client, run = tracked
     listed = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert listed == {"config", "checkpoints", "figures", "metrics.csv", "metrics.json"}
+    assert listed == {"config", "checkpoints", "environment", "figures", "metrics.csv", "metrics.json"}
     assert {item.path for item in client.list_artifacts(run.info.run_id, "figures")} >= {"figures/predictions.png"}
     fetched = client.download_artifacts(run.info.run_id, "checkpoints/best/weights.safetensors", str(tmp_path))
     original = smoke[1] / "checkpoints" / "best" / "weights.safetensors"
@@ -380,3 +383,27 @@ def test_a_finished_run_can_be_gone_on_with_and_keeps_its_best(smoke: tuple[Path
     after = rows(run_folder(cwd))
     assert [row["epoch"] for row in after] == ["1.0", "2.0", "3.0"]
     assert after[:2] == rows(first)
+
+
+def test_a_runs_own_configuration_repeats_it_digit_for_digit(smoke: tuple[Path, Path, Ended]) -> None:
+    cwd, first, _ = smoke
+    repeat = cwd / "repeat"
+    ended = train_process(
+        "--config-dir", str(first / ".hydra"), "--config-name", "config", f"hydra.run.dir={repeat}", cwd=cwd
+    )
+    assert ended.code == 0, ended.errors
+    untimed = [[{k: v for k, v in row.items() if k != "seconds"} for row in rows(run)] for run in (first, repeat)]
+    assert untimed[0][:2] == untimed[1]
+    weights = [run / "checkpoints" / "best" / "weights.safetensors" for run in (first, repeat)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+# Of SMOKE with seed 0, and the processors they were computed on: others round otherwise.
+GOLDEN = {"AVX512": [8.266860485076904, 8.045389771461487]}  # AMD EPYC, torch 2.14.1
+
+
+def test_the_smoke_runs_losses_are_what_they_were(smoke: tuple[Path, Path, Ended]) -> None:
+    family = torch.backends.cpu.get_cpu_capability()
+    if family not in GOLDEN:
+        pytest.skip(f"golden losses are known for {', '.join(GOLDEN)}, this processor is {family}")
+    assert [float(row["train/total"]) for row in rows(smoke[1])[:2]] == pytest.approx(GOLDEN[family], rel=1e-4)

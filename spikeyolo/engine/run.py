@@ -20,6 +20,7 @@ from spikeyolo.engine.checkpoints.restore import Saved, read_training
 from spikeyolo.engine.checkpoints.settings import measuring, sentence
 from spikeyolo.engine.checkpoints.state import Generator, Position, TrainingState
 from spikeyolo.engine.interrupt import StopRequested, StopWatch
+from spikeyolo.engine.memory import out_of_memory
 from spikeyolo.engine.meter import LossMeter, NotFiniteError
 from spikeyolo.engine.record import epoch_line, summary, write_metrics, write_rows
 from spikeyolo.engine.recovery import Recovery, save_batch
@@ -199,7 +200,10 @@ class TrainingRun:
 
     def _update(self, batch: Batch, meter: LossMeter) -> Tensor:
         position, step = self.position, self.step
-        loss, terms = step.gradients(batch)
+        try:
+            loss, terms = step.gradients(batch)
+        except (RuntimeError, MemoryError) as error:
+            raise out_of_memory(error, batch.frames.shape, self.settings.device) or error from error
         due = step.is_due(last=position.batch + 1 == len(self.task.train))
         number = position.step + 1
         if due:

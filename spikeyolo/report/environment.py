@@ -1,15 +1,19 @@
-"""Where a run took place: commit, machine, device and versions, as tags of the run."""
+"""Where a run took place: commit, machine, device and versions, as tags of the run and as files to repeat it with."""
 
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+
+import psutil
 
 PACKAGES = ("spikeyolo", "torch", "norse", "numpy", "numba", "zarr")
 
@@ -87,3 +91,54 @@ def version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def write_environment(folder: Path, *, device: str, seed: int, digests: Mapping[str, str]) -> list[Path]:
+    """Write into ``folder`` what it takes to repeat a run beside its configuration.
+
+    ``environment.json`` holds commit, command, machine, seed and the digests of the data; ``packages.txt`` every
+    installed package as pip freezes it; ``uncommitted.diff`` what differs from the commit, where something does.
+
+    Args:
+        folder: made where it does not exist.
+        device: as in :func:`run_tags`.
+        seed: of the run.
+        digests: split → digest of its recordings and labels.
+
+    Returns:
+        the files.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    memory = psutil.virtual_memory().total
+    cores = {"cores": psutil.cpu_count(logical=False), "threads": psutil.cpu_count()}
+    hardware = {**cores, "memory_gib": round(memory / 2**30, 1), "processor": device_name("cpu")}
+    told = {**run_tags(device=device), "seed": seed, "data": dict(digests), "hardware": hardware}
+    contents = {"environment.json": json.dumps(told, indent=2) + "\n", "packages.txt": "\n".join(frozen()) + "\n"}
+    diff = uncommitted(Path(__file__).resolve().parent)
+    if diff:
+        contents["uncommitted.diff"] = diff
+    for name, text in contents.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in contents]
+
+
+def frozen() -> list[str]:
+    """``NAME==VERSION`` of every installed package, in the order of names."""
+    found = {(item.name, item.version) for item in metadata.distributions() if item.name}
+    return sorted((f"{name}=={version}" for name, version in found), key=str.lower)
+
+
+def uncommitted(folder: Path) -> str:
+    """What tracked files around a folder differ from their commit; empty outside git."""
+    if git_state(folder)[0] is None:
+        return ""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(folder), "diff", "HEAD", "--binary"], capture_output=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.decode("utf-8", errors="replace")

@@ -51,6 +51,7 @@ class World:
     judged: list[torch.Tensor] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     steps: int = 0
+    frames: torch.Tensor = field(default_factory=lambda: torch.ones(3))
 
     def clock(self) -> float:
         return self.now
@@ -60,7 +61,7 @@ class World:
             self.now += seconds
             if not self.steps and seconds == self.batch_s:
                 self.now += self.first_s
-            batch = SimpleNamespace(frames=torch.ones(3), targets=SimpleNamespace())
+            batch = SimpleNamespace(frames=self.frames, targets=SimpleNamespace())
             batch.to = lambda device, batch=batch: batch
             yield batch
 
