@@ -10,11 +10,15 @@ import logging
 import os
 import re
 import shlex
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import hydra
@@ -92,7 +96,8 @@ def in_a_sentence(run: Callable[[DictConfig], T]) -> Callable[[DictConfig], T]:
     @functools.wraps(run)
     def task(config: DictConfig) -> T:
         try:
-            return run(config)
+            with interrupts():
+                return run(config)
         except SpikeyoloError as error:
             end_with_sentence(error, debug=config.get("debug") is True)
             raise
@@ -104,6 +109,35 @@ def in_a_sentence(run: Callable[[DictConfig], T]) -> Callable[[DictConfig], T]:
             raise full from error
 
     return task
+
+
+@contextmanager
+def interrupts() -> Iterator[None]:
+    """Ctrl-C stays an interrupt, also where a package that was being imported makes an error of its own of it.
+
+    Raises:
+        KeyboardInterrupt: an error came after Ctrl-C.
+    """
+    asked = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        signal.default_int_handler(number, frame)
+
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except Exception as error:
+        if asked:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def resume_arguments(overrides: Sequence[str], checkpoint: Path) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("spikeyolo")
 
 TRACKS = "tracks.parquet"
+BEGIN = ("new_score", "min_score", "confirm_us")  # settings of trackers that decide whether there is a track
 OPTIONS: Mapping[str, Any] = {
     "detections": str,
     "truth": str | None,
@@ -131,6 +132,15 @@ def tracked(
         len(found),
         "unknown length" if step_us is None else f"{step_us} µs",
     )
+    if len(found) and not len(tracks):
+        settings = ", ".join(f"tracker.{key}={value}" for key, value in made_by["tracker"].items() if key in BEGIN)
+        log.warning(
+            "%s: nothing became a track; its best score is %.2f and its rows last %d µs, where %s",
+            source,
+            found.score.max(),
+            found.t_us.max() - found.t_us.min(),
+            settings,
+        )
     return tracks
 
 

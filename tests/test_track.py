@@ -123,6 +123,15 @@ def test_a_table_without_detections_is_a_table_without_tracks(folder: Path) -> N
     assert "0 tracks: 0 of 0 detections" in ended.errors
 
 
+def test_detections_of_which_none_became_a_track_are_told_with_what_decides(folder: Path) -> None:
+    ended = track("detections=found.parquet", "tracker.confirm_us=5000000", cwd=folder)
+    assert ended.code == 0, ended.errors
+    said = [line for line in ended.errors.splitlines() if "nothing became a track" in line]
+    assert len(said) == 1, ended.errors
+    assert "tracker.new_score=0.4, tracker.confirm_us=5000000" in said[0]
+    assert "nothing became a track" not in track("detections=found.parquet", cwd=folder).errors
+
+
 def test_a_truth_beside_without_tracks_is_passed_over_and_one_that_is_named_refused(folder: Path) -> None:
     truth = DetectionTable.read(folder / "truth.parquet")
     replace(truth, track_id=np.full(len(truth), -1, np.int64)).write(folder / "truth.parquet")

@@ -28,6 +28,8 @@ _SLOWEST_DECAY = 12  # frames
 _STOP_GAP_S = 0.4  # the film stops at labels that are so far apart in it
 _WORDS_A_SECOND = 4  # how often digits are written anew: those that change in every picture cannot be read
 _LONG_S = 180  # a longer film may not have been meant
+_SHORT_S = 0.5  # nor one that is over before it is seen
+_SEEN_S = 10  # a length that can be looked at
 _HELD_S = 0.2  # a label without a track is seen for no longer than this
 
 log = logging.getLogger("spikeyolo")
@@ -133,6 +135,11 @@ def film_recording(
     total = sum(frames for _, frames in moments) if sheet else len(timeline)
     if not sheet and total > _LONG_S * fps:
         log.info("%s: a film of %.0f minutes (slow=%g); duration_us=… shows a part", out, total / fps / 60, look.slow)
+    if not sheet and total < _SHORT_S * fps:
+        slower = (end_us - start_us) / (1e6 * _SEEN_S)
+        log.info(
+            "%s: a film of %.2f s (slow=%g); slow=%.1g makes about %d s", out, total / fps, look.slow, slower, _SEEN_S
+        )
     done, until_us, interrupted, began = 0, start_us, False, time.perf_counter()
     with ExitStack() as stack:
         viewer = None

@@ -140,6 +140,12 @@ def test_a_film_that_would_be_very_long_is_said_before_it_is_made(
     assert "a film of 0 minutes (slow=0.1); duration_us=… shows a part" in filmed("slow=0.1", cwd=tmp_path).errors
 
 
+def test_a_film_that_is_over_at_once_names_the_slowness_that_shows_it(scene: Path, tmp_path: Path) -> None:
+    said = "view.mp4: a film of 0.20 s (slow=1); slow=0.02 makes about 10 s"
+    assert said in filmed("slow=1", cwd=tmp_path).errors
+    assert "makes about" not in filmed("slow=0.02", cwd=tmp_path).errors
+
+
 def test_tables_are_drawn_in_their_colours_side_by_side_or_over_one_another(scene: Path, tmp_path: Path) -> None:
     times = list(range(10_000, 200_001, 10_000))
     write_table(tmp_path / "detections.parquet", times, track=-1)
