@@ -76,8 +76,9 @@ def predicted(options: Mapping[str, Any], rules: Mapping[str, Any], given: Set[s
             "reading": reading.as_dict(),
             "runs": {"backend": backend, "precision": precision, "device": trained.device.type},
         }
-        tracker = dict(rules["tracker"]) if options["track"] else None
-        whole = {**identity, "tracker": tracker}  # tracks are made of detections that are kept
+        tracked = dict(rules["tracker"]) if options["track"] else None
+        tracker: Tracker | None = schema.build(OmegaConf.create(tracked)) if tracked else None
+        whole = {**identity, "tracker": tracked}  # tracks are made of detections that are kept
         folder = Path(options["out"]) if options["out"] else usual_folder(trained, inputs, whole)
         path = folder / "detections.parquet"
         again = all(item.identity is not None for item in inputs) and not options["fresh"]
@@ -95,16 +96,18 @@ def predicted(options: Mapping[str, Any], rules: Mapping[str, Any], given: Set[s
                 "time_steps": trained.time_steps,
                 "steps_at_once": detecting.steps_at_once(trained),
                 "carry": detecting.carry,
-                "tracker": tracker,
+                "tracker": tracked,
             }
-            _make(prediction, path, metadata, stop)
+            _make(prediction, path, metadata, stop, tracker)
         written = save_as(path, options["save"], min_score=options["min_score"])
     for place in written:
         log.info("%s", place)
     return path
 
 
-def _make(prediction: Prediction, path: Path, metadata: Mapping[str, Any], stop: StopWatch) -> None:
+def _make(
+    prediction: Prediction, path: Path, metadata: Mapping[str, Any], stop: StopWatch, tracker: Tracker | None
+) -> None:
     """Predict on what is left and write the table, also where it was stopped."""
     parts, speed = prediction.parts, prediction.speed
     if parts.reached.current is not None or parts.reached.ended:
@@ -119,9 +122,6 @@ def _make(prediction: Prediction, path: Path, metadata: Mapping[str, Any], stop:
     reached = parts.reached
     current = [] if reached.current is None else [reached.current]
     complete = not stopped and not prediction.failed
-    tracker: Tracker | None = None
-    if metadata["tracker"] is not None:
-        tracker = schema.build(OmegaConf.create(metadata["tracker"]))
     rows = write_table(
         parts,
         path,

@@ -25,7 +25,7 @@ from spikeyolo.errors import DetectionError
 from spikeyolo.prediction.detecting import Position, joined
 
 SAVE_S = 30.0  # a part at least so often, s
-MAX_ROWS = 1 << 16  # and at most so many rows in one
+MAX_ROWS = 1 << 14  # and at most about so many rows in one
 
 
 @dataclass

@@ -128,11 +128,13 @@ class Prediction:
             log.warning("%s: %s", opened.name, detector.fitted.said)
         began, elapsed = time.monotonic(), speed.elapsed_s
         recorded = speed.recorded_us
-        start = max(position.until_us, 0)
+        start = position.until_us
         for table in detector:
             self.parts.append(table)
             speed.windows += 1
             speed.elapsed_s = elapsed + time.monotonic() - began
+            if start < 0 and position.span_us is not None:
+                start = position.span_us[0]
             speed.recorded_us = recorded + position.until_us - start
             share = read.until(position.until_us)
             tell(position.windows, round(position.windows / share) if share else None, speed.words())
