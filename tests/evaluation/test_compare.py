@@ -119,6 +119,22 @@ def test_forced_tables_are_compared_over_the_recordings_that_all_have(tmp_path: 
     assert second.verdict == "cannot be told with 3 recordings"
 
 
+def test_only_times_that_all_evaluations_scored_are_compared(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from_us = 700_000  # longer windows have none before the first labels
+    one, other = run(tmp_path / "a"), run(tmp_path / "b", FOUND[FOUND.t_us >= from_us])
+    path = other / "evaluation" / "best_test_0123" / "truth.parquet"
+    true = DetectionTable.read(path)
+    looks = {name: [t for t in times if t >= from_us] for name, times in true.metadata["looks"].items()}
+    late = replace(true[true.t_us >= from_us], metadata={**true.metadata, "looks": looks})
+    late.write(path)
+    assert rows_of(one, other)[1].difference == 0
+    assert rows_of(other, one)[1].difference == 0
+    assert f"those that all evaluations scored are compared, {sum(map(len, looks.values()))}" in caplog.text
+    replace(late[:0], metadata={**true.metadata, "looks": {name: [1] for name in looks}}).write(path)
+    with pytest.raises(ConfigError, match="no time was scored in all evaluations; expected the same windows="):
+        rows_of(one, other)
+
+
 def test_a_multirun_a_table_and_a_checkpoint_are_found_too(tmp_path: Path) -> None:
     for job in range(11):
         run(tmp_path / "sweep" / str(job), seed=job)

@@ -83,7 +83,9 @@ def test_labels_as_detections_score_one(cwd: Path) -> None:
     theirs(DetectionTable.read(cwd / "labels" / "truth.parquet")).write(cwd / "perfect.parquet")
     ended = evaluate("detections=perfect.parquet", *SET, "out=perfect", cwd=cwd)
     assert ended.code == 0, ended.errors
-    assert figures(cwd / "perfect" / "coco")["map"] == pytest.approx(1.0)
+    found = figures(cwd / "perfect" / "coco")
+    assert found["map"] == pytest.approx(1.0)
+    assert (found["truths"], found["truths_left_out"]) == (len(DetectionTable.read(cwd / "perfect.parquet")), 0)
 
 
 @pytest.mark.parametrize(
