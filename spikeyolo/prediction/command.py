@@ -80,6 +80,8 @@ def predicted(options: Mapping[str, Any], rules: Mapping[str, Any], given: Set[s
         tracker: Tracker | None = schema.build(OmegaConf.create(tracked)) if tracked else None
         whole = {**identity, "tracker": tracked}  # tracks are made of detections that are kept
         folder = Path(options["out"]) if options["out"] else usual_folder(trained, inputs, whole)
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"out: found {folder}, which is a file; expected a folder")
         path = folder / "detections.parquet"
         again = all(item.identity is not None for item in inputs) and not options["fresh"]
         if again and not options["follow"] and is_made_from(path, whole):
@@ -122,7 +124,7 @@ def _make(
     reached = parts.reached
     current = [] if reached.current is None else [reached.current]
     complete = not stopped and not prediction.failed
-    rows = write_table(
+    rows, tracks = write_table(
         parts,
         path,
         metadata={
@@ -136,7 +138,8 @@ def _make(
         tracker=tracker,
         step_us=prediction.detecting.step_us(prediction.trained),
     )
-    log.info("%s: %d detections; %s (%s)", path, rows, speed.words(), speed.shares())
+    in_tracks = "" if tracker is None else f" in {tracks} tracks" if tracks else ", none of them in a track"
+    log.info("%s: %d detections%s; %s (%s)", path, rows, in_tracks, speed.words(), speed.shares())
     if stopped:
         again = all(item.identity is not None for item in prediction.inputs)
         if not again:  # what came through a pipe does not come again
@@ -147,6 +150,8 @@ def _make(
         raise StopRequested
     if prediction.failed:
         first = next(iter(prediction.failed.values()))
+        if current:
+            raise RecordingError(f"{first}; the table holds what was found until then") from first
         raise RecordingError(
             f"{len(prediction.failed)} of {len(prediction.inputs)} recordings failed; the first: {first}"
         )

@@ -14,6 +14,7 @@ import torch
 from spikeyolo.detections import DetectionWriter
 from spikeyolo.engine.interrupt import StopRequested, StopWatch
 from spikeyolo.errors import RecordingError
+from spikeyolo.events.formats.live import LiveSource
 from spikeyolo.events.packing import Packed, times
 from spikeyolo.prediction.detecting import Costs, Detecting, Position, RecordingDetector
 from spikeyolo.prediction.parts import Parts
@@ -92,7 +93,8 @@ class Prediction:
 
         Raises:
             StopRequested: it was asked to stop.
-            SpikeyoloError: it cannot go on. A recording that cannot be read is noted instead where there are several.
+            SpikeyoloError: it cannot go on. A recording that cannot be read is noted instead where there are several,
+                and so is a live one that breaks off.
         """
         reached = self.parts.reached
         for item in self.inputs:
@@ -104,6 +106,10 @@ class Prediction:
                 with item.open(self.reading) as opened:
                     self._recording(opened, stop, tell)
             except RecordingError as error:
+                if isinstance(item.place, LiveSource) and reached.position.windows:
+                    self.failed[item.name] = error  # what was live may not come again: what was found is kept
+                    self.parts.save()
+                    return
                 if len(self.inputs) == 1:
                     self.parts.remove()
                     raise
@@ -193,8 +199,8 @@ def write_table(
     metadata: Mapping[str, Any],
     tracker: Tracker | None = None,
     step_us: int | None = None,
-) -> int:
-    """Make one table of all parts, whole or not at all; returns its number of rows.
+) -> tuple[int, int]:
+    """Make one table of all parts, whole or not at all; returns its numbers of rows and of tracks.
 
     Args:
         parts: that hold the rows.
@@ -209,8 +215,12 @@ def write_table(
     tables = parts.tables()
     if tracker is not None:
         tables = track_stream(tables, tracker, step_us=step_us)
+    tracks: set[tuple[str, int]] = set()
     with DetectionWriter(path, classes=parts.classes, embedding=parts.reached.embedding, metadata=metadata) as writer:
         for table in tables:
             if len(table):
                 writer.append(table)
-    return writer.rows
+                found = table.track_id >= 0
+                numbers = zip(table.recording[found].tolist(), table.track_id[found].tolist(), strict=True)
+                tracks |= {(table.recordings[recording], track) for recording, track in set(numbers)}
+    return writer.rows, len(tracks)

@@ -131,6 +131,14 @@ def test_what_is_wrong_is_said_in_a_sentence_and_leaves_nothing(cwd: Path, overr
     assert not (cwd / "wrong").exists()
 
 
+def test_a_folder_for_the_table_that_is_a_file_is_said_before_anything_runs(cwd: Path) -> None:
+    before = (cwd / "recording.raw").read_bytes()
+    ended = predict(BEST, *COMMON, "source=recording.raw", "out=recording.raw", cwd=cwd)
+    assert ended.code == 2
+    assert "out: found recording.raw, which is a file; expected a folder" in ended.errors
+    assert (cwd / "recording.raw").read_bytes() == before
+
+
 def test_what_must_be_given_is_asked_for(cwd: Path) -> None:
     example = "checkpoint=FOLDER, such as outputs/…/checkpoints/best"
     without = predict("source=recording.raw", cwd=cwd)

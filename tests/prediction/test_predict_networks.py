@@ -22,6 +22,7 @@ from spikeyolo.export import described
 from spikeyolo.model.inference import fold
 from spikeyolo.model.inference.window import onnx_model
 from spikeyolo.prediction.fitting import fitted
+from spikeyolo.tracking import ByteTrack, track_table
 from spikeyolo.windows.encoders import HistogramEncoder
 
 COMMON = ("device=cpu", "confidence=0.3")
@@ -134,6 +135,19 @@ def test_embeddings_are_in_the_table_and_survive_parts_and_tracks(tmp_path: Path
     assert found.embedding is not None
     np.testing.assert_allclose(np.linalg.norm(found.embedding, axis=1), 1, atol=1e-5)
     assert found.metadata["tracker"]["_target_"].endswith("ByteTrack")
+
+
+def test_track_true_gives_the_ids_that_tracking_the_table_gives(cwd: Path) -> None:
+    common = ("run/checkpoints/best", "source=recording.raw")
+    tracker = {"low_score": 0.05, "high_score": 0.1, "new_score": 0.1, "confirm_us": 300}
+    settings = [f"tracker.{key}={value}" for key, value in tracker.items()]
+    tracked, said = run(cwd, *common, "track=true", *settings, "out=tracked")
+    plain, _ = run(cwd, *common, "out=plain")
+    expected = track_table(plain, ByteTrack(**tracker), step_us=tracked.metadata["slice_duration_us"])
+    numbers = set(tracked.track_id.tolist()) - {-1}
+    assert numbers
+    assert f"detections in {len(numbers)} tracks;" in said
+    same(tracked, expected)  # ids too
 
 
 def test_labels_of_a_prediction_are_what_training_reads(cwd: Path, tmp_path: Path) -> None:

@@ -132,6 +132,32 @@ def test_ctrl_c_leaves_a_table_and_the_same_command_goes_on_though_the_file_has_
     same(found, DetectionTable.read(tmp_path / "out" / "detections.parquet"))
 
 
+def test_a_live_recording_that_breaks_off_leaves_the_table_of_what_was_found(
+    cwd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SAVE_S", 0.0)
+    growing = tmp_path / "one.raw"
+    growing.write_bytes(FILE)
+
+    def shorten() -> None:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("out/detections.parts/*.parquet")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.truncate(growing, 100)
+
+    shortening = threading.Thread(target=shorten)
+    shortening.start()
+    common = (f"checkpoint={cwd / 'run' / 'checkpoints' / 'best'}", "device=cpu", "confidence=0.3", "out=out")
+    broken = predict(*common, "source=one.raw", "follow=true", "timeout=60.0", cwd=tmp_path)
+    shortening.join()
+    assert broken.code == 2
+    assert "became shorter while it was read" in broken.errors
+    assert "the table holds what was found until then" in broken.errors
+    table = DetectionTable.read(tmp_path / "out" / "detections.parquet")
+    assert len(table)
+    assert table.metadata["complete"] is False
+
+
 def test_one_recording_of_several_that_is_damaged_is_named_and_the_others_are_in_the_table(
     cwd: Path, tmp_path: Path
 ) -> None:
