@@ -17,13 +17,14 @@ from spikeyolo.sweep.space import read_space
 from spikeyolo.sweep.space.drawing import check_keys
 
 SEARCHES = sorted(path.stem for path in (REPOSITORY / "conf" / "search").glob("*.yaml"))
+OF_TRAINING = [name for name in SEARCHES if name != "tracker"]  # that one is of python -m spikeyolo.track
 
 
 def test_there_are_searches() -> None:
     assert {"highfreq", "detector", "architecture", "accuracy_energy"} <= set(SEARCHES)
 
 
-@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("search", OF_TRAINING)
 @pytest.mark.parametrize("more", [(), ("scheduler=cyclic",), ("optimizer=sgd", "logger=none")])
 def test_every_key_of_a_search_is_one_of_the_configuration(search: str, more: tuple[str, ...]) -> None:
     arguments = ["+experiment=highfreq", f"+search={search}", *more]
@@ -42,6 +43,19 @@ def test_every_key_of_a_search_is_one_of_the_configuration(search: str, more: tu
         build_pruner(settings.pruner, objectives=several)
         assert settings.study_name == search
         assert bool(settings.tracking) == ("logger=none" not in more)
+
+
+def test_every_key_of_the_search_for_a_tracker_is_one_of_its_command() -> None:
+    arguments = ["+search=tracker", "detections=a.parquet", "truth=b.parquet"]
+    with initialize_config_dir(version_base="1.3", config_dir=str(Path(REPOSITORY, "conf"))):
+        config = compose("track", arguments, return_hydra_config=True)
+        values = {k: v for k, v in config.hydra.sweeper.items() if k not in ("_target_", "_recursive_")}
+        settings = Settings.read(values, config)
+        loader = GlobalHydra.instance().config_loader()
+        space = read_space(settings.params, arguments, settings.when, loader)
+        check_keys(space, loader, config)
+        assert all(name.startswith("tracker.") for name in space.names)
+        assert len(space.parameters) >= 4
 
 
 def test_the_highfreq_search_has_the_ranges_it_promises() -> None:
