@@ -100,6 +100,12 @@ def test_only_the_last_step_of_each_window_is_kept_where_that_is_asked_for(cwd: 
     same(last[last.t_us < 2000], every[every.step == 3])
 
 
+def test_time_steps_of_another_length_than_in_training_are_said(cwd: Path) -> None:
+    ended = predict(BEST, *COMMON, "source=recording.raw", "slice_duration_us=50", "out=shorter", cwd=cwd)
+    assert ended.code == 0
+    assert "slice_duration_us: 50, where the checkpoint was trained with 100" in ended.errors
+
+
 def test_an_empty_recording_has_no_detections(cwd: Path) -> None:
     (cwd / "empty.raw").write_bytes(write_evt2(drawn())[:-16000].split(b"% end\n")[0] + b"% end\n")
     found = done(cwd, "source=empty.raw", "save=[coco,mot,prophesee,labels]", "out=none")

@@ -143,6 +143,7 @@ def test_a_live_recording_that_breaks_off_leaves_the_table_of_what_was_found(
         deadline = time.monotonic() + 60
         while not list(tmp_path.glob("out/detections.parts/*.parquet")) and time.monotonic() < deadline:
             time.sleep(0.01)
+        monkeypatch.setattr(module, "SAVE_S", 3600.0)  # what comes now is in no part until the end
         os.truncate(growing, 100)
 
     shortening = threading.Thread(target=shorten)
@@ -154,8 +155,13 @@ def test_a_live_recording_that_breaks_off_leaves_the_table_of_what_was_found(
     assert "became shorter while it was read" in broken.errors
     assert "the table holds what was found until then" in broken.errors
     table = DetectionTable.read(tmp_path / "out" / "detections.parquet")
-    assert len(table)
     assert table.metadata["complete"] is False
+    whole = predict(*common[:-1], f"source={cwd / 'one.raw'}", "out=whole", cwd=tmp_path)
+    assert whole.code == 0
+    every = DetectionTable.read(tmp_path / "whole" / "detections.parquet")
+    until = table.metadata["ended"]["one"]["end_us"]
+    same(table, every[every.t_us <= until])  # of every window that was done, the last of them too
+    assert until > 0
 
 
 def test_one_recording_of_several_that_is_damaged_is_named_and_the_others_are_in_the_table(
