@@ -1,0 +1,35 @@
+"""The site: ``sphinx-build -W docs site`` reads the pages here, and generates those of the configuration, the classes and
+the findings (``generator/``) each time, so that none of them is ever older than what it describes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+
+import spikeyolo
+
+project = "spikeyolo"
+release = version = spikeyolo.__version__
+author = "the spikeyolo authors"
+html_title = "spikeyolo"
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "generator"]
+exclude_patterns = ["generator", "**/.ipynb_checkpoints"]
+root_doc = "index"
+
+html_theme = "furo"
+html_static_path: list[str] = []
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 4  # links to a heading are checked too
+nb_execution_mode = "off"  # tests/docs runs the notebooks
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+copybutton_exclude = ".linenos, .gp"
+linkcheck_timeout = 20
