@@ -1,17 +1,17 @@
-"""The site: ``sphinx-build -W docs site`` reads the pages here, and generates those of the configuration, the classes and
-the findings (``generator/``) each time, so that none of them is ever older than what it describes."""
+"""The site: ``python -m sphinx -W docs site`` reads the pages here, and generates those of configuration, classes and
+findings (``generator/``) each time, so that none of them is ever older than what it describes."""
 
 from __future__ import annotations
 
 import sys
+import tomllib
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
-
-import spikeyolo
+DOCS = Path(__file__).resolve().parent
+sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 
 project = "spikeyolo"
-release = version = spikeyolo.__version__
+release = version = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]["version"]
 author = "the spikeyolo authors"
 html_title = "spikeyolo"
 

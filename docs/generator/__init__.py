@@ -1,5 +1,5 @@
-"""What the site generates before it is built: reference pages from the configuration and the classes, and the findings of
-``experiments/``; and links that leave the site, which work on a forge, work here too."""
+"""What the site generates before it is built: reference pages from the configuration and the classes, the findings of
+``experiments/``, and links of the repository's files as links of the site."""
 
 from __future__ import annotations
 

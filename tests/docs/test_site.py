@@ -1,4 +1,4 @@
-"""The documentation's site builds, and a broken link, a missing page or a page that nothing leads to fails the build."""
+"""The documentation's site builds; a broken link, or a page that nothing leads to, fails the build."""
 
 from __future__ import annotations
 
