@@ -8,7 +8,7 @@ import torch
 
 from spikeyolo.errors import ConfigError
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def choose_device(name: str) -> torch.device:

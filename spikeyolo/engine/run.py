@@ -151,6 +151,8 @@ class TrainingRun:
         row |= {f"val/{name}": value for name, value in self._validate(stop).items()}
         if position.skipped:
             row["train/skipped"] = float(position.skipped)
+        if position.overflowed:
+            row["train/overflowed"] = float(position.overflowed)
         row["seconds"] = settings._clock() - began
         self._finish_epoch(row, row.get(f"val/{settings.select_by}", float("nan")))
 
@@ -206,8 +208,9 @@ class TrainingRun:
             raise out_of_memory(error, batch.frames.shape, self.settings.device) or error from error
         due = step.is_due(last=position.batch + 1 == len(self.task.train))
         number = position.step + 1
-        if due:
-            terms["gradient"] = step.clip()
+        norm = step.clip() if due else None
+        if norm is not None:
+            terms["gradient"] = norm
         try:
             meter.add(terms, number)
         except NotFiniteError as error:
@@ -218,9 +221,9 @@ class TrainingRun:
             position.skipped += 1
             return loss
         self.recovery.went_well()
-        if due:
-            step.update()
+        if due and step.update():
             position.step = number
+        position.overflowed += due and norm is None
         return loss
 
     def _validate(self, stop: StopWatch) -> dict[str, float]:

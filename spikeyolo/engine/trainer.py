@@ -38,7 +38,8 @@ class Trainer:
         max_minutes: bound by wall clock, from the first batch; learning rates then follow the share of time used
             where that is ahead of the share of epochs, and the last validation falls inside the bound.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``bfloat16`` runs the network under autocast; neuron states and the loss stay in float32.
+        precision: ``bfloat16`` and ``float16`` run the network under autocast; neuron states and the loss stay in
+            float32. ``float16`` scales the loss, for GPUs without bfloat16.
         channels_last: maps and weights lie as ``[N, H, W, C]`` in memory; the same values, other speed.
         gradient_checkpointing: residual blocks compute their inner maps again in the backward pass: less memory for
             about a third more time.

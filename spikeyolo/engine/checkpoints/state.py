@@ -54,6 +54,7 @@ class Position:
         lr: the last update's learning rate.
         lr_share: of the schedule's learning rates; less than 1 after the run was taken back for losses not finite.
         skipped: steps left out because a loss term was not finite.
+        overflowed: updates left out because gradients overflowed in float16, which only lowers the loss's scale.
         best_epoch, best: the epoch with the best figure (-1: none yet), and the figure.
         history: one row of figures an epoch.
         meter: sums of the epoch's loss terms so far; None between epochs.
@@ -67,6 +68,7 @@ class Position:
     lr: float = 0.0
     lr_share: float = 1.0
     skipped: int = 0
+    overflowed: int = 0
     best_epoch: int = -1
     best: float = float("-inf")
     history: list[dict[str, float]] = field(default_factory=list)

@@ -26,7 +26,9 @@ class TrainStep:
         loss: of predictions and targets.
         optimizer: of the module's parameters, each group with its ``initial_lr``.
         average: of the weights; None for none.
-        precision: of the forward pass; the loss is in float32.
+        precision: of the forward pass; the loss is in float32. For ``float16``, whose least value is 6e-8, the loss is
+            scaled before the backward pass and the gradients back before the update; where they overflow, the update is
+            left out and the scale halved (arXiv 1710.03740).
         clip_gradient: largest norm of all gradients together; None leaves them.
         accumulate_batches: batches whose mean gradient makes one update.
         teacher: a trained network to learn from beside the labels; None for none.
@@ -55,6 +57,10 @@ class TrainStep:
         self._accumulate_batches = accumulate_batches
         self._teacher = teacher
         self._pending = 0  # batches whose gradients wait for the update
+        device = next(module.parameters()).device.type
+        self._scaler = torch.amp.GradScaler(device, enabled=precision == "float16")
+        self._unscaled = False  # whether the scaler has looked at the gradients that wait
+        self._overflowed = False
 
     def set_factor(self, factor: float) -> float:
         """Set every group to ``factor`` of its own learning rate; returns that of the optimizer."""
@@ -64,8 +70,9 @@ class TrainStep:
 
     def gradients(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Add a batch's gradients to those that wait; returns the loss and its terms by name."""
-        device = batch.frames.device.type
-        with self._watching() as maps, torch.autocast(device, torch.bfloat16, enabled=self._precision == "bfloat16"):
+        device, narrow = batch.frames.device.type, self._precision != "float32"
+        dtype = torch.float16 if self._precision == "float16" else torch.bfloat16
+        with self._watching() as maps, torch.autocast(device, dtype, enabled=narrow):
             predictions = self._run(batch.frames)
         terms = self._loss(predictions, batch.targets)
         total, named = terms.total, terms.named()
@@ -74,7 +81,7 @@ class TrainStep:
             total, named = total + taught.total, named | taught.named()
         if not self._pending:
             self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        self._scaler.scale(total).backward()
         self._pending += 1
         return total.detach(), {**named, "total": total, "positives": terms.num_positives.double()}
 
@@ -85,32 +92,58 @@ class TrainStep:
         """Whether the update comes now; after an epoch's ``last`` batch it always does."""
         return last or self._pending >= self._accumulate_batches
 
-    def clip(self) -> Tensor:
-        """Take the mean over the batches that wait and bound its norm; returns the norm before."""
+    def clip(self) -> Tensor | None:
+        """Take the mean over the batches that wait and bound its norm.
+
+        Returns:
+            the norm before; None where float16 gradients overflowed, which a smaller scale mends.
+        """
         parameters = [p for p in self.module.parameters() if p.grad is not None]
+        if self._scaler.is_enabled():
+            self._scaler.unscale_(self.optimizer)
+            self._unscaled = True
         if self._pending > 1:
             torch._foreach_div_([p.grad for p in parameters], float(self._pending))  # type: ignore[misc]
-        return nn.utils.clip_grad_norm_(parameters, self._limit, foreach=True)
+        norm = nn.utils.clip_grad_norm_(parameters, self._limit, foreach=True)
+        self._overflowed = self._scaler.is_enabled() and not bool(torch.isfinite(norm))
+        # Where nothing is scaled any more, no smaller scale will help: as in any other precision.
+        return None if self._overflowed and self._scaler.get_scale() > 1.0 else norm
 
-    def update(self) -> None:
-        """Change the weights and their average."""
-        self.optimizer.step()
-        self._pending = 0
+    def update(self) -> bool:
+        """Change the weights and their average; returns whether they changed: not where gradients overflowed."""
+        overflowed = self._overflowed
+        self._scaler.step(self.optimizer)  # does nothing where they overflowed
+        self._unscaled = True
+        if overflowed:
+            self.drop()
+            return False
+        self._done()
         if self.average is not None:
             self.average.update(self.module)
+        return True
 
     def drop(self) -> None:
         """Forget the gradients that wait."""
         self.optimizer.zero_grad(set_to_none=True)
-        self._pending = 0
+        self._done()
+
+    def _done(self) -> None:
+        if self._unscaled or not self._scaler.is_enabled():
+            self._scaler.update()
+        self._pending, self._unscaled, self._overflowed = 0, False, False
 
     def state_dict(self) -> dict[str, Any]:
-        """Gradients that wait for their update, by parameter; mostly none."""
+        """Gradients that wait for their update, by parameter and unscaled (mostly none), and the scaler."""
         waiting = self.module.named_parameters() if self._pending else ()
-        return {"pending": self._pending, "gradients": {name: p.grad for name, p in waiting if p.grad is not None}}
+        scale = self._scaler.get_scale()  # a power of two, so that this loses nothing
+        gradients = {name: p.grad / scale if scale != 1.0 else p.grad for name, p in waiting if p.grad is not None}
+        return {"pending": self._pending, "gradients": gradients, "scaler": self._scaler.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._pending = int(state["pending"])
+        if self._scaler.is_enabled() and state.get("scaler"):
+            self._scaler.load_state_dict(state["scaler"])
+        scale = self._scaler.get_scale()
         for name, parameter in self.module.named_parameters():
             gradient = state["gradients"].get(name)
-            parameter.grad = None if gradient is None else gradient.to(parameter.device)
+            parameter.grad = None if gradient is None else (gradient * scale).to(parameter.device)
