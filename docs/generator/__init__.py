@@ -6,13 +6,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from . import findings, links
+from . import findings, links, python, reference
 
 
 def generate(app: Any) -> None:
     """Write the generated pages anew."""
     if app.config.generated_pages:
         findings.write(Path(app.srcdir) / "findings")
+        reference.write(Path(app.srcdir) / "reference")
+        python.write(Path(app.srcdir) / "python")
 
 
 def adapt_links(app: Any, page: str, source: list[str]) -> None:

@@ -65,8 +65,9 @@ class EventData:
             lets the files take turns, see :class:`ClassBalance`.
         workers: processes that encode windows; 0 encodes in the training process.
         encoder: events to frames.
-        slice_duration_us, time_steps, slicing, events_per_window, overlap, temporal_buffer, max_label_gap_us,
-        targets, max_samples_per_file, max_events_per_sample, negative_share: see :class:`WindowRules`.
+        slice_duration_us, time_steps, slicing, events_per_window, overlap: see :class:`WindowRules`.
+        temporal_buffer, max_label_gap_us, targets, negative_share: see there.
+        max_samples_per_file, max_events_per_sample: see there.
 
     Raises:
         ConfigError: the store is not a local folder.
