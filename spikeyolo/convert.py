@@ -17,6 +17,7 @@ from spikeyolo import entry
 
 if TYPE_CHECKING:
     from spikeyolo.events.cleaning import EventRules
+    from spikeyolo.events.conversion.convert import Conversion
     from spikeyolo.events.conversion.pool import Outcome
     from spikeyolo.events.datasets import Source
     from spikeyolo.events.store import Recording
@@ -36,6 +37,8 @@ OPTIONS: Mapping[str, Any] = {
     "size": Annotated[list[Annotated[int, Interval(ge=1, le=4096)]], Len(2, 2)] | None,
     "replace": bool,
     "previews": Annotated[int, Ge(0)],
+    "shard": Annotated[int, Ge(0)] | None,
+    "shards": Annotated[int, Ge(1)],
     "info": bool,
     "debug": bool,
 }
@@ -55,10 +58,14 @@ def run(config: DictConfig) -> None:
     """
     from spikeyolo import schema
     from spikeyolo.errors import ConfigError, RecordingError
+    from spikeyolo.events.conversion.shards import check_shard
 
     options = schema.checked_options(config, OPTIONS)
     check_nodes(config)
+    check_shard(options["shard"], options["shards"])
     if options["info"]:
+        if options["shard"] is not None:
+            raise ConfigError(f"shard: found {options['shard']} with info=true, which looks at all; expected no shard")
         look_at(named_places(options["source"]), options["out"], how_to_read(config, options))
         return
     if options["out"] is None:
@@ -67,7 +74,8 @@ def run(config: DictConfig) -> None:
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed:
         others = f"{len(failed)} of {len(outcomes)} recordings failed; the first: " if len(outcomes) > 1 else ""
-        raise RecordingError(f"{others}{failed[0].error}")
+        whose = "" if options["shard"] is None else f"shard {options['shard']} of {options['shards']}: "
+        raise RecordingError(f"{whose}{others}{failed[0].error}")
 
 
 def convert_into(config: DictConfig, options: Mapping[str, Any]) -> list[Outcome]:
@@ -77,6 +85,7 @@ def convert_into(config: DictConfig, options: Mapping[str, Any]) -> list[Outcome
     from spikeyolo.events.conversion.manifest import read_published, withdraw_moved
     from spikeyolo.events.conversion.places import place_of
     from spikeyolo.events.conversion.pool import convert_all
+    from spikeyolo.events.conversion.shards import share_of
     from spikeyolo.events.labels import warn_once
     from spikeyolo.events.store import Recording
     from spikeyolo.events.store.location import is_remote, normalise
@@ -85,12 +94,16 @@ def convert_into(config: DictConfig, options: Mapping[str, Any]) -> list[Outcome
     out = normalise(options["out"])
     sources, classes = chosen_sources(config, options)
     strict = options["strict"] is not False
-    conversions = [
+    whole = [
         Conversion(source, place_of(source, out), classes, strict, options["replace"], root=out) for source in sources
     ]
+    shard, shards = options["shard"], options["shards"]
+    conversions = whole if shard is None else share_of(whole, shard, shards)
+    if shard is not None:
+        log.info("shard %d of %d: %s", shard, shards, in_words(conversions, whole))
     read_published(out)  # a wrong manifest is better found before the work than after it
     outcomes: list[Outcome] = []
-    with ConversionBars([source.name for source in sources]) as bars:
+    with ConversionBars([conversion.source.name for conversion in conversions]) as bars:
 
         def finished(outcome: Outcome) -> None:
             outcomes.append(outcome)
@@ -99,22 +112,37 @@ def convert_into(config: DictConfig, options: Mapping[str, Any]) -> list[Outcome
         convert_all(conversions, workers=options["workers"], finished=finished, watch=bars.watch)
     order = {conversion.name: number for number, conversion in enumerate(conversions)}
     outcomes.sort(key=lambda outcome: order[outcome.conversion.name])
-    withdraw_moved(out, {outcome.conversion.name: outcome.entry for outcome in outcomes if outcome.entry})
+    names = {conversion.name for conversion in whole}
+    entries = {outcome.conversion.name: outcome.entry for outcome in outcomes if outcome.entry}
+    held = withdraw_moved(out, entries, names)
     if is_remote(out):
         remove_abandoned(str(out), set(order))
-    entries = [outcome.entry for outcome in outcomes if outcome.entry and outcome.entry["labelled"]]
-    warn_once([(entry["labels"], entry["label_warnings"]) for entry in entries])
-    print_table([(outcome.conversion.source.name, outcome.status, outcome.entry) for outcome in outcomes])
+    labelled = [entry for entry in entries.values() if entry["labelled"]]
+    warn_once([(entry["labels"], entry["label_warnings"]) for entry in labelled])
+    if outcomes:
+        print_table([(outcome.conversion.source.name, outcome.status, outcome.entry) for outcome in outcomes])
     splits = Counter(outcome.conversion.source.split for outcome in outcomes if outcome.entry)
     if set(splits) == {""}:
         log.info("of no split: split=train puts them into one, data.val_share=0.2 draws one when training")
-    else:
+    elif splits:
         log.info("splits: %s", ", ".join(f"{name or 'none'} {count}" for name, count in sorted(splits.items())))
-    stored = [outcome.conversion.place for outcome in outcomes if outcome.entry]
     if not is_remote(out):
-        for place in stored[: options["previews"]]:
-            picture(Recording.open(place), Path(place).with_suffix(".png"))
+        for conversion in whole[: options["previews"]]:
+            if conversion.name in entries:
+                picture(Recording.open(conversion.place), Path(conversion.place).with_suffix(".png"))
+    if shard is not None:
+        missing = sorted(names - held)
+        if missing:
+            log.info("the set holds %d of %d recordings so far (not %s)", len(names & held), len(names), missing[0])
+        else:
+            log.info("the set holds all %d recordings", len(names))
     return outcomes
+
+
+def in_words(share: Sequence[Conversion], whole: Sequence[Conversion]) -> str:
+    """How much of a set this is."""
+    sizes = [sum(conversion.source.size_bytes for conversion in each) / 1e9 for each in (share, whole)]
+    return f"{len(share)} of {len(whole)} recordings, {sizes[0]:.3g} of {sizes[1]:.3g} GB"
 
 
 def look_at(found: Sequence[tuple[str, Recording | Path]], out: str | None, reading: Mapping[str, Any]) -> None:

@@ -85,6 +85,10 @@ def run(task: Task, config_name: str) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "submitit":
+            raise
+        _fail(error, cluster_sentence(error))
 
 
 def in_a_sentence(run: Callable[[DictConfig], T]) -> Callable[[DictConfig], T]:
@@ -180,6 +184,13 @@ def folder_sentence(error: OSError) -> str:
         f"{error.filename or 'the run folder'}: cannot be made or written ({error.strerror}); "
         "start in another folder, or choose one with hydra.run.dir=FOLDER"
     )
+
+
+def cluster_sentence(error: Exception) -> str:
+    """That a job of a multirun died on the cluster: which, how, and the last that it said."""
+    ended, _, said = str(error).partition("Error stream produced:")
+    last = said.strip("- \n").rpartition("\n")[2]
+    return _one_line(f"{ended}{f', the last that it said: {last};' if last else ';'} other jobs go on by themselves")
 
 
 def _passed_through(error: BaseException, task: Task) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from slurm_node import slurm_node
 
 # Workers of pytest share the cores: one thread each, read when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -44,6 +45,13 @@ def reference_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the reference vectors are not beside the project (../shared/design/reference)")
     return folder
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[dict[str, str]]:
+    """The environment in which SLURM's commands find a node of this machine."""
+    with slurm_node() as environment:
+        yield environment
 
 
 @pytest.fixture

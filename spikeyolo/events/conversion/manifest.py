@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from spikeyolo.errors import RecordingError
+from spikeyolo.events.conversion.places import exclusive
 from spikeyolo.events.store import Recording
 from spikeyolo.events.store.location import (
     child,
@@ -149,22 +150,34 @@ def publish(root: Path | str, name: str, item: Published, *, instead: Published 
         raise RecordingError(f"{place}: cannot be written ({reason(error)})") from error
 
 
-def withdraw_moved(root: Path | str, converted: Mapping[str, Mapping[str, Any]]) -> None:
+def withdraw_moved(root: Path | str, converted: Mapping[str, Mapping[str, Any]], names: Collection[str]) -> set[str]:
     """Take out of the set what was converted from the same files under another name, in another split for instance.
+
+    Several jobs may do so at once, each after its own share of the recordings.
 
     Args:
         root: of the set.
-        converted: entries of the last conversion, by name.
+        converted: entries of this job's conversions, by name.
+        names: of all recordings that are being converted, by this job or by others.
+
+    Returns:
+        Names of the recordings that the set holds now.
 
     Raises:
         RecordingError: the manifest cannot be read or written.
     """
     sources = {entry["source_sha256"] for entry in converted.values()}
+    held = set()
     for name, item in read_published(root).items():
-        if name not in converted and item.attributes["source_sha256"] in sources:
-            log.info("%s: was made of a file that is now converted under another name; removed", name)
-            withdraw(root, name)
-            item.remove(root)
+        if name in names or item.attributes["source_sha256"] not in sources:
+            held.add(name)
+            continue
+        with exclusive(child(root, item.stored)):
+            if read_one(root, name) == item:  # no other job was faster
+                log.info("%s: was made of a file that is now converted under another name; removed", name)
+                withdraw(root, name)
+                item.remove(root)
+    return held
 
 
 def withdraw(root: Path | str, name: str) -> None:

@@ -156,13 +156,8 @@ def convert_all(
 def _worth(conversions: Sequence[Conversion]) -> int:
     """How many processes the files are worth, at most one a core."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    files = 0
-    for conversion in conversions:
-        source = conversion.source
-        try:
-            files += source.events.stat().st_size if source.folder is None else _BYTES_A_WORKER
-        except OSError:
-            continue  # converting it will say what is wrong
+    sources = [conversion.source for conversion in conversions]
+    files = sum(source.size_bytes if source.folder is None else _BYTES_A_WORKER for source in sources)
     return min(cores, 1 + files // _BYTES_A_WORKER)
 
 

@@ -59,6 +59,7 @@ def find_remote(url: str, suffixes: Iterable[str], rules: LabelRules) -> list[So
                     rules=rules,
                     folder=files.unstrip_protocol(str(path.parent)),
                     versions=versions if all(versions.values()) else None,
+                    remote_bytes=found[str(path)].get("size"),
                 )
             )
     except store_errors(ValueError) as error:

@@ -37,6 +37,7 @@ class Source:
         size: sensor width and height, px, where the file names none.
         filters: which of its events are left out.
         time_unit: of its times, where the file is text or names its columns otherwise; None guesses.
+        remote_bytes: size of the events file behind a URL, where the store tells it.
     """
 
     events: Path
@@ -52,6 +53,17 @@ class Source:
     size: tuple[int, int] | None = None
     filters: EventFilters = field(default_factory=EventFilters)
     time_unit: TimeUnit | None = None
+    remote_bytes: int | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the events file; 0 where nothing tells."""
+        if self.folder is not None:
+            return self.remote_bytes or 0
+        try:
+            return self.events.stat().st_size
+        except OSError:  # converting it will say what is wrong
+            return 0
 
     def address(self, file: Path) -> str:
         """Where one of its files lies, in words."""

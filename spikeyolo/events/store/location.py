@@ -116,13 +116,26 @@ def read_text(path: Path | str) -> str | None:
 
 
 def read_texts(folder: Path | str, suffix: str) -> dict[str, str]:
-    """The texts of all files with this suffix below a folder, by their paths there; remote ones at the same time."""
-    names = [name for name in sizes_below(folder) if name.endswith(suffix)]
+    """The texts of all files with this suffix below a folder, by their paths there; remote ones at the same time.
+
+    Others may write and remove there meanwhile: a file that goes away between being listed and being read is none.
+    """
+    texts: dict[str, str] = {}
     if not is_remote(folder):
-        return {name: (Path(folder) / name).read_text(encoding="utf-8") for name in names}
+        for file in Path(folder).rglob(f"*{suffix}"):
+            with suppress(FileNotFoundError):
+                texts[file.relative_to(folder).as_posix()] = file.read_text(encoding="utf-8")
+        return texts
     files, root = remote_files(str(folder))
-    found = files.cat([f"{root}/{name}" for name in names], start=0) if names else {}
-    return {path[len(root) + 1 :]: bytes(content).decode() for path, content in found.items()}
+    names = [name for name in sizes_below(folder) if name.endswith(suffix)]
+    found = files.cat([f"{root}/{name}" for name in names], start=0, on_error="return") if names else {}
+    for path, content in found.items():
+        if isinstance(content, FileNotFoundError):
+            continue
+        if isinstance(content, Exception):
+            raise content
+        texts[path[len(root) + 1 :]] = bytes(content).decode()
+    return texts
 
 
 def write_text(path: Path | str, text: str, *, new: bool = False) -> bool:

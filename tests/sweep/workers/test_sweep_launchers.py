@@ -4,44 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from conftest import Sweep
 from optuna.trial import TrialState
+from slurm_node import ON_THE_NODE, needs_submitit
 
-NODE = Path(__file__).parent / "slurm" / "node.sh"
-needs_submitit = pytest.mark.skipif(
-    importlib.util.find_spec("hydra_plugins.hydra_submitit_launcher") is None, reason="pip install spikeyolo[slurm]"
-)
 needs_joblib = pytest.mark.skipif(
     importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None, reason="pip install hydra-joblib-launcher"
 )
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("hydra_plugins.hydra_ray_launcher") is None, reason="pip install spikeyolo[ray]"
 )
-
-
-@pytest.fixture(scope="module")
-def slurm() -> Iterator[dict[str, str]]:
-    """The environment in which SLURM's commands find a node of this machine."""
-    if shutil.which("slurmctld") is None or shutil.which("munged") is None:
-        pytest.skip("SLURM is not installed (Debian: slurm-wlm and munge)")
-    if os.geteuid() != 0:
-        pytest.skip("a SLURM node of one's own needs root: it makes device files")
-    folder = Path(tempfile.mkdtemp(prefix="sweep-slurm-"))
-    folder.chmod(0o755)
-    try:
-        begun = subprocess.run([str(NODE), str(folder), "up"], timeout=60, capture_output=True, text=True, check=False)
-        assert begun.returncode == 0, begun.stderr
-        yield {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
-    finally:
-        subprocess.run([str(NODE), str(folder), "down"], timeout=30, check=False)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def starts(sweep: Sweep) -> list[list[str]]:
@@ -105,13 +80,7 @@ def test_ray_runs_trials(sweep: Sweep) -> None:
     assert all(t.intermediate_values for t in sweep.trials())
 
 
-SLURM = (
-    "hydra/launcher=submitit_slurm",
-    "hydra.launcher.partition=idle",
-    "+hydra.launcher.gres=gpu:1",
-    "hydra.launcher.cpus_per_task=1",
-    "hydra.launcher.mem_gb=null",
-)
+SLURM = (*ON_THE_NODE, "+hydra.launcher.gres=gpu:1")
 
 
 @pytest.mark.slow
