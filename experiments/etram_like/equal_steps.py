@@ -9,8 +9,10 @@ a name of ``ARMS``, a list of overrides. Runs found in ``--out`` are not done ag
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,14 @@ from spikeyolo.engine.update.average import WeightAverage
 from spikeyolo.engine.update.optimizer import build_optimizer
 from spikeyolo.engine.update.step import TrainStep
 from spikeyolo.model.blocks import SpikingConv
+from spikeyolo.model.detector import Detector
 
 HERE = Path(__file__).resolve().parent
 PROBE = "model.neuron._target_=experiments.etram_like.neurons.Probe"
 
 
 def probe(**values: object) -> list[str]:
-    return [PROBE, *(f"+model.neuron.{key}={value}" for key, value in values.items())]
+    return [PROBE, *(f"++model.neuron.{key}={value}" for key, value in values.items())]
 
 
 ARMS: dict[str, list[str]] = {
@@ -45,6 +48,13 @@ ARMS: dict[str, list[str]] = {
     "margin0.5": ["model.neuron.surrogate_margin=0.5"],
     "tail0.1": probe(tail=0.1),
     "learnt": probe(learnt="true"),
+    **{f"fine{g}_d{d}": probe(gain=g, levels=d, rescaled="true") for g, d in ((2, 4), (2, 8), (4, 16), (1.5, 6))},
+    **{f"late{share}": probe(late=share) for share in (0.3, 0.5, 0.7, 0.9)},
+    **{f"ramp{share}": probe(late=share, ramp="true") for share in (0.5, 0.7, 0.9)},
+    "late0.7_free": probe(late=0.7, ceiling="false"),
+}
+ARMS |= {
+    f"ends{factor}_{name}": [*ARMS[name], f"model.fine_ends={factor}"] for factor in (2, 4) for name in ("ilif", "relu")
 }
 ARMS |= {
     f"branch{b}_{name}": [*arm, f"model.branch_scale={b}"] for b in (0, 0.1, 0.2, 0.5) for name, arm in ARMS.items()
@@ -59,9 +69,30 @@ def composed(overrides: list[str]) -> Any:
         return compose("train", [f"hydra.searchpath=[file://{HERE / 'conf'}]", "data=etram_like", *overrides])
 
 
-def train(arm: str, seed: int, steps: int, more: list[str]) -> dict[str, Any]:
-    """One arm's figures."""
-    started = time.process_time()
+@dataclass
+class Trained:
+    """What came of a training: the averaged weights, the data, and loss and gradient norm of every update."""
+
+    weights: Detector
+    data: Any
+    evaluator: Any
+    losses: list[float]
+    norms: list[float]
+
+    def held_out(self) -> dict[str, float]:
+        """Figures on the recordings of ``val`` and ``test`` together."""
+        loaders = (self.data.val_loader(), self.data.test_loader())
+        batches = (batch for loader in loaders for batch in loader.epoch(0))
+        return dict(self.evaluator.evaluate(self.weights, batches, device=torch.device("cpu")))
+
+    def seen(self) -> dict[str, float]:
+        """Figures on the first 30 batches of the training windows, without augmentation."""
+        batches = itertools.islice(self.data.train_loader(augmentation=None, seed=0).epoch(0), 30)
+        return dict(self.evaluator.evaluate(self.weights, batches, device=torch.device("cpu")))
+
+
+def fit(arm: str, seed: int, steps: int, more: list[str]) -> Trained:
+    """Train one arm."""
     config = composed([*more, *ARMS[arm], f"seed={seed}"])
     torch.manual_seed(seed)
     data = schema.build(config.data)
@@ -83,27 +114,33 @@ def train(arm: str, seed: int, steps: int, more: list[str]) -> dict[str, Any]:
             if len(losses) == steps:
                 break
             step.set_factor(schedule.factor(len(losses) / steps, base_lr=base, max_epochs=max(steps // len(loader), 1)))
+            for unit in detector.modules():
+                if hasattr(unit, "progress"):
+                    unit.progress = len(losses) / steps
             loss, _ = step.gradients(batch)
             norms.append(float(step.clip()))
             step.update()
             losses.append(float(loss))
         epoch += 1
-    trained = time.process_time() - started
-    evaluator = schema.build(config.evaluator, classes=data.classes)
-    cpu = torch.device("cpu")
-    heard = Silence(weights)
-    unseen = (batch for loader in (data.val_loader(), data.test_loader()) for batch in loader.epoch(0))
-    held_out = evaluator.evaluate(weights, unseen, device=cpu)
+    return Trained(weights, data, schema.build(config.evaluator, classes=data.classes), losses, norms)
+
+
+def measure(arm: str, seed: int, steps: int, more: list[str]) -> dict[str, Any]:
+    """One arm's figures."""
+    started = time.process_time()
+    done = fit(arm, seed, steps, more)
+    seconds = time.process_time() - started
+    heard = Silence(done.weights)
+    held_out = done.held_out()
     rate, silent = heard.figures()
-    seen = data.train_loader(augmentation=None, seed=seed)
-    part = [b for i, b in enumerate(seen.epoch(0)) if i < 30]
-    known = evaluator.evaluate(weights, part, device=cpu)
+    known = done.seen()
+    losses, norms = done.losses, done.norms
     tail = losses[-max(steps // 10, 1) :]
     return {
         "arm": arm, "seed": seed, "steps": steps, "overrides": more, "map": held_out["map"], "map50": held_out["map50"],
         "train_map": known["map"], "train_map50": known["map50"], "loss": sum(tail) / len(tail),
         "curve": [round(sum(losses[i : i + 50]) / len(losses[i : i + 50]), 3) for i in range(0, steps, 50)],
-        "gradient": sum(norms) / len(norms), "rate": rate, "silent": silent, "cpu_s": round(trained),
+        "gradient": sum(norms) / len(norms), "rate": rate, "silent": silent, "cpu_s": round(seconds),
     }  # fmt: skip
 
 
@@ -140,7 +177,7 @@ def main() -> None:
     for seed in asked.seeds:
         for arm in asked.arms:
             if (arm, seed, asked.steps, *asked.overrides) not in done:
-                row = train(arm, seed, asked.steps, asked.overrides)
+                row = measure(arm, seed, asked.steps, asked.overrides)
                 with asked.out.open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 print({k: v for k, v in row.items() if k != "overrides"}, flush=True)

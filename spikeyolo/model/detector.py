@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.model.backbone import Backbone
-from spikeyolo.model.blocks import Block, NeuronFactory
+from spikeyolo.model.blocks import Block, NeuronFactory, SpikingConv
 from spikeyolo.model.head import BINS, DetectHead, LevelOutput, anchor_points
 from spikeyolo.model.layout import as_batch, as_steps
 from spikeyolo.model.neck import Neck
@@ -41,6 +41,8 @@ class Detector(nn.Module):
         branch_scale: start value of the norms' scales at the ends of the blocks' branches; 1 is torch's and the
             published one. Below 1, blocks begin near the identity (arXiv 1706.02677 begins at 0): gradients grow less
             from block to block, and sums of branches stay below D.
+        fine_ends: factor of gain and levels of the neurons before stride 8 and in the head, whose rounding costs most:
+            first and last layers at a higher precision, as in arXiv 1606.06160. 1 is published.
         pretrained: a weights file with published or own names (state dict or safetensors) to start from.
         strict: refuse a file that does not fit wholly; else what does not fit is logged and keeps its start values.
     """
@@ -58,6 +60,7 @@ class Detector(nn.Module):
         form: Literal["integer", "binary"] = "integer",
         embedding: Annotated[int, Ge(0)] = 0,
         branch_scale: Annotated[float, Ge(0)] = 1.0,
+        fine_ends: Annotated[int, Ge(1)] = 1,
         pretrained: str | None = None,
         strict: bool = False,
     ) -> None:
@@ -84,6 +87,7 @@ class Detector(nn.Module):
         for block in self.modules():
             if isinstance(block, Block):
                 block.start_at(branch_scale)
+        self._refine(fine_ends)
         # Both folders take detectors themselves: imported where they are needed, once this one exists.
         if form == "binary":
             from spikeyolo.model.inference.binary import spike_driven
@@ -94,6 +98,17 @@ class Detector(nn.Module):
             from spikeyolo.model.exchange.published import load_published
 
             log.info("%s: %s", pretrained, load_published(self, pretrained, strict=strict))
+
+    def _refine(self, factor: int) -> None:
+        if factor < 1:
+            raise ConfigError(f"model.fine_ends is {factor}, expected at least 1")
+        for part in (self.backbone.stage1, self.backbone.down2, self.head):
+            for unit in part.modules():
+                if isinstance(unit, SpikingConv) and unit.neuron is not None:
+                    larger = unit.neuron.refine(factor)
+                    if unit.norm is None:  # no norm takes it off again: logits begin as they would
+                        with torch.no_grad():
+                            unit.synapse.weight.div_(larger)  # type: ignore[operator]
 
     def forward(self, frames: Tensor) -> Predictions:
         """All steps of a window from a fresh state.

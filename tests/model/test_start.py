@@ -12,10 +12,11 @@ from lively import lively
 from torch import Tensor
 
 from spikeyolo.errors import ConfigError
+from spikeyolo.metrics.energy import EnergyMeter
 from spikeyolo.model.blocks import Block
 from spikeyolo.model.detector import Detector
 from spikeyolo.model.inference.fold import compare, fold
-from spikeyolo.model.neuron import Ilif, Relu
+from spikeyolo.model.neuron import Ilif, IlifParameters, Lif, Relu
 
 
 def network(neuron: Any = Ilif, seed: int = 0, **changes: Any) -> Detector:
@@ -91,3 +92,50 @@ def test_the_twins_weights_load_by_name_and_all_forms_of_what_results_agree(tmp_
         assert not torch.allclose(found, other, atol=1e-3)  # it spikes
     report = compare(forms["integer"], fold(forms["integer"], synapses="single"), frames())
     assert report.max_difference < 1e-9 * max(report.max_logit, 1)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_fine_ends_change_only_neurons_before_stride_8_and_in_the_head(factor: int) -> None:
+    plain, fine = network(), network(fine_ends=factor)
+    rules = {name: unit.p for name, unit in fine.named_modules() if isinstance(unit, Ilif)}
+    ends = ("backbone.stage1.", "backbone.down2.", "head.")
+    assert {rule for name, rule in rules.items() if name.startswith(ends)} == {IlifParameters(4 * factor, gain=factor)}
+    assert {rule for name, rule in rules.items() if not name.startswith(ends)} == {IlifParameters()}
+    assert all(fine.get_submodule(name).levels == rule.levels for name, rule in rules.items())
+    last = ("head.box.", "head.classes.")
+    for name, weight in plain.state_dict().items():
+        without_norm = name.startswith(last) and name.endswith("layers.2.synapse.weight")
+        assert torch.equal(fine.state_dict()[name], weight / factor if without_norm else weight)
+
+
+def test_fine_ends_make_the_start_closer_to_the_twins() -> None:
+    distances = []
+    for factor in (1, 4, 16):
+        fine, twin = network(fine_ends=factor).backbone.stage1.train(), network(Relu).backbone.stage1.train()
+        maps = torch.randn(1, 4, 8, 16, 16, generator=torch.Generator().manual_seed(2)).clamp(max=3.0)
+        distances.append(float((fine(maps) - twin(maps)).square().mean().detach()))
+    assert distances[0] > 4 * distances[1] > 16 * distances[2]
+
+
+def test_all_forms_of_a_network_with_fine_ends_agree_and_the_meter_sees_only_spikes(tmp_path: Path) -> None:
+    save(lively(network(fine_ends=2)), tmp_path / "w.safetensors")
+    integer, binary = (
+        network(fine_ends=2, form=form, pretrained=str(tmp_path / "w.safetensors"), strict=True).eval()
+        for form in ("integer", "binary")
+    )
+    with torch.no_grad():
+        for expected, found in zip(integer.levels(frames()), binary.levels(frames()), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+        for expected, found in zip(integer.levels(frames()), fold(integer, synapses="single").levels(frames())):
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+    layers = {layer.name: layer for layer in EnergyMeter().measure(fold(integer, synapses="single"), [frames()]).layers}
+    assert layers
+    assert all(layer.spiking for name, layer in layers.items() if not name.startswith("backbone.down1"))
+
+
+def test_fine_ends_that_a_neuron_cannot_have_are_refused_and_the_twin_has_them_for_nothing() -> None:
+    for factor, neuron, said in ((0, Ilif, "expected at least 1"), (32, Ilif, "128 levels"), (2, Lif, "found Lif")):
+        with pytest.raises(ConfigError, match=rf"model\.fine_ends is {factor}.*{said}"):
+            network(neuron, fine_ends=factor)
+    twin, fine = network(Relu).state_dict(), network(Relu, fine_ends=4).state_dict()
+    assert all(torch.equal(fine[name], value) for name, value in twin.items())

@@ -90,6 +90,19 @@ class Neuron(SNN):  # type: ignore[misc]
         spikes, state = super().forward(currents, state)
         return spikes, state
 
+    def refine(self, factor: int) -> float:
+        """Count more finely, in place; returns how many times larger the output has become.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        if factor == 1 or self.levels is None:  # real values are as fine as can be
+            return 1.0
+        raise ConfigError(
+            f"model.fine_ends is {factor}, which needs neurons that count spikes (model/neuron=ilif), or real values; "
+            f"found {type(self).__name__}: expected 1"
+        )
+
 
 class Ilif(Neuron):
     """Integer leaky integrate-and-fire (arXiv 2407.20708): up to D spikes a step, soft reset, rectangular surrogate.
@@ -105,6 +118,8 @@ class Ilif(Neuron):
         overwrites: when spikes take the place of the currents in memory, which nothing else may read then: in passes
             ``recorded`` for a backward pass, ``always``, or ``never``.
     """
+
+    p: IlifParameters
 
     def __init__(
         self,
@@ -130,6 +145,22 @@ class Ilif(Neuron):
         )
         self.levels = int(levels)
         self.overwrites: Literal["never", "recorded", "always"] = "never"
+
+    def refine(self, factor: int) -> float:
+        """A spike stands for a current ``factor`` times as small, and as many more may fire.
+
+        Raises:
+            ConfigError: more than 127 spikes a step.
+        """
+        levels = self.p.levels * factor
+        if levels > 127:
+            raise ConfigError(
+                f"model.fine_ends is {factor}, which asks for {levels} levels with neuron.levels={self.p.levels}; "
+                "expected at most 127"
+            )
+        self.p = self.p._replace(levels=levels, gain=self.p.gain * factor)
+        self.levels = levels
+        return float(factor)
 
     def forward(self, currents: Tensor, state: IlifState | None = None, keep: bool = True) -> tuple[Tensor, IlifState]:
         """All steps in one fused pass; equal to the step in a loop, values and gradients.
