@@ -16,8 +16,8 @@ for seed in ${SEEDS//,/ }; do
     for arm in ${ARMS//,/ }; do # in this order: the last two begin with what twin_half leaves
         [ -f "$OUT/${arm}_s$seed/finished" ] || left=$left,$arm
     done
-    [ -z "$left" ] || python -m spikeyolo.train -m --config-dir $here/conf +experiment=etram data=etram_like "+arm=${left#,}" "seed=$seed" \
-        "hydra.sweep.dir=$OUT" 'hydra.sweep.subdir=${name}_s${seed}' trainer.max_epochs=1000 "trainer.max_minutes=$MINUTES" ${EXTRA:-}
+    [ -z "$left" ] || python -m spikeyolo.train -m --config-dir $here/conf +experiment=etram data=etram_like +budget=minutes "+arm=${left#,}" "seed=$seed" \
+        "hydra.sweep.dir=$OUT" 'hydra.sweep.subdir=${name}_s${seed}' ${EXTRA:-}
     for arm in ${ARMS//,/ }; do
         run=$OUT/${arm}_s$seed
         [ -f "$run/finished" ] && continue
