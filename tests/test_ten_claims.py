@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from experiments.ten_claims.claims import ALL_ON, CLAIMS, Budget, Claim, arms
+from experiments.ten_claims.claims import ALL_ON, CLAIMS, Claim, arms
 from experiments.ten_claims.run import HERE, runs_of, study
 from experiments.ten_claims.table import FIGURES, Difference, Row, draw_forest, markdown
 from spikeyolo import schema

@@ -63,7 +63,6 @@ class CocoEvaluation:
         images: how many there are, with or without boxes.
         max_detections: of an image and class that are looked at, best first.
         areas: also judge small, medium and large boxes apart.
-        ious: overlaps from which boxes make a pair; None: COCO's 0.50, 0.55, …, 0.95.
     """
 
     def __init__(
@@ -75,7 +74,6 @@ class CocoEvaluation:
         images: int,
         max_detections: int = 100,
         areas: bool = True,
-        ious: Sequence[float] | None = None,
     ) -> None:
         self.truth, self.found, self.classes, self.max_detections = truth, found, tuple(classes), max_detections
         listed = [{"id": i} for i in range(1, images + 1)]
@@ -88,8 +86,6 @@ class CocoEvaluation:
         if not areas:
             ranges = self.run.params.area_rng
             self.run.params.area_rng, self.run.params.area_rng_lbl = ranges[:1], ["all"]
-        if ious is not None:
-            self.run.params.iou_thrs = list(ious)
         self.run.evaluate()
         self.run.accumulate()
 
@@ -150,13 +146,14 @@ class CocoEvaluation:
     def pairs(self) -> npt.NDArray[np.int64]:
         """``[N]`` int64, the detection that is paired with each true box at IoU 0.50; -1 where none is."""
         truth, found = self.truth, self.found
-        return paired(
+        pairs, _ = paired(
             (truth.image, truth.class_id, truth.xywh),
             (found.image, found.class_id, found.xywh),
             found.score,
-            iou=0.5,
+            ious=(0.5,),
             max_detections=self.max_detections,
         )
+        return pairs[0]
 
     @property
     def matched(self) -> npt.NDArray[np.bool_]:

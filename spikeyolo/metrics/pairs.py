@@ -1,4 +1,4 @@
-"""Which detection is paired with which true box: COCO's matching at one overlap, over columns of any length.
+"""Which detection is paired with which true box: COCO's matching at any overlaps, over columns of any length.
 
 Detections of an image and class choose in the order of their scores; each takes the true box that it overlaps most, of
 those that are left and overlap enough (https://github.com/cocodataset/cocoapi, ``evaluateImg``).
@@ -6,6 +6,7 @@ those that are left and overlap enough (https://github.com/cocodataset/cocoapi, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -20,19 +21,20 @@ def paired(
     found: tuple[Ids, Ids, npt.NDArray[np.float64]],
     score: npt.NDArray[np.float64],
     *,
-    iou: float,
+    ious: Sequence[float],
     max_detections: int,
-) -> Ids:
+) -> tuple[Ids, npt.NDArray[np.bool_]]:
     """Pair the boxes.
 
     Args:
         truth, found: image ``[M]``, class ``[M]`` and box ``[M, 4]`` (left, top, width, height, px) of each.
         score: of the detections.
-        iou: overlap from which boxes make a pair.
+        ious: overlaps from which boxes make a pair.
         max_detections: of an image and class, best first.
 
     Returns:
-        ``[N]`` int64, the row of the detection that is paired with each true box; -1 where none is.
+        ``[T, N]`` int64, the row of the detection that is paired with each true box at each overlap, -1 where none is;
+        and ``[M]`` bool, which detections are looked at.
     """
     classes = max(int(truth[1].max(initial=0)), int(found[1].max(initial=0))) + 1
     keys = truth[0] * classes + truth[1], found[0] * classes + found[1]
@@ -41,9 +43,12 @@ def paired(
     true_keys, found_keys = keys[0][true_order], keys[1][found_order]
     of_truth = np.searchsorted(true_keys, groups), np.searchsorted(true_keys, groups, "right")
     of_found = np.searchsorted(found_keys, groups), np.searchsorted(found_keys, groups, "right")
-    pairs = np.full(len(truth[0]), -1)
-    _match(of_truth, of_found, true_order, found_order, truth[2], found[2], iou, max_detections, pairs)
-    return pairs
+    pairs = np.full((len(ious), len(truth[0])), -1)
+    for row, iou in zip(pairs, ious, strict=True):
+        _match(of_truth, of_found, true_order, found_order, truth[2], found[2], iou, max_detections, row)
+    looked_at = np.empty(len(found_keys), np.bool_)
+    looked_at[found_order] = np.arange(len(found_keys)) - np.searchsorted(found_keys, found_keys) < max_detections
+    return pairs, looked_at
 
 
 @numba.njit(cache=True, nogil=True)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.metrics.coco import NAN
+from spikeyolo.metrics.pairs import paired
 from spikeyolo.metrics.score import Judged
 
 _RECALLS = np.linspace(0, 1, 101)
@@ -56,24 +57,27 @@ class ResampledPrecision:
             ConfigError: there is no such metric, or no such class.
         """
         ious, chosen = _wanted(metric, judged.classes)
-        evaluation = judged.evaluation(areas=False, ious=ious)
+        truth, found = judged.truth, judged.found
+        pairs, looked_at = paired(
+            (truth.image, truth.class_id, truth.xywh),
+            (found.image, found.class_id, found.xywh),
+            found.score,
+            ious=ious,
+            max_detections=judged.max_detections,
+        )
+        right = np.zeros((len(ious), len(found)), np.bool_)
+        for marked, of_truth in zip(right, pairs, strict=True):
+            marked[of_truth[of_truth >= 0]] = True
         present, image_recording = np.unique(judged.image_recording, return_inverse=True)
         names = tuple(judged.recordings[i] for i in present)
-        rows: dict[int, list[list[int]]] = {}
-        right: dict[int, list[npt.NDArray[np.bool_]]] = {}
-        for part in evaluation.run.eval_imgs:
-            if part is not None and part["dtIds"]:
-                rows.setdefault(part["category_id"], []).append(part["dtIds"])
-                right.setdefault(part["category_id"], []).append(np.array(part["dtMatched"], bool))
         classes = []
         for k in chosen:
-            mine = judged.truth.class_id == k
-            truths = np.bincount(image_recording[judged.truth.image[mine]], minlength=len(names))
-            row = np.concatenate(rows[k]).astype(np.int64) - 1 if k in rows else np.empty(0, np.int64)
-            pairs = np.concatenate(right[k], axis=1) if k in right else np.empty((len(ious), 0), bool)
-            order = np.argsort(-judged.found.score[row], kind="stable")
-            recording = image_recording[judged.found.image[row[order]]]
-            classes.append(_OfClass(recording, np.ascontiguousarray(pairs[:, order]), truths))
+            truths = np.bincount(image_recording[truth.image[truth.class_id == k]], minlength=len(names))
+            rows = np.flatnonzero(looked_at & (found.class_id == k))
+            rows = rows[
+                np.lexsort((found.image[rows], -found.score[rows]))
+            ]  # of equal scores the first image's, as COCO
+            classes.append(_OfClass(image_recording[found.image[rows]], right[:, rows], truths))
         return cls(metric, names, tuple(classes))
 
     def figures(self, weights: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

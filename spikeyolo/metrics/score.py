@@ -124,7 +124,7 @@ class Judged:
     counts: Mapping[str, int]
     max_detections: int
 
-    def evaluation(self, *, areas: bool = True, ious: Sequence[float] | None = None) -> CocoEvaluation:
+    def evaluation(self, *, areas: bool = True) -> CocoEvaluation:
         """COCO's run over all images."""
         return CocoEvaluation(
             self.truth,
@@ -133,7 +133,6 @@ class Judged:
             images=len(self.image_recording),
             max_detections=self.max_detections,
             areas=areas,
-            ious=ious,
         )
 
     def images_of_recordings(self) -> dict[str, npt.NDArray[np.int64]]:

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikeyolo.metrics.coco import BoxColumns, CocoEvaluation
+from spikeyolo.metrics.pairs import paired
+from spikeyolo.metrics.resample import IOUS
 
 
 def crowded(rng: np.random.Generator, count: int) -> BoxColumns:
@@ -26,3 +28,25 @@ def test_pairs_are_hotcocos(seed: int, truths: int, founds: int, most: int) -> N
         expected[int(true) - 1] = int(of) - 1
     np.testing.assert_array_equal(evaluation.pairs, expected)
     assert evaluation.matched.sum() == (expected >= 0).sum()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(0, 160), st.sampled_from([11, 100]))
+def test_at_every_overlap_the_same_detections_are_right_and_looked_at(
+    seed: int, truths: int, founds: int, most: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    truth, found = crowded(rng, truths), crowded(rng, founds)
+    evaluation = CocoEvaluation(truth, found, classes=("car", "bus"), images=4, max_detections=most, areas=False)
+    right, seen = np.zeros((len(IOUS), founds), bool), np.zeros(founds, bool)
+    for image in evaluation.run.eval_imgs:
+        if image is not None and image["dtIds"]:
+            rows = np.array(image["dtIds"]) - 1
+            seen[rows] = True
+            right[:, rows] = np.array(image["dtMatched"], bool)
+    pairs, looked_at = paired(
+        (truth.image, truth.class_id, truth.xywh), (found.image, found.class_id, found.xywh), found.score,
+        ious=IOUS, max_detections=most,
+    )  # fmt: skip
+    np.testing.assert_array_equal(looked_at, seen)
+    for row, of_truth in enumerate(pairs):
+        np.testing.assert_array_equal(np.isin(np.arange(founds), of_truth), right[row])

@@ -117,7 +117,7 @@ def speed(folder: Path, threads: int) -> None:
     print("|---|---|---|---|---|---|---|")
     for rate in (100_000, 1_000_000, 10_000_000):
         source = recording(folder, seconds=10, rate=rate)
-        for backend in ("null", "torch", "torch precision=bfloat16", "openvino"):
+        for backend in ("torch", "torch precision=bfloat16", "openvino"):
             runs = f"backend={backend}".split()
             _, factor, shares = predicted(
                 folder, threads, f"checkpoint={best}", f"source={source}", *runs, "max_detections=20"
