@@ -41,7 +41,7 @@ class Outcome:
         made: how: the table's metadata without lists of times, JSON values.
         costs: see :func:`spikeyolo.evaluation.costs.measure`; empty where nothing was measured.
         pixels: in which sizes were meant.
-        tracks: what the detections' track ids score; None where the truth has none, or they have none.
+        tracks: what the detections' track ids score; None where one side has none to score.
         frames: when the detector ran, where that is known.
     """
 
@@ -145,7 +145,12 @@ def scored(
     scores = score(last, truth, protocol, frames=frames)
     tracks = None
     if tracker is not None or ((last.track_id >= 0).any() and (truth.boxes.track_id >= 0).all()):
-        tracks = track_scores(last, truth, protocol, frames=frames)
+        try:
+            tracks = track_scores(last, truth, protocol, frames=frames)
+        except DetectionError as error:
+            if tracker is not None:  # they were asked for
+                raise
+            log.warning("%s: its detections are scored, its tracks are not: %s", tables.detections, error)
     if len(last) and not scores.counts["detections"]:
         log.warning(
             "%s: none of %d detections counts: at no label time within protocol.time_tolerance_us=%d, or too small",

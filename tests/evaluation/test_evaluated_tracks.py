@@ -82,3 +82,18 @@ def test_a_tracker_cannot_be_scored_on_a_truth_without_tracks(folder: Path) -> N
     ended = evaluate("detections=found.parquet", "tracker=bytetrack", "out=with", cwd=folder)
     assert ended.code == 2
     assert "truth: has no track ids, so that tracking cannot be scored" in ended.errors
+
+
+def test_a_table_with_one_track_twice_at_a_time_is_scored_without_its_tracks_and_says_why(folder: Path) -> None:
+    found = DetectionTable.read(folder / "truth.parquet")
+    first, second = np.unique(found.track_id)[:2]
+    ids = np.where(found.track_id == second, first, found.track_id)
+    replace(found, track_id=ids).write(folder / "twice.parquet")
+    ended = evaluate("detections=twice.parquet", "truth=truth.parquet", "out=twice", cwd=folder)
+    assert ended.code == 0, ended.errors
+    (line,) = [line for line in ended.errors.splitlines() if "its tracks are not" in line]
+    assert f"scene has two boxes of track {first} at" in line
+    made = scores(folder / "twice")
+    assert made["figures"]["map"] == pytest.approx(1.0)
+    assert made["tracks"] is None
+    assert not any(name.startswith("track/") for name in made["figures"])
