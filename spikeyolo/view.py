@@ -115,6 +115,7 @@ def found_overlays(footage: Footage, span: Span, options: Mapping[str, Any], rul
             recording=options["recording"],
             min_score=0.0 if kind == "labels" else options["min_score"],
             ids="kept" if kind == "labels" else "none" if kind == "detections" else "needed",
+            before_us=1e6 * options["trail_s"] * options["slow"],
         )
 
     overlays: dict[str, Overlay] = {}

@@ -93,32 +93,27 @@ class DetectionTable:
         return Path(path)
 
     @classmethod
-    def read(cls, path: Path | str, *, classes: Sequence[str] | None = None, embeddings: bool = True) -> DetectionTable:
+    def read(
+        cls,
+        path: Path | str,
+        *,
+        classes: Sequence[str] | None = None,
+        embeddings: bool = True,
+        between_us: tuple[int, int] | None = None,
+    ) -> DetectionTable:
         """Read a table, of ours or with the same columns from another program.
 
         Args:
             path: of the Parquet file.
             classes: names by id; None takes the file's own list, or its class names in alphabetical order.
             embeddings: read those too, where there are some; they take more room than all other columns.
+            between_us: first and last time of the rows that are read, µs; None: all.
 
         Raises:
             DetectionError: it is no Parquet file, a column is missing or of another kind, or a value is none (null,
                 NaN, negative size, a class that the list has not).
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            with pq.ParquetFile(path) as file:
-                kept = file.metadata.metadata or {}
-                chosen = [
-                    name for name in file.schema_arrow.names if name in COLUMNS or (embeddings and name == EMBEDDING)
-                ]
-                named = file.schema_arrow.names
-                rows = file.read(chosen)
-        except (pa.ArrowException, OSError) as error:
-            reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
-            raise DetectionError(f"{path}: cannot be read as a table of detections ({reason})") from error
+        rows, kept, named = _rows(path, (*COLUMNS, EMBEDDING) if embeddings else COLUMNS, between_us)
         missing = [name for name in NEEDED if name not in rows.column_names]
         if "class_id" not in rows.column_names and "class" not in rows.column_names:
             missing.append("class")
@@ -166,6 +161,61 @@ class DetectionTable:
                 where = f"row {row} ({self.recordings[self.recording[row]]}, {self.t_us[row]} µs)"
                 more = f", and {len(rows) - 1} more" if len(rows) > 1 else ""
                 raise DetectionError(f"{source}: {where} holds {what}{more}; expected none")
+
+
+def _rows(
+    path: Path | str, names: Sequence[str], between_us: tuple[int, int] | None = None
+) -> tuple[pa.Table, Mapping[bytes, bytes], list[str]]:
+    """Those of the named columns that there are, the file's metadata, and the names of all its columns.
+
+    Raises:
+        DetectionError: it cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            kept, named = file.metadata.metadata or {}, file.schema_arrow.names
+            chosen = [name for name in named if name in names]
+            if between_us is None or "t_us" not in chosen:
+                return file.read(chosen), kept, named
+        time, (low, high) = pc.field("t_us"), between_us
+        return pq.read_table(path, columns=chosen, filters=(time >= low) & (time <= high)), kept, named
+    except (pa.ArrowException, OSError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+        raise DetectionError(f"{path}: cannot be read as a table of detections ({reason})") from error
+
+
+@dataclass(frozen=True, eq=False)
+class RowTimes:
+    """When the rows of a table are, and of what: a tenth of the table.
+
+    Attributes:
+        recordings: names.
+        recording, t_us, track_id: ``[M]`` int64, as of :class:`DetectionTable`.
+    """
+
+    recordings: tuple[str, ...]
+    recording: npt.NDArray[np.int64]
+    t_us: npt.NDArray[np.int64]
+    track_id: npt.NDArray[np.int64]
+
+    @classmethod
+    def read(cls, path: Path | str) -> RowTimes:
+        """Read these columns alone.
+
+        Raises:
+            DetectionError: it is no Parquet file, or one of them is missing or of another kind.
+        """
+        rows, _, named = _rows(path, ("recording", "t_us", "track_id"))
+        missing = [name for name in ("recording", "t_us") if name not in rows.column_names]
+        if missing:
+            raise DetectionError(f"{path}: has no column {', '.join(missing)}; found {', '.join(named) or 'none'}")
+        columns = _Columns(rows, path)
+        names, recording = columns.names("recording")
+        return cls(names, recording, columns.whole("t_us"), columns.whole("track_id"))
 
 
 def empty(classes: Sequence[str] = (), metadata: Mapping[str, Any] | None = None) -> DetectionTable:

@@ -114,7 +114,7 @@ def film_recording(
         end_us=end_us,
         title=footage.name if sheet else f"{look.slow:g} × real time",
         marks_us=looks,
-        legend="truth" if truth is not None else None,
+        legend="truth" if truth is not None and _is_seen(truth, start_us, end_us) else None,
         busy=span.events_a_second >= 1e6,
     )
     panels = _panels(series, overlays, look.layout)
@@ -171,6 +171,11 @@ def film_recording(
                 raise
             interrupted = True
     return Filmed(out, done, until_us, interrupted)
+
+
+def _is_seen(overlay: Overlay, start_us: int, end_us: int) -> bool:
+    """Whether one of its boxes lies in the part that is shown."""
+    return bool(((overlay.boxes.t >= start_us) & (overlay.boxes.t <= end_us)).any())
 
 
 def _scale(scale: float | None, width: int, height: int, most_rows: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikeyolo.detections import DetectionTable
+from spikeyolo.detections.table import RowTimes
 from spikeyolo.errors import DetectionError
 from spikeyolo.events.labels import ClassSelection, LabelRules, read_boxes, warn_once
 from spikeyolo.events.labels.formats.readers import read_rows
@@ -19,6 +20,8 @@ from spikeyolo.events.types import Boxes
 from spikeyolo.viewing.footage import Footage, Span
 
 TrackIds = Literal["kept", "none", "needed"]
+
+_LOOKS_AROUND = 20  # before and after the part that is shown: how long a box is seen depends on its neighbours
 
 log = logging.getLogger("spikeyolo")
 
@@ -79,7 +82,7 @@ def label_overlay(
 
 
 def classes_of(path: Path, rules: LabelRules) -> tuple[str, ...]:
-    """Names of all classes in a label file: its own, those of the rules, or ``class 0``, … where nobody names them.
+    """Names of all classes in a label file: its own, those of the rules, or the ids where nobody names them.
 
     Raises:
         LabelError: it is no file of labels.
@@ -92,13 +95,20 @@ def classes_of(path: Path, rules: LabelRules) -> tuple[str, ...]:
         return tuple(np.unique(rows.category).tolist())
     ids = rows.category[np.isfinite(rows.category)] if rows.category.dtype.kind == "f" else rows.category
     last = int(ids.max(initial=rows.first_class))
-    return tuple(f"class {k}" for k in range(rows.first_class, last + 1))
+    return tuple(str(k) for k in range(rows.first_class, last + 1))
 
 
 def table_overlay(
-    footage: Footage, span: Span, path: Path, *, recording: str | None, min_score: float, ids: TrackIds
+    footage: Footage,
+    span: Span,
+    path: Path,
+    *,
+    recording: str | None,
+    min_score: float,
+    ids: TrackIds,
+    before_us: float = 0.0,
 ) -> Overlay:
-    """The rows of a table that belong to a recording.
+    """The rows of a table that belong to a recording, at the times that are shown and some around them.
 
     Args:
         footage, span: the recording.
@@ -106,45 +116,50 @@ def table_overlay(
         recording: what the table calls it; None takes the recording's own name, or the only one there is.
         min_score: rows of a lower score are left out.
         ids: of tracks: ``kept``; ``none``, they are forgotten; ``needed``, only rows that have one are taken.
+        before_us: what so long before the part that is shown is still seen in it, µs.
 
     Raises:
         DetectionError: the table cannot be read, is of other recordings, or has no tracks.
     """
-    table = DetectionTable.read(path)
-    name = _name_in(table, path, footage, recording)
-    rows = table[table.recording == table.recordings.index(name)]
-    low, high = int(rows.t_us.min()), int(rows.t_us.max())
-    longest = int(np.diff(np.unique(rows.t_us)).max(initial=0))  # a row stands for the window before it
+    every = RowTimes.read(path)
+    name = _name_in(every.recordings, path, footage, recording)
+    own = every.recording == every.recordings.index(name)
+    looks = np.unique(every.t_us[own])
+    low, high = int(looks[0]), int(looks[-1])
+    longest = int(np.diff(looks).max(initial=0))  # a row stands for the window before it
     if high < span.start_us or low > span.end_us + longest:
         raise DetectionError(
             f"{path}: its rows of {name} lie at {low} to {high} µs, but {footage.address} lasts from {span.start_us} "
             f"to {span.end_us - 1} µs; expected a table of this recording"
         )
+    if ids == "needed" and (every.track_id[own] < 0).all():
+        raise DetectionError(
+            f"{path}: none of its rows of {name} has a track_id; expected a table of tracks, as python -m "
+            "spikeyolo.track writes it (detections=FILE shows one without)"
+        )
+    first = np.searchsorted(looks, span.shown_us[0] - before_us) - _LOOKS_AROUND
+    looks = looks[max(int(first), 0) : int(np.searchsorted(looks, span.shown_us[1])) + _LOOKS_AROUND]
+    between_us = (int(looks[0]), int(looks[-1])) if len(looks) else (low, low)
+    table = DetectionTable.read(path, embeddings=False, between_us=between_us)
+    rows = table[np.array([*table.recordings, ""])[table.recording] == name]
     beyond = np.flatnonzero((rows.xyxy[:, 0] >= footage.width) | (rows.xyxy[:, 1] >= footage.height))
     if 2 * len(beyond) > len(rows):
         raise DetectionError(
             f"{path}: {len(beyond)} of its {len(rows)} boxes of {name} lie outside the sensor of {footage.address}, "
             f"{footage.width}x{footage.height} px; expected a table of this recording"
         )
-    if ids == "needed" and (rows.track_id < 0).all():
-        raise DetectionError(
-            f"{path}: none of its rows of {name} has a track_id; expected a table of tracks, as python -m "
-            "spikeyolo.track writes it (detections=FILE shows one without)"
-        )
-    looks = np.unique(rows.t_us)
     rows = rows[(rows.score >= min_score) & ((rows.track_id >= 0) | (ids != "needed"))]
     track_id = np.full(len(rows), -1, np.int64) if ids == "none" else rows.track_id
     boxes = Boxes(rows.t_us, rows.xyxy, rows.class_id, track_id, rows.score)
     return Overlay(boxes, table.classes, looks)
 
 
-def _name_in(table: DetectionTable, path: Path, footage: Footage, recording: str | None) -> str:
+def _name_in(known: Sequence[str], path: Path, footage: Footage, recording: str | None) -> str:
     """What a table calls the recording.
 
     Raises:
         DetectionError: it has no row of it.
     """
-    known = table.recordings
     if recording is not None:
         if recording in known:
             return recording

@@ -56,11 +56,11 @@ def write_mot(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("write", "name", "classes", "rules"),
     [
-        (write_npy, "a.npy", ("class 0", "class 1", "class 2"), LabelRules()),
+        (write_npy, "a.npy", ("0", "1", "2"), LabelRules()),
         (write_npy, "a.npy", ("car", "bus", "tram"), LabelRules(names=["car", "bus", "tram"])),
         (write_coco, "a.json", ("car", "bus"), LabelRules()),
         (write_csv, "a.csv", ("bus", "truck"), LabelRules()),
-        (write_mot, "a.txt", ("class 1", "class 2"), LabelRules(frame_us=40_000.0)),
+        (write_mot, "a.txt", ("1", "2"), LabelRules(frame_us=40_000.0)),
     ],
 )
 def test_labels_of_any_format_are_all_seen_under_their_names(
@@ -112,3 +112,30 @@ def test_a_table_of_another_program_is_drawn_too(tmp_path: Path) -> None:
         table_overlay(footage(), SPAN, tmp_path / "a.parquet", recording=None, min_score=0.0, ids="needed")
     with pytest.raises(DetectionError, match=r"recording: found other; expected one that .* has: scene"):
         table_overlay(footage(), SPAN, tmp_path / "a.parquet", recording="other", min_score=0.0, ids="none")
+
+
+def test_of_a_table_only_the_part_that_is_shown_is_read_and_what_is_still_seen_in_it(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    count = 1000
+    t = np.arange(count) * 1000
+    columns = {"recording": ["scene", "other"] * (count // 2), "t_us": t, "score": np.full(count, 0.5)}
+    columns |= {"class": ["car"] * count, "track_id": np.arange(count) % 4, "x": t / 1e4}
+    columns |= {name: np.full(count, 5.0) for name in "ywh"}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet", row_group_size=50)
+    span = Span(0, 1_000_000, (500_000, 520_000), 10)
+    common = {"recording": None, "min_score": 0.0, "ids": "needed"}
+    found = table_overlay(footage(), span, tmp_path / "a.parquet", **common)
+    whole = table_overlay(footage(), SPAN, tmp_path / "a.parquet", **common)
+    assert len(whole.boxes) == count // 2
+    assert (found.boxes.t.min(), found.boxes.t.max()) == (460_000, 558_000)  # 20 looks on either side
+    kept = np.isin(whole.boxes.t, found.boxes.t)
+    np.testing.assert_array_equal(found.boxes.xyxy, whole.boxes.xyxy[kept])
+    np.testing.assert_array_equal(found.boxes.track_id, whole.boxes.track_id[kept])
+    trailed = table_overlay(footage(), span, tmp_path / "a.parquet", **common, before_us=100_000)
+    assert trailed.boxes.t.min() == 360_000
+    with pytest.raises(DetectionError, match=r"its rows of scene lie at 0 to 998000 µs"):
+        table_overlay(
+            footage(), Span(3_000_000, 4_000_000, (3_000_000, 4_000_000), 1), tmp_path / "a.parquet", **common
+        )

@@ -114,6 +114,18 @@ def test_labels_beside_a_recording_are_found_and_none_leaves_them_out(scene: Pat
     assert near(first, DARK.truth).sum() > near(second, DARK.truth).sum() + 50
 
 
+def test_the_bar_speaks_of_truth_only_where_some_is_seen(scene: Path, tmp_path: Path) -> None:
+    write_labels(tmp_path / "labels.csv", [20_000, 50_000])
+    bars = {}
+    for start in (0, 120_000):
+        for labels in ("labels.csv", "none"):
+            part = (f"start_us={start}", "duration_us=60000", "scale=8", "tiles=1", "out=a.png")
+            filmed(f"labels={labels}", *part, cwd=tmp_path)
+            bars[start, labels] = np.asarray(Image.open(tmp_path / "a.png"))[8 * HEIGHT + 4 :]
+    assert (bars[0, "labels.csv"] != bars[0, "none"]).any()
+    np.testing.assert_array_equal(bars[120_000, "labels.csv"], bars[120_000, "none"])
+
+
 def test_the_film_stops_at_labels_that_are_rare_in_it(scene: Path, tmp_path: Path) -> None:
     write_labels(tmp_path / "labels.csv", [50_000, 100_000])
     filmed("labels=labels.csv", "slow=0.1", "stop_s=null", "scale=1", cwd=tmp_path)
@@ -293,13 +305,13 @@ def test_ctrl_c_leaves_a_film_of_what_was_shown_that_plays(tmp_path: Path) -> No
     write_csv(tmp_path / "scene.csv", 2_000_000)
     command = [sys.executable, "-m", "spikeyolo.view", "source=scene.csv", "size=[96,64]", "slow=0.001", "scale=8"]
     running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not any(
-        file.stat().st_size > 100_000 for file in tmp_path.glob("view.mp4.partial-*")
-    ):
+    deadline = time.monotonic() + 240
+    while not any(file.stat().st_size > 100_000 for file in tmp_path.glob("view.mp4.partial-*")):
+        assert running.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.1)
     running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
+    _, errors = running.communicate(timeout=240)
     assert running.returncode == 130, errors
     assert "interrupted" in errors
     with av.open(str(tmp_path / "view.mp4")) as film:
