@@ -70,6 +70,8 @@ def open_recording(
         family = "text"
     if family is None and path.suffix.lower() == ".bin":
         family = "saccade"  # no mark in the content: the name is all there is
+    if family is None and text_table.is_header_alone(head):
+        raise RecordingError(f"{path}: names columns, but no event stands below; expected lines of t x y p")
     if family is None:
         raise RecordingError(f"{path}: starts with {head[:16]!r}, which is no known events file; {EXPECTED}")
     claimed = SUFFIXES.get(path.suffix.lower())

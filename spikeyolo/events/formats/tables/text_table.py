@@ -97,6 +97,13 @@ def find_layout(head: bytes) -> TextLayout | None:
     return TextLayout(separator, order, len(rows[0]), before, size, guess_unit(times))
 
 
+def is_header_alone(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` names the columns of events and has no line below."""
+    lines = [line.strip().lstrip("#%/ ") for line in head.decode("latin-1").splitlines()]
+    words = [[word.partition("@")[0] for word in re.split(r"[,;\s]+", line)] for line in lines if line]
+    return bool(words) and len({role_of(word) for word in words[-1]} - {None}) == 4
+
+
 def is_event_text(path: Path) -> bool:
     """Whether a text file holds events."""
     try:

@@ -191,3 +191,19 @@ def some_events(count=50):
     t = np.sort(rng.integers(0, 20_000, count))
     x, y, p = (rng.integers(0, limit, count) for limit in (1280, 720, 2))
     return Events(t, x.astype(np.uint16), y.astype(np.uint16), p.astype(np.uint8), 1280, 720)
+
+
+@pytest.mark.parametrize(
+    "head", ["t,x,y,p\n", "# timestamp x y polarity", "x@346;y@260;t;p\n\n", "# made today\nt x y p\n"]
+)
+def test_a_file_that_is_a_header_alone_is_said_to_hold_no_event(tmp_path, head):
+    (path := tmp_path / "a.csv").write_text(head)
+    with pytest.raises(RecordingError, match=r"a\.csv: names columns, but no event stands below"):
+        open_recording(path)
+
+
+@pytest.mark.parametrize("text", ["t_us,x,y,w,h,class\n", "hello\n", "t,x,y,p\nfour words are here\n"])
+def test_other_text_is_still_no_known_events_file(tmp_path, text):
+    (path := tmp_path / "a.csv").write_text(text)
+    with pytest.raises(RecordingError, match="which is no known events file"):
+        open_recording(path)
