@@ -153,7 +153,8 @@ class CocoEvaluation:
             ious=(0.5,),
             max_detections=self.max_detections,
         )
-        return pairs[0]
+        of_truth: npt.NDArray[np.int64] = pairs[0]
+        return of_truth
 
     @property
     def matched(self) -> npt.NDArray[np.bool_]:
