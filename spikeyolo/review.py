@@ -26,6 +26,7 @@ from spikeyolo.report.energy import draw_energy
 from spikeyolo.report.figures import draw_confusion, draw_precision_recall
 from spikeyolo.report.history import draw_history
 from spikeyolo.report.render import RenderedWindow, render_windows
+from spikeyolo.windows.batch import Batch
 from spikeyolo.windows.loader import WindowLoader
 from spikeyolo.windows.slicing import spread
 
@@ -139,22 +140,29 @@ def draw_figures(
         advance: called after each batch.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = set(spread(len(loader.dataset), windows).tolist())
+    chosen = set(spread(loader.dataset.looks, windows).tolist())
     metrics = DetectionMetrics(classes=classes)
     tiles: list[RenderedWindow] = []
     seen = 0
-    for batch, found in evaluator.detections(detector, loader.epoch(0), device=device):
-        last = batch.frames.shape[0] - 1
+
+    def watched() -> Iterator[Batch]:
+        for batch in loader.epoch(0):
+            yield batch
+            advance("")
+
+    for batch, step, found in evaluator.detections(detector, watched(), device=device):
         for index, (window, detections) in enumerate(zip(batch.windows, found, strict=True)):
-            truth = truth_at(batch.targets, batch_index=index, step=last)
-            if bool(batch.targets.supervised[last, index]):
+            truth = truth_at(batch.targets, batch_index=index, step=step)
+            if bool(batch.targets.supervised[step, index]):
                 metrics.add(detections, truth)
+            elif batch.follows:  # another window's step
+                continue
             if seen in chosen:
-                frames = np.ascontiguousarray(batch.frames[:, index].numpy())
+                frames = np.ascontiguousarray(batch.frames[: step + 1, index].numpy())
                 name = loader.dataset.parts[window.recording].name
-                tiles.append(RenderedWindow(frames, truth, detections, f"{name} {window.end_us / 1e6:.4f} s"))
+                end_us = window.start_us + (window.end_us - window.start_us) * (step + 1) // len(batch.frames)
+                tiles.append(RenderedWindow(frames, truth, detections, f"{name} {end_us / 1e6:.4f} s"))
             seen += 1
-        advance("")
     confidence = metrics.best_threshold(default=0.25)
     paths = [render_windows(folder / "predictions.png", tiles, classes=classes, confidence=confidence)]
     curves = metrics.curves()

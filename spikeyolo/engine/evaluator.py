@@ -1,4 +1,4 @@
-"""Runs a detector over validation windows and measures its detections at each window's end."""
+"""Runs a detector over validation windows and measures its detections at each window's end, or at the labels."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from torch import nn
 from spikeyolo.events import Boxes, Detections
 from spikeyolo.metrics.detection import DetectionMetrics
 from spikeyolo.model.decode import Decoder
+from spikeyolo.model.streaming import Carrier
 from spikeyolo.windows.batch import Batch, Targets
 
 
 class DetectionEvaluator:
     """Mean average precision of a detector.
 
-    The ground truth of a window is what its last slice shows: the boxes at the window's end.
+    The ground truth of a window is what its last slice shows: the boxes at the window's end. Of windows that follow one
+    another, each step at which they are supervised counts by itself, and the neurons' state goes on.
 
     Args:
         classes: names, in the order of class ids.
         confidence: detections below are left out.
         iou: overlap above which the weaker of two detections of one class is removed.
         max_detections: of one window.
-        steps: ``last`` takes the detections of the last time step; ``all`` pools those of every step.
+        steps: ``last`` takes the detections of the last time step; ``all`` pools those of every step, where windows
+            stand alone.
     """
 
     def __init__(
@@ -42,29 +45,37 @@ class DetectionEvaluator:
 
     def detections(
         self, detector: nn.Module, batches: Iterable[Batch], *, device: torch.device
-    ) -> Iterator[tuple[Batch, list[Detections]]]:
-        """Each batch with what was found in each of its windows, in px of the encoded frame."""
+    ) -> Iterator[tuple[Batch, int, list[Detections]]]:
+        """Each batch, a time step of it, and what was found at that step in each of its windows, in px of the encoded
+        frame: the last step, or, where windows follow one another, every step at which one is supervised."""
         training = detector.training
         detector.eval()
+        carrier = Carrier(detector)
         try:
             for batch in batches:
+                size = (batch.frames.shape[-2], batch.frames.shape[-1])
+                memory = carrier.memory(batch)
                 with torch.inference_mode():
-                    predictions = detector(batch.frames.to(device, non_blocking=True))
-                height, width = batch.frames.shape[-2:]
-                yield batch, self.decoder(predictions, frame_size=(height, width))
+                    frames = batch.frames.to(device, non_blocking=True)
+                    predictions = detector(frames) if memory is None else detector(frames, memory)
+                carrier.keep(memory, batch)
+                if memory is None:
+                    yield batch, batch.frames.shape[0] - 1, self.decoder(predictions, frame_size=size)
+                    continue
+                for step in batch.targets.supervised.any(dim=1).nonzero().flatten().tolist():
+                    yield batch, step, self.decoder(predictions.at_step(step, embeddings=True), frame_size=size)
         finally:
             detector.train(training)
 
     def evaluate(self, detector: nn.Module, batches: Iterable[Batch], *, device: torch.device) -> dict[str, float]:
         """Flat figures: ``map50``, ``map``, ``ap50/<class>``, …"""
         metrics = DetectionMetrics(classes=self.classes)
-        for batch, found in self.detections(detector, batches, device=device):
-            last = batch.frames.shape[0] - 1
-            supervised = batch.targets.supervised[last].tolist()
+        for batch, step, found in self.detections(detector, batches, device=device):
+            supervised = batch.targets.supervised[step].tolist()
             for index, detections in enumerate(found):
                 if not supervised[index]:  # not labelled, so no detection there is wrong
                     continue
-                metrics.add(detections, truth_at(batch.targets, batch_index=index, step=last))
+                metrics.add(detections, truth_at(batch.targets, batch_index=index, step=step))
         return metrics.compute()
 
 

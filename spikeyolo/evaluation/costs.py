@@ -16,7 +16,7 @@ from torch import Tensor
 from spikeyolo import schema
 from spikeyolo.engine.checkpoints.files import replace_text
 from spikeyolo.engine.record import write_rows
-from spikeyolo.evaluation.detect import Detecting, at_step
+from spikeyolo.evaluation.detect import Detecting
 from spikeyolo.evaluation.looks import Looks, Stretch, WindowsAtLabels
 from spikeyolo.evaluation.tables import Restored
 from spikeyolo.metrics.energy import EnergyMeter
@@ -101,7 +101,7 @@ def latencies(restored: Restored, looks: Looks, stretches: list[Stretch], detect
 
     with torch.inference_mode():
         frames = [stretch.frames.to(device) for stretch in stretches]
-        predictions = [at_step(network(window), window.shape[0] - 1) for window in frames]
+        predictions = [network(window).at_step(window.shape[0] - 1) for window in frames]
         return {
             "encode": call_latency(encode, stretches, device=torch.device("cpu")),
             "network": call_latency(network, frames, device=device),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -169,7 +169,7 @@ def _rows(
 ) -> DetectionTable:
     """What one step of each of the windows shows."""
     height, width = stretch.frames.shape[-2:]
-    found = decoder(at_step(predictions, step, embeddings=embeddings), frame_size=(height, width))
+    found = decoder(predictions.at_step(step, embeddings=embeddings), frame_size=(height, width))
     windows = [window for window in range(len(found)) if kept is None or kept[window]]
     counts = [len(found[window]) for window in windows]
     index = np.repeat(np.array(windows, np.int64), counts)
@@ -202,15 +202,4 @@ def _truth_rows(stretch: Stretch, names: Sequence[str], classes: Sequence[str]) 
         np.ones(len(boxes), np.float32),
         np.concatenate((boxes.xyxy[:, :2], boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]), axis=1),
         boxes.track_id,
-    )
-
-
-def at_step(predictions: Predictions, step: int, *, embeddings: bool = False) -> Predictions:
-    """The predictions of one time step alone, with or without embeddings."""
-    described = predictions.embedding if embeddings else None
-    return replace(
-        predictions,
-        box_logits=predictions.box_logits[step : step + 1],
-        class_logits=predictions.class_logits[step : step + 1],
-        embedding=None if described is None else described[step : step + 1],
     )

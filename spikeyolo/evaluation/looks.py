@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.events import Boxes
-from spikeyolo.windows import EventData, Part, WindowDataset, WindowLoader, WindowRules, slicing
+from spikeyolo.windows import EventData, Part, WindowDataset, WindowLoader, WindowRules, scored
 from spikeyolo.windows.matching import BoxMatcher
 from spikeyolo.windows.sampler import EpochSampler
 
@@ -174,26 +174,16 @@ class WholeRecordings:
         return sum(map(len, every)) - sum(len(self._labelled(part)[0]) for part in self.parts)
 
     def _steps(self, part: Part) -> int:
-        return int((part.end_us - part.start_us) // self.data.rules.slice_duration_us)
+        return scored.whole_steps(part, self.data.rules.slice_duration_us)
 
     def _labelled(self, part: Part) -> tuple[Times, Times]:
-        """Steps at which a part's labels are scored, and the label time of each; of several in one step the last."""
-        times = slicing.distinct(part.inside.t)
-        if part.labels_from_us is not None:
-            times = times[times >= part.labels_from_us]
-        steps = np.minimum((times - part.start_us) // self.data.rules.slice_duration_us, self._steps(part)) - 1
-        last = np.append(steps[1:] > steps[:-1], True)[: len(steps)] & (steps >= 0)
-        return steps[last], times[last]
+        return scored.labelled_steps(part, self.data.rules.slice_duration_us)
 
     def _empty(self, index: int, part: Part) -> Times:
-        """Steps of a labelled part in stretches without any label, one an interval between labels."""
-        slice_us = self.data.rules.slice_duration_us
-        stride = max(round(self._matcher.interval_us / slice_us), 1)
-        ends = [  # counted in steps from the part's start
-            np.arange(max(-(-(begin - part.start_us) // slice_us), 1), (end - part.start_us) // slice_us + 1, stride)
-            for begin, end in empty_stretches(self.data, self._matcher, index, part)
-        ]
-        return np.concatenate([*ends, np.empty(0, np.int64)]) - 1
+        rules = self.data.rules
+        return scored.empty_steps(
+            part, self._matcher, index, rules.slice_duration_us, negative_share=rules.negative_share
+        )
 
     def _truth(
         self, index: int, part: Part, labelled: Times, times: Times, ends: Times
@@ -227,17 +217,6 @@ def matcher_of(data: EventData, parts: Sequence[Part]) -> BoxMatcher:
         left_out=[part.left_out_us for part in parts],
         temporal_buffer=data.rules.temporal_buffer,
         max_gap_us=data.rules.max_label_gap_us,
-    )
-
-
-def empty_stretches(data: EventData, matcher: BoxMatcher, index: int, part: Part) -> list[tuple[int, int]]:
-    """Begin and end, µs, of stretches of a labelled part in which annotators found nothing; none with
-    ``negative_share=0``, or where the usual time between labels is not known."""
-    if part.boxes is None or not matcher.interval_us or not data.rules.negative_share:
-        return []
-    known_from = part.start_us if part.labels_from_us is None else max(part.start_us, part.labels_from_us)
-    return slicing.empty_stretches(
-        matcher.looks(index)[0], start_us=known_from, end_us=part.end_us, gap_us=matcher.near_us(index)
     )
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from spikeyolo.detections import DetectionTable
 from spikeyolo.detections.table import concatenated
 from spikeyolo.evaluation import identity
-from spikeyolo.evaluation.looks import empty_stretches, matcher_of
+from spikeyolo.evaluation.looks import matcher_of
 from spikeyolo.events import Boxes
-from spikeyolo.windows import EventData, Part
+from spikeyolo.windows import EventData, Part, scored
 
 
 def truth_of_data(data: EventData, parts: Sequence[Part], split: str) -> DetectionTable:
@@ -28,7 +28,8 @@ def truth_of_data(data: EventData, parts: Sequence[Part], split: str) -> Detecti
     tables, looks = [], {}
     for index, (part, name) in enumerate(zip(parts, names, strict=True)):
         known = part.inside if part.labels_from_us is None else part.inside[part.inside.t >= part.labels_from_us]
-        empty = [np.arange(*stretch, matcher.interval_us) for stretch in empty_stretches(data, matcher, index, part)]
+        spans = scored.empty_spans(part, matcher, index, negative_share=data.rules.negative_share)
+        empty = [np.arange(*span, matcher.interval_us) for span in spans]
         looks[name] = np.unique(np.concatenate([known.t, *empty])).tolist()
         tables.append(_table(part, name, known, data.classes))
     metadata = {

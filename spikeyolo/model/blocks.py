@@ -174,7 +174,10 @@ class Block(nn.Module):
 
     Attributes:
         recompute: forget the inner maps in training, and compute them again in the backward pass (less memory).
+        neurons: layers that spike.
     """
+
+    neurons = 5
 
     def __init__(self, channels: int, ratio: int, *, rep: bool, neuron: NeuronFactory) -> None:
         super().__init__()
@@ -195,9 +198,20 @@ class Block(nn.Module):
             nn.init.constant_(unit.norm.weight, scale)
 
     def forward(self, maps: Tensor, memory: Memory | None = None) -> Tensor:
-        if self.recompute and memory is None and torch.is_grad_enabled():
+        if not (self.recompute and torch.is_grad_enabled()):
+            return self._branches(maps, memory)
+        if memory is None:
             return recomputed(self._branches, maps, self)
-        return self._branches(maps, memory)
+        states, left = memory.ahead(self.neurons), list[Memory]()  # of the first pass, then of the one in the backward
+
+        def run(maps: Tensor) -> Tensor:
+            left.append(Memory(states))
+            return self._branches(maps, left[-1])
+
+        maps = recomputed(run, maps, self)
+        for state in left[0].states():
+            memory.keep(state)
+        return maps
 
     def _branches(self, maps: Tensor, memory: Memory | None = None) -> Tensor:
         maps = maps + self.separable(maps, memory)

@@ -110,23 +110,25 @@ class Detector(nn.Module):
                         with torch.no_grad():
                             unit.synapse.weight.div_(larger)  # type: ignore[operator]
 
-    def forward(self, frames: Tensor) -> Predictions:
-        """All steps of a window from a fresh state.
+    def forward(self, frames: Tensor, memory: Memory | None = None) -> Predictions:
+        """All steps of a window.
 
         Args:
             frames: ``[T, B, C, H, W]`` uint8 counts or floating. Sizes that are no multiple of 32 are padded with
                 zeros at the right and bottom, so points and boxes stay in the pixels of the frame.
+            memory: what the neurons begin with, and where they keep what they leave behind; None for a fresh start
+                that nothing follows.
 
         Raises:
             ConfigError: T or B is 0, other channels than built for, or a side below 32 px.
             RecordingError: a value is not finite.
         """
-        return self._predictions(self._raw(frames, None))
+        return self._predictions(self._raw(frames, memory))
 
     def stream(self, frames: Tensor, state: DetectorState | None = None) -> tuple[Predictions, DetectorState]:
         """The next steps ``[T, B, C, H, W]`` of a long recording; None starts afresh. Returns the state left behind."""
         memory = Memory(state)
-        predictions = self._predictions(self._raw(frames, memory))
+        predictions = self.forward(frames, memory)
         return predictions, memory.states()
 
     def step(self, frame: Tensor, state: DetectorState | None = None) -> tuple[Predictions, DetectorState]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -25,3 +25,13 @@ class Predictions:
     points: Tensor
     strides: Tensor
     embedding: Tensor | None = None
+
+    def at_step(self, step: int, *, embeddings: bool = False) -> Predictions:
+        """Those of one time step alone, with or without embeddings."""
+        described = self.embedding if embeddings else None
+        return replace(
+            self,
+            box_logits=self.box_logits[step : step + 1],
+            class_logits=self.class_logits[step : step + 1],
+            embedding=None if described is None else described[step : step + 1],
+        )

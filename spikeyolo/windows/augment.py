@@ -76,26 +76,39 @@ class Augmentation:
         return _turned(upright, angle, width / 2 + float(shift_x), height / 2 + float(shift_y)) if angle else upright
 
     def events(
-        self, packed: npt.NDArray[np.uint64], generator: np.random.Generator, *, width: int, height: int
+        self,
+        packed: npt.NDArray[np.uint64],
+        generator: np.random.Generator,
+        settings: np.random.Generator | None = None,
+        *,
+        width: int,
+        height: int,
     ) -> npt.NDArray[np.uint64]:
-        """Change packed events ``[N]`` of a sensor of ``width`` × ``height`` px; they stay ordered by time."""
+        """Change packed events ``[N]`` of a sensor of ``width`` × ``height`` px; they stay ordered by time.
+
+        Args:
+            packed: of one window.
+            generator: draws what happens to each event.
+            settings: draws how much of it happens and where: windows that follow one another each get a new generator
+                of one seed. None: the same generator.
+            width, height: of the sensor.
+        """
+        settings = generator if settings is None else settings
         if self.event_drop > 0 and len(packed):
-            share = generator.uniform(0.0, self.event_drop)
+            share = settings.uniform(0.0, self.event_drop)
             packed = packed[generator.random(len(packed)) >= share]
         if self.drop_area > 0:
-            packed = packed[
-                ~_inside_rectangle(packed, generator.uniform(0.0, self.drop_area), generator, width, height)
-            ]
+            packed = packed[~_inside_rectangle(packed, settings.uniform(0.0, self.drop_area), settings, width, height)]
         if self.drop_time > 0 and len(packed):
-            packed = packed[~_inside_stretch(packed, generator.uniform(0.0, self.drop_time), generator)]
+            packed = packed[~_inside_stretch(packed, settings.uniform(0.0, self.drop_time), generator)]
         if self.contrast > 0:
-            shares = generator.uniform(0.0, self.contrast, 2)
+            shares = settings.uniform(0.0, self.contrast, 2)
             packed = packed[generator.random(len(packed)) >= shares[(packed & _POLARITY).astype(np.intp)]]
         if self.time_jitter_us > 0 and len(packed):
             packed = self._jittered(packed, generator)
         if self.noise > 0 and len(packed):
-            packed = self._with_noise(packed, generator, width, height)
-        if self.polarity_flip > 0 and generator.random() < self.polarity_flip:
+            packed = self._with_noise(packed, settings.uniform(0.0, self.noise), generator, width, height)
+        if self.polarity_flip > 0 and settings.random() < self.polarity_flip:
             packed = packed ^ _POLARITY
         return packed
 
@@ -106,9 +119,9 @@ class Augmentation:
         return np.sort((moved << np.uint64(packing.TIME_SHIFT)) | (packed & np.uint64(packing.PIXEL)))
 
     def _with_noise(
-        self, packed: npt.NDArray[np.uint64], generator: np.random.Generator, width: int, height: int
+        self, packed: npt.NDArray[np.uint64], share: float, generator: np.random.Generator, width: int, height: int
     ) -> npt.NDArray[np.uint64]:
-        count = int(len(packed) * generator.uniform(0.0, self.noise))
+        count = int(len(packed) * share)
         first, last = packing.times(packed[[0, -1]]).tolist()
         t = generator.integers(first, last + 1, count, dtype=np.uint64)
         x = generator.integers(0, width, count, dtype=np.uint64)

@@ -61,11 +61,14 @@ class Batch:
         frames: ``[T, B, C, H, W]`` uint8, event counts of each slice (channel 0 OFF, channel 1 ON).
         targets: boxes in px of the encoded frame.
         windows: the B windows the frames were made from.
+        follows: whether the neurons' state after the window before goes on into each of them; None where a window
+            stands alone, and empty where all do.
     """
 
     frames: Tensor
     targets: Targets
     windows: tuple[Window, ...]
+    follows: tuple[bool | None, ...] = ()
 
     def to(self, device: torch.device | str) -> Batch:
         return replace(self, frames=self.frames.to(device, non_blocking=True), targets=self.targets.to(device))

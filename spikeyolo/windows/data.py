@@ -23,14 +23,15 @@ from spikeyolo.events.store.memory import memory_bytes
 from spikeyolo.events.store.recording import Cache
 from spikeyolo.events.types import Boxes
 from spikeyolo.windows.augment import Augmentation
-from spikeyolo.windows.dataset import Part, Slicing, TargetRule, WindowDataset, WindowRules
+from spikeyolo.windows.dataset import Cut, Part, Slicing, TargetRule, WindowDataset, WindowRules
 from spikeyolo.windows.encoders import Encoder
+from spikeyolo.windows.lanes import LaneSampler, MixedSampler, RecordingSampler
 from spikeyolo.windows.loader import WindowLoader
-from spikeyolo.windows.sampler import EpochSampler
+from spikeyolo.windows.sampler import BatchSampler, EpochSampler
 
 log = logging.getLogger(__name__)
 
-Sampling = Literal["uniform", "balanced"]
+Sampling = Literal["uniform", "balanced", "streaming", "mixed"]
 Progress = Callable[[int, int, str], None]
 
 
@@ -62,7 +63,10 @@ class EventData:
         batch_size: windows a batch, B.
         samples_per_epoch: training windows an epoch; None takes every window once.
         sampling: ``uniform`` takes all training windows alike; ``balanced`` takes each class's about equally often and
-            lets the files take turns, see :class:`ClassBalance`.
+            lets the files take turns, see :class:`ClassBalance`; ``streaming`` lets each lane of the batch follow a
+            recording from window to window, see :class:`LaneSampler`, and ``mixed`` half of them, beside windows that
+            are taken ``uniform``. With lanes, validation takes whole recordings.
+        reset_share: of a lane's windows, those that begin afresh although they follow the one before.
         workers: processes that encode windows; 0 encodes in the training process.
         encoder: events to frames.
         slice_duration_us, time_steps, slicing, events_per_window, overlap: see :class:`WindowRules`.
@@ -70,7 +74,7 @@ class EventData:
         max_samples_per_file, max_events_per_sample: see there.
 
     Raises:
-        ConfigError: the store is not a local folder.
+        ConfigError: the store is not a local folder, or windows cannot be followed.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class EventData:
         batch_size: Annotated[int, Ge(1)] = 8,
         samples_per_epoch: Annotated[int, Ge(1)] | None = None,
         sampling: Sampling = "uniform",
+        reset_share: Annotated[float, Interval(ge=0, le=1)] = 0.05,
         workers: Annotated[int, Ge(0)] = 0,
         slice_duration_us: Annotated[int, Ge(1)] = 10_000,
         time_steps: Annotated[int, Ge(1)] = 8,
@@ -119,6 +124,17 @@ class EventData:
         self.batch_size = batch_size
         self.samples_per_epoch = samples_per_epoch
         self.sampling: Sampling = sampling
+        self.reset_share = reset_share
+        if self.in_lanes and slicing == "by_count":
+            raise ConfigError(
+                f"data.slicing: found by_count with data.sampling={sampling}, whose lanes follow windows of one "
+                "length; expected around_labels or sliding"
+            )
+        if sampling == "mixed" and batch_size < 2:
+            raise ConfigError(
+                f"data.batch_size: found {batch_size} with data.sampling=mixed; expected at least 2, a lane and a "
+                "window beside it"
+            )
         self.workers = workers
         self.rules = WindowRules(
             slice_duration_us=slice_duration_us,
@@ -133,6 +149,11 @@ class EventData:
             max_events_per_sample=max_events_per_sample,
             negative_share=negative_share,
         )
+
+    @property
+    def in_lanes(self) -> bool:
+        """Whether the neurons' state goes on from window to window, in validation too."""
+        return self.sampling in ("streaming", "mixed")
 
     def check(self, roles: Sequence[Role] = ("train", "val")) -> None:
         """Find the roles' recordings and read their labels before anything is converted.
@@ -260,17 +281,44 @@ class EventData:
         if absent:
             log.warning("train: no box of %s in %d recordings: they cannot be learnt", ", ".join(absent), len(parts))
         dataset = WindowDataset(
-            parts, rules=self.rules, encoder=self.encoder, augmentation=augmentation, seed=seed, role="train"
+            parts,
+            rules=self.rules,
+            encoder=self.encoder,
+            augmentation=augmentation,
+            seed=seed,
+            role="train",
+            cut="lanes" if self.sampling == "streaming" else "both" if self.sampling == "mixed" else "alone",
         )
-        sampler = EpochSampler(
-            size=len(dataset),
-            batch_size=self.batch_size,
+        return WindowLoader(dataset, self._order(dataset, seed), workers=self.workers, pin_memory=pin_memory)
+
+    def _order(self, dataset: WindowDataset, seed: int) -> BatchSampler:
+        """Of the training windows."""
+        samples = self.samples_per_epoch
+        lanes: LaneSampler | None = None
+        if self.in_lanes:
+            lanes = LaneSampler(
+                recording=dataset.recordings_of_lanes,
+                first=dataset.first_of_lanes,
+                batch_size=self.batch_size if self.sampling == "streaming" else self.batch_size // 2,
+                samples_per_epoch=samples,
+                reset_share=self.reset_share,
+                seed=seed,
+            )
+        if lanes is not None and self.sampling == "streaming":
+            return lanes
+        batch_size = self.batch_size
+        if lanes is not None:
+            batch_size -= lanes.batch_size
+            samples = None if samples is None else batch_size * -(-samples // self.batch_size)
+        alone = EpochSampler(
+            size=dataset.first_of_lanes,
+            batch_size=batch_size,
             shuffle=True,
-            samples_per_epoch=self.samples_per_epoch,
+            samples_per_epoch=samples,
             seed=seed,
             balance=dataset.balance(len(self.classes)) if self.sampling == "balanced" else None,
         )
-        return WindowLoader(dataset, sampler, workers=self.workers, pin_memory=pin_memory)
+        return alone if lanes is None else MixedSampler(alone=alone, lanes=lanes)
 
     def val_loader(self, *, pin_memory: bool = False, progress: Progress | None = None) -> WindowLoader:
         """Every validation window once, in order, as recorded."""
@@ -285,7 +333,8 @@ class EventData:
         return self._whole("test", pin_memory=pin_memory, progress=progress)
 
     def _whole(self, role: Role, *, pin_memory: bool, progress: Progress | None) -> WindowLoader:
-        """Every window of a role once, in order, as recorded; said is which figures it leaves undefined."""
+        """Every window of a role once, in order, as recorded, or whole recordings in lanes; said is which figures it
+        leaves undefined."""
         parts = self.parts(role, progress=progress)
         absent = absent_classes(parts, self.classes)
         if len(absent) == len(self.classes):
@@ -305,8 +354,13 @@ class EventData:
                 len(parts),
                 figures,
             )
-        dataset = WindowDataset(parts, rules=self.rules, encoder=self.encoder, role=role)
-        sampler = EpochSampler(size=len(dataset), batch_size=self.batch_size, shuffle=False)
+        cut: Cut = "whole" if self.in_lanes else "alone"
+        dataset = WindowDataset(parts, rules=self.rules, encoder=self.encoder, role=role, cut=cut)
+        sampler: BatchSampler
+        if self.in_lanes:
+            sampler = RecordingSampler(recording=dataset.recordings_of_lanes, batch_size=self.batch_size)
+        else:
+            sampler = EpochSampler(size=len(dataset), batch_size=self.batch_size, shuffle=False)
         return WindowLoader(dataset, sampler, workers=self.workers, pin_memory=pin_memory)
 
 

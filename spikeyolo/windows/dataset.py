@@ -14,19 +14,23 @@ import torch
 from spikeyolo.errors import ConfigError
 from spikeyolo.events import Boxes
 from spikeyolo.events.store import Recording
-from spikeyolo.windows import slicing
+from spikeyolo.windows import scored, slicing
 from spikeyolo.windows.augment import Augmentation, clip
 from spikeyolo.windows.balance import ClassBalance
 from spikeyolo.windows.batch import Window
 from spikeyolo.windows.encoders import Encoder
 from spikeyolo.windows.matching import BoxMatcher, SliceBoxes, Times
 from spikeyolo.windows.placement import Placement
+from spikeyolo.windows.sampler import Draw
 from spikeyolo.windows.shared import SharedColumns
 
 log = logging.getLogger(__name__)
 
 Slicing = Literal["around_labels", "sliding", "by_count"]
 TargetRule = Literal["per_slice", "last"]
+Cut = Literal["alone", "lanes", "both", "whole"]
+
+_GEOMETRY = 1  # beside the seed of a lane's augmentation
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,19 +105,35 @@ class WindowRules:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One encoded window: frames ``[T, C, H, W]`` uint8, its boxes in px of the frame, which steps have labels."""
+    """One encoded window: frames ``[T, C, H, W]`` uint8, its boxes in px of the frame, which steps have labels, and
+    whether it follows the window before (None: it stands alone)."""
 
     frames: npt.NDArray[np.uint8]
     boxes: SliceBoxes
     supervised: npt.NDArray[np.bool_]  # [T]
     window: Window
+    follows: bool | None = None
 
 
 class WindowDataset(torch.utils.data.Dataset[Sample]):
     """Random access to the windows of several recordings.
 
-    Items are addressed by ``(epoch, index)``: the epoch seeds the augmentation, so that a resumed run, and a run
-    with another number of workers, sees the same windows.
+    Items are addressed by ``(epoch, index)`` or a :class:`Draw`: the epoch seeds the augmentation, so that a resumed
+    run, and a run with another number of workers, sees the same windows.
+
+    Args:
+        parts: of the recordings.
+        rules: how windows are cut and matched.
+        encoder: events to frames.
+        augmentation: None leaves windows as recorded.
+        seed: of the augmentation.
+        role: what messages call the parts.
+        cut: ``alone`` cuts windows as the rules say; ``lanes`` labelled recordings from their start on, one window
+            behind the other; ``both`` the ones and then the others; ``whole`` as ``lanes``, with a last window that
+            reaches beyond the recording's end, and supervises only the steps at which detections are scored.
+
+    Attributes:
+        first_of_lanes: index of the first window that is cut for lanes.
 
     Raises:
         ConfigError: no window fits, or the recordings' sensors differ.
@@ -128,6 +148,7 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         augmentation: Augmentation | None = None,
         seed: int = 0,
         role: str = "train",
+        cut: Cut = "alone",
     ) -> None:
         self.parts = list(parts)
         self.rules = rules
@@ -142,15 +163,30 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             temporal_buffer=rules.temporal_buffer,
             max_gap_us=rules.max_label_gap_us,
         )
-        found = [self._windows_of(index, part) for index, part in enumerate(self.parts)]
+        self._scored: scored.ScoredSteps | None = None
+        if cut == "whole":
+            self._scored = scored.ScoredSteps(
+                self.parts, self._matcher, slice_us=rules.slice_duration_us, negative_share=rules.negative_share
+            )
+        found: list[tuple[Times, Times | None]] = []
+        if cut in ("alone", "both"):
+            found = [self._windows_of(index, part) for index, part in enumerate(self.parts)]
+        self.first_of_lanes = sum(len(ends) for ends, _ in found)
+        follow = [] if cut == "alone" else [self._in_a_row(part, beyond=cut == "whole") for part in self.parts]
+        found += [(ends, None) for ends in follow]
         columns = {
-            "recording": np.repeat(np.arange(len(found), dtype=np.int64), [len(ends) for ends, _ in found]),
+            "recording": np.repeat(
+                np.arange(len(found), dtype=np.int64) % len(self.parts), [len(ends) for ends, _ in found]
+            ),
             "end_us": np.concatenate([ends for ends, _ in found]),
         }
         if rules.slicing == "by_count":  # otherwise all windows are equally long
             columns["slice_us"] = np.concatenate([slice_us for _, slice_us in found])
         self._windows = SharedColumns(columns)
-        self._report(role)
+        if cut in ("lanes", "both"):
+            self._report_lanes(role, follow)
+        if cut != "lanes":
+            self._report(role, self.first_of_lanes if cut == "both" else len(self))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "parts": [_without_labels(part) for part in self.parts]}
@@ -167,6 +203,11 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
 
     def __len__(self) -> int:
         return len(self._windows["end_us"])
+
+    @property
+    def looks(self) -> int:
+        """How often a detector's result is scored: at the end of each window, or at the labels of whole recordings."""
+        return len(self) if self._scored is None else len(self._scored)
 
     def window(self, index: int) -> Window:
         end = int(self._windows["end_us"][index])
@@ -193,28 +234,45 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         ids = np.concatenate([part.inside.class_id for part in self.parts])
         return [int(count) for count in np.bincount(ids.astype(np.int64), minlength=num_classes)]
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        epoch, index = key
-        window = self.window(index)
+    @property
+    def recordings_of_lanes(self) -> npt.NDArray[np.int64]:
+        """The recording of each window that is cut for lanes, in their order."""
+        rows: npt.NDArray[np.int64] = self._windows["recording"][self.first_of_lanes :]
+        return rows
+
+    def __getitem__(self, key: tuple[int, int] | Draw) -> Sample:
+        draw = Draw(*key)
+        window = self.window(draw.window)
         part, rules = self.parts[window.recording], self.rules
-        generator = np.random.default_rng([self.seed, epoch, index])
-        packed = part.recording.packed(window.start_us, window.end_us)
+        packed = part.recording.packed(window.start_us, min(window.end_us, part.end_us))
         limit = rules.max_events_per_sample
         if limit is not None and len(packed) > limit:
             packed = packed[slicing.spread(len(packed), limit)]
         placement = self.encoder.placement()
         if self.augmentation is not None:
-            packed = self.augmentation.events(packed, generator, width=self.width, height=self.height)
-            placement = self.augmentation.place(placement, self.frame_width, self.frame_height, generator)
+            generator = np.random.default_rng([self.seed, draw.epoch, draw.window])
+            settings = geometry = generator
+            if draw.along is not None:  # drawn once for all windows of a lane, from its beginning on
+                settings = np.random.default_rng([self.seed, draw.epoch, draw.along])
+                geometry = np.random.default_rng([self.seed, draw.epoch, draw.along, _GEOMETRY])
+            packed = self.augmentation.events(packed, generator, settings, width=self.width, height=self.height)
+            placement = self.augmentation.place(placement, self.frame_width, self.frame_height, geometry)
         frames = np.empty((rules.time_steps, self.encoder.channels, self.frame_height, self.frame_width), np.uint8)
         slice_us = (window.end_us - window.start_us) // rules.time_steps
         self.encoder.encode(packed, start_us=window.start_us, slice_us=slice_us, out=frames, placement=placement)
         boxes, supervised = self._targets(window, placement)
-        return Sample(frames, boxes, supervised, window)
+        return Sample(frames, boxes, supervised, window, None if draw.along is None else draw.follows)
 
     def _targets(self, window: Window, placement: Placement) -> tuple[SliceBoxes, npt.NDArray[np.bool_]]:
         rules = self.rules
         slice_us = (window.end_us - window.start_us) // rules.time_steps
+        if self._scored is not None:
+            first = (window.start_us - self.parts[window.recording].start_us) // slice_us
+            steps, labelled, times = self._scored.between(window.recording, first, first + rules.time_steps)
+            found = self._matcher.at_looks(window.recording, times, labelled)
+            supervised = np.zeros(rules.time_steps, np.bool_)
+            supervised[steps] = True
+            return self._placed(found, placement), supervised
         found, supervised = self._matcher.match(window.recording, window.start_us, slice_us, rules.time_steps)
         known_from = self.parts[window.recording].labels_from_us
         if known_from is not None:
@@ -223,13 +281,26 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         if rules.targets == "last":
             supervised[:-1] = False
             found = found.at(rules.time_steps - 1)
+        return self._placed(found, placement), supervised
+
+    def _placed(self, found: SliceBoxes, placement: Placement) -> SliceBoxes:
+        """The boxes that are visible in the frame."""
         xyxy = placement.boxes(found.xyxy)
         if self.augmentation is None:
             xyxy = clip(xyxy, self.frame_width, self.frame_height)
             keep = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
         else:
             xyxy, keep = self.augmentation.visible(xyxy, self.frame_width, self.frame_height)
-        return SliceBoxes(found.step[keep], xyxy[keep], found.class_id[keep], found.track_id[keep]), supervised
+        return SliceBoxes(found.step[keep], xyxy[keep], found.class_id[keep], found.track_id[keep])
+
+    def _in_a_row(self, part: Part, *, beyond: bool) -> Times:
+        """Ends of a labelled part's windows one behind the other."""
+        rules, end_us = self.rules, part.end_us
+        if part.boxes is None:  # nothing to learn or to score
+            return np.empty(0, np.int64)
+        if beyond:  # from the last whole step on, nothing is scored
+            end_us = part.start_us + rules.slice_duration_us * scored.whole_steps(part, rules.slice_duration_us)
+        return slicing.back_to_back(duration_us=rules.duration_us, start_us=part.start_us, end_us=end_us, beyond=beyond)
 
     def _windows_of(self, index: int, part: Part) -> tuple[Times, Times | None]:
         """Ends of the part's windows, in time order, and by count their slices' lengths, µs."""
@@ -305,7 +376,23 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             negatives,
         )
 
-    def _report(self, role: str) -> None:
+    def _report_lanes(self, role: str, follow: Sequence[Times]) -> None:
+        labelled = [len(ends) for ends, part in zip(follow, self.parts, strict=True) if part.boxes is not None]
+        short = labelled.count(0)
+        window = f"{self.rules.time_steps} × {self.rules.slice_duration_us} µs"
+        if short == len(labelled):
+            raise ConfigError(
+                f"{role}: none of {len(labelled)} labelled recordings is as long as a window of {window}; expected "
+                "data.slice_duration_us × data.time_steps shorter than what belongs to this role (of the first: "
+                f"{self.parts[0].start_us} to {self.parts[0].end_us} µs)"
+            )
+        if short:
+            log.warning("%s: %d of %d recordings are shorter than a window of %s and not followed", role, short,
+                        len(labelled), window)  # fmt: skip
+        log.info("%s: %d windows of %s one behind the other in %d recordings", role, sum(labelled), window,
+                 len(labelled) - short)  # fmt: skip
+
+    def _report(self, role: str, count: int) -> None:
         unlabelled = sum(part.boxes is None for part in self.parts)
         boxes = sum(len(part.inside) for part in self.parts)
         kind = f"{self.rules.time_steps} × {self.rules.slice_duration_us} µs"
@@ -317,15 +404,15 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             len(self.parts),
             unlabelled,
             boxes,
-            len(self),
+            count,
             kind,
         )
-        if not len(self) and self.rules.slicing == "by_count":
+        if not count and self.rules.slicing == "by_count":
             raise ConfigError(
                 f"{role}: none of {len(self.parts)} recordings holds the data.events_per_window = "
                 f"{self.rules.events_per_window} events of a window; expected a smaller number, or longer recordings"
             )
-        if not len(self):
+        if not count:
             raise ConfigError(
                 f"{role}: none of {len(self.parts)} recordings has a window of {self.rules.time_steps} × "
                 f"{self.rules.slice_duration_us} µs before a label; expected labels, and data.slice_duration_us × "

@@ -14,7 +14,7 @@ import torch
 from spikeyolo.errors import SpikeyoloError
 from spikeyolo.windows.batch import Batch, Targets
 from spikeyolo.windows.dataset import Sample, WindowDataset
-from spikeyolo.windows.sampler import EpochSampler
+from spikeyolo.windows.sampler import BatchSampler, Draw
 
 _Made = Sample | SpikeyoloError
 
@@ -26,7 +26,7 @@ class _Reporting(torch.utils.data.Dataset[_Made]):
     def __init__(self, windows: WindowDataset) -> None:
         self.windows = windows
 
-    def __getitem__(self, key: tuple[int, int]) -> _Made:
+    def __getitem__(self, key: Draw) -> _Made:
         try:
             return self.windows[key]
         except SpikeyoloError as error:
@@ -57,7 +57,7 @@ class WindowLoader:
     """
 
     def __init__(
-        self, dataset: WindowDataset, sampler: EpochSampler, *, workers: int = 0, pin_memory: bool = False
+        self, dataset: WindowDataset, sampler: BatchSampler, *, workers: int = 0, pin_memory: bool = False
     ) -> None:
         self.dataset = dataset
         self.sampler = sampler
@@ -129,4 +129,10 @@ def collate(samples: Sequence[Sample]) -> Batch:
         ),
         supervised=supervised,
     )
-    return Batch(frames=frames, targets=targets, windows=tuple(sample.window for sample in samples))
+    follows = tuple(sample.follows for sample in samples)
+    return Batch(
+        frames=frames,
+        targets=targets,
+        windows=tuple(sample.window for sample in samples),
+        follows=() if all(lane is None for lane in follows) else follows,
+    )

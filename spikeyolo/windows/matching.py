@@ -159,6 +159,20 @@ class BoxMatcher:
         found = SliceBoxes(step, xyxy, columns["class_id"][row].astype(np.int64), columns["track_id"][row])
         return found, known
 
+    def at_looks(self, recording: int, times: Times, steps: Times) -> SliceBoxes:
+        """The boxes of the looks at ``times`` ``[N]`` (µs), each as those of one of the slices ``steps`` ``[N]``."""
+        looks, first = self.looks(recording)
+        at = np.searchsorted(looks, times)
+        counts = first[at + 1] - first[at]
+        row = np.concatenate([*(np.arange(first[i], first[i + 1]) for i in at.tolist()), np.empty(0, np.int64)])
+        columns = self._columns
+        return SliceBoxes(
+            np.repeat(steps, counts),
+            columns["xyxy"][row],
+            columns["class_id"][row].astype(np.int64),
+            columns["track_id"][row],
+        )
+
     def shown_classes(
         self, recording: int, ends: Times, slice_us: Times | int, steps: int, num_classes: int
     ) -> npt.NDArray[np.bool_]:

@@ -67,6 +67,15 @@ def sliding(*, duration_us: int, overlap: float, start_us: int, end_us: int) -> 
     return np.arange(start_us + duration_us, end_us + 1, stride, dtype=np.int64)
 
 
+def back_to_back(*, duration_us: int, start_us: int, end_us: int, beyond: bool = False) -> Times:
+    """Ends ``[N]`` (µs) of windows one behind the other from ``start_us`` on.
+
+    They lie wholly in ``[start_us, end_us)``; with ``beyond``, one more takes what is left and reaches beyond its end.
+    """
+    count = (end_us - start_us) // duration_us if not beyond else -(-(end_us - start_us) // duration_us)
+    return start_us + duration_us * np.arange(1, max(count, 0) + 1, dtype=np.int64)
+
+
 def empty_stretches(looks: Times, *, start_us: int, end_us: int, gap_us: int) -> list[tuple[int, int]]:
     """Stretches where an annotated recording holds no object: further than ``gap_us`` from every look.
 

@@ -61,7 +61,7 @@ class World:
             self.now += seconds
             if not self.steps and seconds == self.batch_s:
                 self.now += self.first_s
-            batch = SimpleNamespace(frames=self.frames, targets=SimpleNamespace())
+            batch = SimpleNamespace(frames=self.frames, targets=SimpleNamespace(), follows=())
             batch.to = lambda device, batch=batch: batch
             yield batch
 

@@ -59,7 +59,7 @@ def test_the_table_and_the_figures_are_those_of_training_itself(cwd: Path, monke
     loader, cpu = data.val_loader(), torch.device("cpu")
     own = [
         (loader.dataset.parts[window.recording].name.removesuffix(".zarr"), window.end_us, found)
-        for batch, every in evaluator.detections(detector, loader.epoch(0), device=cpu)
+        for batch, _, every in evaluator.detections(detector, loader.epoch(0), device=cpu)
         for window, found in zip(batch.windows, every, strict=True)
     ]
     found = table(cwd / "trained" / "detections.parquet")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spikeyolo.engine.device import Precision
 from spikeyolo.engine.update.average import Average
+from spikeyolo.model.streaming import Carrier
 from spikeyolo.windows.batch import Batch
 
 if TYPE_CHECKING:  # it restores checkpoints, which know this package
@@ -22,7 +23,8 @@ class TrainStep:
 
     Args:
         module: what is trained.
-        run: what is called in its place: itself, or its compiled form.
+        run: what is called in its place: itself, or its compiled form; with a memory behind the frames where the
+            neurons' states go on from batch to batch.
         loss: of predictions and targets.
         optimizer: of the module's parameters, each group with its ``initial_lr``.
         average: of the weights; None for none.
@@ -38,7 +40,7 @@ class TrainStep:
         self,
         module: nn.Module,
         *,
-        run: Callable[[Tensor], Any],
+        run: Callable[..., Any],
         loss: Callable[..., Any],
         optimizer: torch.optim.Optimizer,
         average: Average | None,
@@ -56,6 +58,7 @@ class TrainStep:
         self._limit = float("inf") if clip_gradient is None else clip_gradient
         self._accumulate_batches = accumulate_batches
         self._teacher = teacher
+        self._carrier = Carrier(module)
         self._pending = 0  # batches whose gradients wait for the update
         device = next(module.parameters()).device.type
         self._scaler = torch.amp.GradScaler(device, enabled=precision == "float16")
@@ -72,8 +75,10 @@ class TrainStep:
         """Add a batch's gradients to those that wait; returns the loss and its terms by name."""
         device, narrow = batch.frames.device.type, self._precision != "float32"
         dtype = torch.float16 if self._precision == "float16" else torch.bfloat16
+        memory = self._carrier.memory(batch)
         with self._watching() as maps, torch.autocast(device, dtype, enabled=narrow):
-            predictions = self._run(batch.frames)
+            predictions = self._run(batch.frames) if memory is None else self._run(batch.frames, memory)
+        self._carrier.keep(memory, batch)
         terms = self._loss(predictions, batch.targets)
         total, named = terms.total, terms.named()
         if self._teacher is not None:
@@ -115,7 +120,7 @@ class TrainStep:
         self._scaler.step(self.optimizer)  # does nothing where they overflowed
         self._unscaled = True
         if overflowed:
-            self.drop()
+            self._clear()
             return False
         self._done()
         if self.average is not None:
@@ -123,7 +128,11 @@ class TrainStep:
         return True
 
     def drop(self) -> None:
-        """Forget the gradients that wait."""
+        """Forget the gradients that wait, and the states that the neurons were left in."""
+        self._carrier.forget()
+        self._clear()
+
+    def _clear(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         self._done()
 
@@ -133,14 +142,21 @@ class TrainStep:
         self._pending, self._unscaled, self._overflowed = 0, False, False
 
     def state_dict(self) -> dict[str, Any]:
-        """Gradients that wait for their update, by parameter and unscaled (mostly none), and the scaler."""
+        """Gradients that wait for their update, by parameter and unscaled (mostly none), the scaler, and the states that
+        neurons were left in."""
         waiting = self.module.named_parameters() if self._pending else ()
         scale = self._scaler.get_scale()  # a power of two, so that this loses nothing
         gradients = {name: p.grad / scale if scale != 1.0 else p.grad for name, p in waiting if p.grad is not None}
-        return {"pending": self._pending, "gradients": gradients, "scaler": self._scaler.state_dict()}
+        return {
+            "pending": self._pending,
+            "gradients": gradients,
+            "scaler": self._scaler.state_dict(),
+            "carried": self._carrier.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._pending = int(state["pending"])
+        self._carrier.load_state_dict(state.get("carried", {}))
         if self._scaler.is_enabled() and state.get("scaler"):
             self._scaler.load_state_dict(state["scaler"])
         scale = self._scaler.get_scale()

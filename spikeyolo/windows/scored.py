@@ -1,0 +1,97 @@
+"""Where detections in whole recordings are scored: at the labels, and as often where annotators found nothing.
+
+Steps of a part are counted from its start, in slices of one length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spikeyolo.windows import slicing
+from spikeyolo.windows.matching import BoxMatcher, Times
+from spikeyolo.windows.shared import SharedColumns
+
+if TYPE_CHECKING:
+    from spikeyolo.windows.dataset import Part
+
+_NO_LABEL = -1  # µs
+
+
+def whole_steps(part: Part, slice_us: int) -> int:
+    """Slices that lie wholly in a part."""
+    return int((part.end_us - part.start_us) // slice_us)
+
+
+def labelled_steps(part: Part, slice_us: int) -> tuple[Times, Times]:
+    """Steps at which a part's labels are scored, the last ones that ended by their times, and the time of each, µs; of
+    several labels in one step the last."""
+    times = slicing.distinct(part.inside.t)
+    if part.labels_from_us is not None:
+        times = times[times >= part.labels_from_us]
+    steps = np.minimum((times - part.start_us) // slice_us, whole_steps(part, slice_us)) - 1
+    last = np.append(steps[1:] > steps[:-1], True)[: len(steps)] & (steps >= 0)
+    return steps[last], times[last]
+
+
+def empty_spans(part: Part, matcher: BoxMatcher, index: int, *, negative_share: float) -> list[tuple[int, int]]:
+    """Begin and end, µs, of stretches of a labelled part in which annotators found nothing; none with
+    ``negative_share=0``, or where the usual time between labels is not known."""
+    if part.boxes is None or not matcher.interval_us or not negative_share:
+        return []
+    known_from = part.start_us if part.labels_from_us is None else max(part.start_us, part.labels_from_us)
+    return slicing.empty_stretches(
+        matcher.looks(index)[0], start_us=known_from, end_us=part.end_us, gap_us=matcher.near_us(index)
+    )
+
+
+def empty_steps(part: Part, matcher: BoxMatcher, index: int, slice_us: int, *, negative_share: float) -> Times:
+    """Steps of a labelled part in stretches without any label, one an interval between labels."""
+    stride = max(round(matcher.interval_us / slice_us), 1)
+    ends = [
+        np.arange(max(-(-(begin - part.start_us) // slice_us), 1), (end - part.start_us) // slice_us + 1, stride)
+        for begin, end in empty_spans(part, matcher, index, negative_share=negative_share)
+    ]
+    return np.concatenate([*ends, np.empty(0, np.int64)]) - 1
+
+
+class ScoredSteps:
+    """The scored steps of all parts, in columns that workers share.
+
+    Args:
+        parts: of one role.
+        matcher: of their labels.
+        slice_us: length of a step.
+        negative_share: 0 scores nothing in stretches without labels.
+    """
+
+    def __init__(self, parts: Sequence[Part], matcher: BoxMatcher, *, slice_us: int, negative_share: float) -> None:
+        steps, times = [], []
+        for index, part in enumerate(parts):
+            labelled, at = labelled_steps(part, slice_us)
+            empty = empty_steps(part, matcher, index, slice_us, negative_share=negative_share)
+            every = np.union1d(labelled, empty).astype(np.int64)
+            of_label = np.full(len(every), _NO_LABEL, np.int64)
+            of_label[np.searchsorted(every, labelled)] = at
+            steps.append(every)
+            times.append(of_label)
+        self._columns = SharedColumns(
+            {
+                "begin": np.cumsum([0, *map(len, steps)]),
+                "step": np.concatenate([*steps, np.empty(0, np.int64)]),
+                "time": np.concatenate([*times, np.empty(0, np.int64)]),
+            }
+        )
+
+    def __len__(self) -> int:
+        return len(self._columns["step"])
+
+    def between(self, recording: int, first: int, last: int) -> tuple[Times, Times, Times]:
+        """Of the steps ``[first, last)``, counted from ``first``: those that are scored, and those of them with a
+        label; and the time of each of these labels, µs."""
+        low, high = self._columns["begin"][recording : recording + 2].tolist()
+        rows = slice(*(low + np.searchsorted(self._columns["step"][low:high], (first, last))).tolist())
+        steps, times = self._columns["step"][rows] - first, self._columns["time"][rows]
+        return steps, steps[times != _NO_LABEL], times[times != _NO_LABEL]
