@@ -59,6 +59,7 @@ def evaluated(
     )
     if detecting.carry and options["windows"] != "every":
         raise ConfigError(f"carry: found true with windows={options['windows']}; expected windows=every")
+    say_how_it_was_trained(state, windows=options["windows"], carry=detecting.carry)
     detecting.check(device)
     protocol.class_ids(data.classes)
     named = options["split"]
@@ -84,6 +85,26 @@ def evaluated(
             looks = looks or looks_of(data, parts, options["windows"], split)
             costs = measure(restored, looks, detecting, folder=tables.folder, fresh=options["fresh"])
         yield tables, Seen(data, parts), costs
+
+
+def say_how_it_was_trained(state: Mapping[str, Any], *, windows: str, carry: bool) -> None:
+    """Tell a user whose network was trained on states that go on from window to window how to score it so.
+
+    Raises:
+        ConfigError: the windows of training are asked for, which were whole recordings.
+    """
+    sampling = ((state.get("settings") or {}).get("data") or {}).get("sampling")
+    if sampling not in ("streaming", "mixed") or carry:
+        return
+    if windows == "as_trained":
+        raise ConfigError(
+            f"windows: found as_trained, of a network that was trained with data.sampling={sampling} and validated on "
+            "whole recordings; expected windows=every carry=true"
+        )
+    log.info(
+        "the network was trained with data.sampling=%s: windows=every carry=true lets states go on as in training",
+        sampling,
+    )
 
 
 def say_what_was_seen(state: Mapping[str, Any], spans: Sequence[Span], split: str) -> None:

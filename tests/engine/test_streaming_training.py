@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -13,7 +12,6 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from test_trainer_resume import TINY, Alarm, fit, left, same
 
-from spikeyolo import schema
 from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.engine.task import Stopped
 from spikeyolo.entry import config_directory
@@ -71,29 +69,3 @@ def test_without_the_states_of_the_checkpoint_the_run_would_be_another(
         patch.setattr(Carrier, "load_state_dict", lambda self, state: None)
         fit(config, tmp_path / "second", Alarm(), stop.value.checkpoint)
     assert not same(left(tmp_path / "second"), whole)
-
-
-def test_validation_finds_the_same_with_any_number_of_lanes(config: DictConfig) -> None:
-    data = schema.build(config.data)
-    data.dataset.val_sequences = 2
-    torch.manual_seed(0)
-    detector = schema.build(config.model, num_classes=len(data.classes), in_channels=2)
-    evaluator = schema.build(config.evaluator, classes=data.classes)
-    every = []
-    for lanes in (1, 2):
-        data.batch_size = lanes
-        loader = data.val_loader()
-        with torch.no_grad():
-            for batch in loader.epoch(0) if lanes == 1 else ():
-                for _ in range(3):
-                    detector(batch.frames)  # norms that know their inputs
-        found = {}
-        for batch, step, detections in evaluator.detections(detector, loader.epoch(0), device=torch.device("cpu")):
-            for row in batch.targets.supervised[step].nonzero().flatten().tolist():
-                found[batch.windows[row], step] = detections[row]
-        every.append(found)
-    assert every[0].keys() == every[1].keys()
-    assert len({window.recording for window, _ in every[0]}) == 2
-    for key, one in every[0].items():
-        assert len(one)
-        np.testing.assert_allclose(every[1][key].score[:20], one.score[:20], rtol=1e-4)

@@ -142,8 +142,8 @@ class TrainStep:
         self._pending, self._unscaled, self._overflowed = 0, False, False
 
     def state_dict(self) -> dict[str, Any]:
-        """Gradients that wait for their update, by parameter and unscaled (mostly none), the scaler, and the states that
-        neurons were left in."""
+        """Gradients that wait for their update, by parameter and unscaled (mostly none), the scaler, and the states in
+        which neurons were left."""
         waiting = self.module.named_parameters() if self._pending else ()
         scale = self._scaler.get_scale()  # a power of two, so that this loses nothing
         gradients = {name: p.grad / scale if scale != 1.0 else p.grad for name, p in waiting if p.grad is not None}
