@@ -18,8 +18,8 @@ def test_an_epoch_holds_every_window_once_and_depends_on_seed_and_epoch_alone(
         return list(sampler)
 
     found = batches()
-    assert sorted(index for rows in found for _, index in rows) == list(range(size))
-    assert {e for rows in found for e, _ in rows} == {epoch}
+    assert sorted(draw.window for rows in found for draw in rows) == list(range(size))
+    assert {draw.epoch for rows in found for draw in rows} == {epoch}
     assert found == batches()
 
 
