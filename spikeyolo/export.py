@@ -22,6 +22,7 @@ OPTIONS: Mapping[str, Any] = {
     "format": Literal["onnx", "nir", "torch_export"],
     "out": str | None,
     "backend": Literal["onnxruntime", "openvino"],
+    "weight_bits": Literal[4, 8] | None,
     "window": Literal["run", "drawn"],
     "time_steps": Annotated[int, Ge(1)],
     "height": Annotated[int, Ge(32)],
@@ -56,6 +57,8 @@ def run(config: DictConfig) -> Path:
 
     folder = Path(options["checkpoint"])
     detector, state = restore_detector(folder)
+    if options["weight_bits"] is not None:
+        detector.quantise(options["weight_bits"])
     frames = run_window(folder) if options["window"] == "run" else None
     if frames is None:
         frames = drawn_window(detector.in_channels, options["time_steps"], options["height"], options["width"])

@@ -22,6 +22,7 @@ from spikeyolo.metrics.detection import DetectionMetrics
 from spikeyolo.metrics.energy import EnergyMeter, EnergyReport
 from spikeyolo.metrics.speed import Latency, window_latency
 from spikeyolo.model import InferenceDetector, fold
+from spikeyolo.model.inference import weight_bytes
 from spikeyolo.report.energy import draw_energy
 from spikeyolo.report.figures import draw_confusion, draw_precision_recall
 from spikeyolo.report.history import draw_history
@@ -30,6 +31,7 @@ from spikeyolo.windows.batch import Batch
 from spikeyolo.windows.loader import WindowLoader
 from spikeyolo.windows.slicing import spread
 
+SIZE = "size/weight_bytes"
 FINDS_NOTHING = 0.01  # mAP50 below this: what its spikes cost says little
 
 log = logging.getLogger("spikeyolo")
@@ -110,6 +112,7 @@ def review(
         costs["speed/window_p99_ms"],
         costs["speed/threads"],
     )
+    log.info("weights of the spike-driven network %.1f kB", costs[SIZE] / 1e3)
     log.info("run folder: %s", task.folder)
     return costs
 
@@ -186,7 +189,8 @@ def measure_energy(
     """Count spikes and operations of the folded detector on validation windows.
 
     Returns:
-        flat figures of one time step, and of one window of T steps (``energy/window_mj``, ``energy/ann_window_mj``);
+        flat figures of one time step, and of one window of T steps (``energy/window_mj``, ``energy/ann_window_mj``),
+        and the bytes of its weights (``size/weight_bytes``);
         and the files ``energy.png`` and ``energy.csv``, one row a layer, written into ``folder``.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -198,7 +202,7 @@ def measure_energy(
             advance("")
 
     report = meter.measure(folded, frames())
-    figures = _energy_figures(report, loader.dataset.rules.time_steps)
+    figures = _energy_figures(report, loader.dataset.rules.time_steps) | {SIZE: float(weight_bytes(detector))}
     write_rows(folder / "energy.csv", report.rows())
     return figures, [draw_energy(folder / "energy.png", report.rows(), remark=remark), folder / "energy.csv"]
 
@@ -206,7 +210,7 @@ def measure_energy(
 def cost_names() -> list[str]:
     """Names of the figures of :func:`measure_energy` and :func:`measure_latency`, known before a run."""
     energy = _energy_figures(EnergyReport((), steps=1, mac_pj=0.0, ac_pj=0.0), 1)
-    return [*energy, *Latency(0.0, 0.0, windows=0, threads=1, other_cores=0.0).metrics()]
+    return [*energy, SIZE, *Latency(0.0, 0.0, windows=0, threads=1, other_cores=0.0).metrics()]
 
 
 def _energy_figures(report: EnergyReport, steps: int) -> dict[str, float]:

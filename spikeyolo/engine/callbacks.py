@@ -9,6 +9,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
+from torch import nn
+
 from spikeyolo.engine.budget import Clock
 from spikeyolo.engine.checkpoints.state import Position
 from spikeyolo.engine.hooks import Logger, Pruner
@@ -29,6 +31,14 @@ class Run(Protocol):
 
     @property
     def position(self) -> Position: ...
+
+    @property
+    def module(self) -> nn.Module:
+        """What is trained."""
+
+    @property
+    def weights(self) -> nn.Module:
+        """What is validated and saved: the module, or the average of its weights."""
 
     @property
     def saved_at(self) -> float:

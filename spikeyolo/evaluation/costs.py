@@ -23,6 +23,7 @@ from spikeyolo.metrics.energy import EnergyMeter
 from spikeyolo.metrics.speed import Latency, call_latency
 from spikeyolo.model import fold
 from spikeyolo.model.decode import Decoder
+from spikeyolo.model.inference import weight_bytes
 from spikeyolo.report.environment import device_name
 from spikeyolo.windows import collate
 from spikeyolo.windows.slicing import spread
@@ -44,8 +45,9 @@ def measure(restored: Restored, looks: Looks, detecting: Detecting, *, folder: P
         fresh: measure although they are there.
 
     Returns:
-        ``device``, ``parameters``, ``energy/…`` of one time step and of one window, ``speed/encode_ms``,
-        ``speed/network_ms``, ``speed/decode_ms``, each with ``_p99_ms``, and ``speed/windows_per_second``.
+        ``device``, ``parameters``, ``size/weight_bytes``, ``energy/…`` of one time step and of one window,
+        ``speed/encode_ms``, ``speed/network_ms``, ``speed/decode_ms``, each with ``_p99_ms``, and
+        ``speed/windows_per_second``.
     """
     path = folder / "costs.json"
     about = {
@@ -75,6 +77,7 @@ def measure(restored: Restored, looks: Looks, detecting: Detecting, *, folder: P
         figures |= {f"speed/{name}_ms": latency.median_ms, f"speed/{name}_p99_ms": latency.p99_ms}
     figures["speed/windows_per_second"] = 1000.0 / sum(latency.median_ms for latency in times.values())
     figures["speed/other_cores"] = busy
+    figures["size/weight_bytes"] = weight_bytes(restored.detector)
     energy, rows = _energy(restored, stretches)
     figures |= energy
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from spikeyolo.model.memory.saving import ComputedAgain, SpikesAsCounts, others_
 from spikeyolo.model.neuron import Ilif, Neuron
 from spikeyolo.model.neuron.sequence import spike_counts
 from spikeyolo.model.norm import Norm
+from spikeyolo.model.quantisation import rounded
 from spikeyolo.model.streaming import Memory
 
 NeuronFactory = Callable[[], Neuron]
@@ -58,9 +59,20 @@ class RepConv(nn.Module):
     def forward(self, spikes: Tensor) -> Tensor:
         return self.leave_norm(self.linear(spikes))  # type: ignore[no-any-return]
 
-    def linear(self, spikes: Tensor) -> Tensor:
-        """All but the last norm."""
+    def kernel(self, scale: Tensor) -> Tensor:
+        """The one 3×3 convolution ``[O, I, 3, 3]`` that all but the last norm are, for this scale of the first."""
+        depthwise = self.depthwise.weight.flatten(1) * scale.view(-1, 1)
+        inner = depthwise[:, None] * self.enter.weight.flatten(1)[:, :, None]  # [C, I, 9]
+        whole = torch.einsum("oc,cik->oik", self.leave.weight.flatten(1), inner)
+        return whole.view(*whole.shape[:2], 3, 3)
+
+    def linear(self, spikes: Tensor, bits: int | None = None) -> Tensor:
+        """All but the last norm; with weight ``bits`` as one convolution."""
         maps = self.enter(spikes)
+        if bits is not None:
+            scale, shift = self.enter_norm.scale_and_shift(maps)
+            constant = self.leave.weight.flatten(1) @ (shift * self.depthwise.weight.sum(dim=(1, 2, 3)))
+            return F.conv2d(spikes, rounded(self.kernel(scale), bits), constant, padding=1)
         scale, shift = self.enter_norm.scale_and_shift(maps)
         constant = shift * self.depthwise.weight.sum(dim=(1, 2, 3))
         scale = scale.view(-1, 1, 1, 1)
@@ -81,9 +93,17 @@ class SepRepConv(nn.Module):
         self.project = ScaledConv(inputs, outputs, 1, bias=False)
         self.depthwise = ScaledConv(outputs, outputs, 3, padding=1, groups=outputs, bias=False)
 
-    def forward(self, spikes: Tensor) -> Tensor:
+    def kernel(self, scale: Tensor) -> Tensor:
+        """The one 3×3 convolution ``[O, I, 3, 3]`` that it is for this scale of its norm."""
+        project = self.project.weight.flatten(1) * scale
+        return (self.depthwise.weight.flatten(1)[:, None] * project[:, :, None]).view(*project.shape, 3, 3)
+
+    def forward(self, spikes: Tensor, bits: int | None = None) -> Tensor:
+        """With weight ``bits`` as one convolution."""
         scale, shift = self.norm.scale_and_shift(spikes)
         constant = (self.project.weight.flatten(1) @ shift) * self.depthwise.weight.sum(dim=(1, 2, 3))
+        if bits is not None:
+            return F.conv2d(spikes, rounded(self.kernel(scale), bits), constant, padding=1)
         maps = self.project(spikes, scale.view(1, -1, 1, 1))
         return self.depthwise(maps, None, constant)  # type: ignore[no-any-return]
 
@@ -97,6 +117,9 @@ class SpikingConv(nn.Module):
         norm: None for the head's last convolutions.
         alone: nothing but this unit reads the maps that it is given, so in training an I-LIF neuron writes its spikes
             over them (less memory, fewer cache misses); a hook that keeps such maps must clone them.
+
+    Attributes:
+        weight_bits: of the folded weights, see :mod:`spikeyolo.model.quantisation`; None for floating ones.
     """
 
     needs_single_synapse = False  # whether the folded form must be one convolution
@@ -107,6 +130,7 @@ class SpikingConv(nn.Module):
         self.synapse = synapse
         self.norm = norm
         self.alone = alone
+        self.weight_bits: int | None = None
         if alone and isinstance(neuron, Ilif):
             neuron.overwrites = "recorded"
 
@@ -126,13 +150,23 @@ class SpikingConv(nn.Module):
 
     def transmit(self, maps: Tensor) -> Tensor:
         """Synapse and norm on ``[N, C, H, W]``."""
-        if isinstance(self.synapse, RepConv) and self.norm is not None:
-            maps = self.norm(self.synapse.linear(maps), self.synapse.leave_norm)
+        synapse, bits = self.synapse, self.weight_bits
+        if bits is not None and not self.training:  # the very integers that are folded and exported
+            from spikeyolo.model.inference.fold import folded_kernel  # it takes units itself
+
+            return folded_kernel(self)(maps)  # type: ignore[no-any-return]
+        if isinstance(synapse, RepConv) and self.norm is not None:
+            return self.norm(synapse.linear(maps, bits), synapse.leave_norm)  # type: ignore[no-any-return]
+        if bits is None:
+            maps = synapse(maps)
+        elif isinstance(synapse, nn.Conv2d):
+            weight = rounded(synapse.weight, bits)
+            maps = F.conv2d(
+                maps, weight, synapse.bias, synapse.stride, synapse.padding, synapse.dilation, synapse.groups
+            )
         else:
-            maps = self.synapse(maps)
-            if self.norm is not None:
-                maps = self.norm(maps)
-        return maps
+            maps = synapse(maps, bits)
+        return maps if self.norm is None else self.norm(maps)
 
 
 def spiking_conv(

@@ -43,6 +43,9 @@ class Detector(nn.Module):
             from block to block, and sums of branches stay below D.
         fine_ends: factor of gain and levels of the neurons before stride 8 and in the head, whose rounding costs most:
             first and last layers at a higher precision, as in arXiv 1606.06160. 1 is published.
+        weight_bits: of weights, symmetric for each output channel, rounded in training and wherever the network runs
+            (see :mod:`spikeyolo.model.quantisation`); the first layer, which sees frames, and those that give logits
+            keep 8 (as LSQ, arXiv 1902.08153). None: floating weights.
         pretrained: a weights file with published or own names (state dict or safetensors) to start from.
         strict: refuse a file that does not fit wholly; else what does not fit is logged and keeps its start values.
     """
@@ -61,6 +64,7 @@ class Detector(nn.Module):
         embedding: Annotated[int, Ge(0)] = 0,
         branch_scale: Annotated[float, Ge(0)] = 1.0,
         fine_ends: Annotated[int, Ge(1)] = 1,
+        weight_bits: Literal[4, 8] | None = None,
         pretrained: str | None = None,
         strict: bool = False,
     ) -> None:
@@ -74,6 +78,8 @@ class Detector(nn.Module):
             raise ConfigError(f"model.temporal is {temporal!r}, expected per_step or mean")
         if form not in ("integer", "binary"):
             raise ConfigError(f"model.form is {form!r}, expected integer or binary")
+        if weight_bits not in (None, 4, 8):
+            raise ConfigError(f"model.weight_bits is {weight_bits!r}, expected 4, 8 or null")
         super().__init__()
         self.num_classes = num_classes
         self.in_channels = in_channels
@@ -93,6 +99,8 @@ class Detector(nn.Module):
             from spikeyolo.model.inference.binary import spike_driven
 
             spike_driven(self)
+        if weight_bits is not None:
+            self.quantise(weight_bits)
         self.to(memory_format=torch.channels_last)  # measured fastest, for training and inference
         if pretrained is not None:
             from spikeyolo.model.exchange.published import load_published
@@ -109,6 +117,22 @@ class Detector(nn.Module):
                     if unit.norm is None:  # no norm takes it off again: logits begin as they would
                         with torch.no_grad():
                             unit.synapse.weight.div_(larger)  # type: ignore[operator]
+
+    def quantise(self, bits: Literal[4, 8]) -> None:
+        """Round weights to so few bits from now on, in training and inference, as ``weight_bits`` says.
+
+        Raises:
+            ConfigError: a neuron's output is real-valued.
+        """
+        for unit in self.modules():
+            if not isinstance(unit, SpikingConv):
+                continue
+            if unit.neuron is not None and unit.neuron.levels is None:
+                raise ConfigError(
+                    f"model.weight_bits={bits} is for weights that meet spikes, found model/neuron "
+                    f"{type(unit.neuron).__name__}, whose output is real-valued; expected a spiking neuron, or null"
+                )
+            unit.weight_bits = 8 if unit.neuron is None or unit.norm is None else bits
 
     def forward(self, frames: Tensor, memory: Memory | None = None) -> Predictions:
         """All steps of a window.

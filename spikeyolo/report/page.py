@@ -40,6 +40,7 @@ _FIGURES = {
 }
 _COSTS = {
     "parameters": "parameters",
+    "size/weight_bytes": "bytes of weights, spike-driven",
     "energy/gmacs": "GMACs a time step",
     "energy/gsops": "GSOPs a time step",
     "energy/firing_rate": "firing rate",

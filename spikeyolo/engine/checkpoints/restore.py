@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,16 @@ from spikeyolo.engine.checkpoints import checkpoint, settings
 from spikeyolo.engine.update.optimizer import OptimizerState
 from spikeyolo.errors import CheckpointError
 from spikeyolo.model.detector import Detector
+from spikeyolo.model.pruning import remove_silent
 from spikeyolo.moved import moved
+
+log = logging.getLogger(__name__)
 
 
 def restore_detector(folder: Path) -> tuple[Detector, dict[str, Any]]:
     """The detector of a checkpoint in eval mode, and what its ``state.json`` says.
+
+    Channels that pruning has silenced are left out.
 
     Raises:
         CheckpointError: it cannot be read or its files contradict one another.
@@ -35,6 +41,9 @@ def restore_detector(folder: Path) -> tuple[Detector, dict[str, Any]]:
     schema.check(node, groups=("model",))
     detector: Detector = schema.build(node.model, num_classes=len(classes), in_channels=channels)
     checkpoint.load_weights(folder, detector)
+    silent = remove_silent(detector)
+    if silent:
+        log.info("%s: %d channels were pruned and are left out", folder, silent)
     return detector.eval(), state
 
 

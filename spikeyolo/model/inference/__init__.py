@@ -4,6 +4,7 @@ from spikeyolo.model.inference.backend import Backend, InferenceDetector, Precis
 from spikeyolo.model.inference.binary import spike_driven
 from spikeyolo.model.inference.fold import FoldReport, compare, fold, macs
 from spikeyolo.model.inference.onnx_file import OnnxDetector
+from spikeyolo.model.inference.size import weight_bytes
 
 __all__ = [
     "Backend",
@@ -16,4 +17,5 @@ __all__ = [
     "fold",
     "macs",
     "spike_driven",
+    "weight_bytes",
 ]

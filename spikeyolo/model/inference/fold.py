@@ -14,6 +14,8 @@ from spikeyolo.model.blocks import RepConv, SepRepConv, SpikingConv
 from spikeyolo.model.neuron import Ilif
 from spikeyolo.model.norm import Norm
 from spikeyolo.model.predictions import Predictions
+from spikeyolo.model.pruning import remove_silent
+from spikeyolo.model.quantisation import rounded
 
 Synapses = Literal["separable", "single"]
 
@@ -83,18 +85,18 @@ def _separable_parts(synapse: SepRepConv) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def folded_kernel(unit: SpikingConv) -> nn.Conv2d:
-    """Synapse and norm of a unit as one convolution, exact in eval mode."""
+    """Synapse and norm of a unit as one convolution, exact in eval mode; its weights at the unit's bits."""
     synapse = unit.synapse
     like: nn.Conv2d | None = None
     groups = 1
     bias: Tensor | None
     if isinstance(synapse, RepConv):
-        enter, depthwise, leave, bias = _rep_parts(synapse)
-        inner = depthwise.flatten(1)[:, None] * enter.flatten(1)[:, :, None]  # [C, I, 9]
-        weight = torch.einsum("oc,cik->oik", leave.flatten(1), inner).view(len(leave), -1, 3, 3)
+        scale, shift = _affine(synapse.enter_norm)
+        out_scale, out_shift = _affine(synapse.leave_norm)
+        constant = synapse.leave.weight.flatten(1) @ (shift * synapse.depthwise.weight.sum(dim=(1, 2, 3)))
+        weight, bias = synapse.kernel(scale) * out_scale.view(-1, 1, 1, 1), constant * out_scale + out_shift
     elif isinstance(synapse, SepRepConv):
-        project, depthwise, bias = _separable_parts(synapse)
-        weight = (depthwise.flatten(1)[:, None] * project.flatten(1)[:, :, None]).view(*project.shape[:2], 3, 3)
+        weight, bias = synapse.kernel(_affine(synapse.norm)[0]), _separable_parts(synapse)[2]
     elif isinstance(synapse, nn.Conv2d):
         weight, bias, like, groups = synapse.weight, synapse.bias, synapse, synapse.groups
     else:
@@ -103,6 +105,7 @@ def folded_kernel(unit: SpikingConv) -> nn.Conv2d:
         scale, shift = _affine(unit.norm)
         weight = weight * scale.view(-1, 1, 1, 1)
         bias = shift if bias is None else bias * scale + shift
+    weight = rounded(weight, unit.weight_bits)
     return _convolution(weight.detach(), None if bias is None else bias.detach(), like, groups)
 
 
@@ -131,21 +134,23 @@ def separable_kernels(unit: SpikingConv) -> nn.Module:
 
 
 def fold(detector: nn.Module, *, synapses: Synapses = "separable", dtype: torch.dtype | None = None) -> nn.Module:
-    """A copy for inference without norms.
+    """A copy for inference without norms, and without the channels that pruning has silenced.
 
     Args:
         detector: in any mode; it is left as it is.
         synapses: ``single`` makes each synapse one convolution, so that only spikes enter convolutions (as hardware
             needs it); ``separable`` leaves 1×1 and depthwise convolutions apart, which multiplies less and is faster
-            here, but for units in binary form, whose sub-steps take one convolution.
+            here, but for units in binary form, whose sub-steps take one convolution, and for those with weights of few
+            bits, which are the one convolution's.
         dtype: of weights and maps, as they are by default. Spike counts are exact in bfloat16 up to D = 256, so only
             weights and currents are rounded; membranes integrate in float32 and logits come out in ``dtype``.
     """
     folded = copy.deepcopy(detector).eval().requires_grad_(False)
+    remove_silent(folded)
     for unit in [module for module in folded.modules() if isinstance(module, SpikingConv)]:
-        single = synapses == "single" or unit.needs_single_synapse
+        single = synapses == "single" or unit.needs_single_synapse or unit.weight_bits is not None
         unit.synapse = folded_kernel(unit) if single else separable_kernels(unit)
-        unit.norm = None
+        unit.norm = unit.weight_bits = None  # what is on the grid need not go there again
         if unit.alone and isinstance(unit.neuron, Ilif):
             unit.neuron.overwrites = "always"
     return (folded if dtype is None else folded.to(dtype)).to(memory_format=torch.channels_last)
