@@ -169,7 +169,7 @@ def _check_target(node: Mapping[str, Any], path: str, variables: Set[str]) -> No
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {path}.{close[0]}?" if close else f"it takes {', '.join(parameters)}"
             raise ConfigError(f"{path}.{key}: {target.rpartition('.')[2]} has no such parameter; {hint}")
-        if key in hints and not _is_target(value):
+        if key in hints and not (_is_target(value) or _names_targets(value)):
             _check_value(f"{path}.{key}", value, hints[key])
 
 
@@ -177,6 +177,11 @@ def _is_target(value: Any) -> bool:
     if isinstance(value, Mapping):
         return "_target_" in value
     return isinstance(value, list) and any(_is_target(item) for item in value)
+
+
+def _names_targets(value: Any) -> bool:
+    """Whether these are names of what is to be built, as the trainer's callbacks."""
+    return isinstance(value, Mapping) and bool(value) and all(_is_target(item) for item in value.values())
 
 
 def _check_value(key: str, value: Any, hint: Any) -> None:
