@@ -37,6 +37,7 @@ ABOUT = {
 }
 RECIPES = {
     "experiment": "Whole recipes, each taken with `+experiment=NAME`; what it sets can be overridden further.",
+    "pruning": "Channels that training takes out, with `+pruning=NAME`; its keys are `trainer.callbacks.channels.…`.",
     "search": "Search spaces, each taken with `-m +search=NAME`; their keys are those of [the sweeper](../sweeper.md).",
 }
 SHARED = {

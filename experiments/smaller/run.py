@@ -12,7 +12,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,8 @@ def judged(place: Path, split: str, data: Sequence[str]) -> dict[str, Any]:
     return {name: known[name] for name in FIGURES}
 
 
-def arms(source: Path, out: Path, arguments: argparse.Namespace) -> dict[str, Path]:
-    """Name → checkpoint; a name with ``tuned`` was trained for so many epochs more."""
+def arms(source: Path, out: Path, arguments: argparse.Namespace) -> Iterator[tuple[str, Path]]:
+    """Name and checkpoint of each; those with ``tuned`` in their names were trained for so many epochs more."""
     recipe = [
         *arguments.overrides,
         f"trainer.max_epochs={arguments.epochs}",
@@ -68,15 +68,14 @@ def arms(source: Path, out: Path, arguments: argparse.Namespace) -> dict[str, Pa
     ]
     trained = out / "trained" / "checkpoint"
     checkpoint.copy(source, trained)
-    made = {"trained": trained}
+    yield "trained", trained
     for bits in (8, 4):
-        made[f"{bits} bits, only rounded"] = rounded(source, out / f"rounded_{bits}" / "checkpoint", bits)
-    made["tuned"] = tuned(source, out / "tuned", recipe)
+        yield f"{bits} bits, only rounded", rounded(source, out / f"rounded_{bits}" / "checkpoint", bits)
+    yield "tuned", tuned(source, out / "tuned", recipe)
+    yield "pruned, 8 bits, tuned", tuned(source, out / "pruned_8", [*recipe, *pruning, "model.weight_bits=8"])
     for bits in (8, 4):
-        made[f"{bits} bits, tuned"] = tuned(source, out / f"tuned_{bits}", [*recipe, f"model.weight_bits={bits}"])
-    made["pruned, tuned"] = tuned(source, out / "pruned", [*recipe, *pruning])
-    made["pruned, 8 bits, tuned"] = tuned(source, out / "pruned_8", [*recipe, *pruning, "model.weight_bits=8"])
-    return made
+        yield f"{bits} bits, tuned", tuned(source, out / f"tuned_{bits}", [*recipe, f"model.weight_bits={bits}"])
+    yield "pruned, tuned", tuned(source, out / "pruned", [*recipe, *pruning])
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
@@ -102,10 +101,11 @@ def main(given: Sequence[str] | None = None) -> None:
     arguments, arguments.overrides = parser.parse_known_args(given)
     out = arguments.out.resolve()
     data = [item for item in arguments.overrides if item.startswith("data.store=")]
-    made = arms(arguments.checkpoint, out, arguments)
-    rows = {name: judged(place, arguments.split, data) for name, place in made.items()}
-    (out / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (out / "results.md").write_text(table(rows) + "\n")
+    rows: dict[str, dict[str, Any]] = {}
+    for name, place in arms(arguments.checkpoint, out, arguments):
+        rows[name] = judged(place, arguments.split, data)
+        (out / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
+        (out / "results.md").write_text(table(rows) + "\n")
     print(table(rows))
 
 
