@@ -30,6 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, InterpolationResolutionError, OmegaConfBaseException
 
 from spikeyolo.errors import SpikeyoloError
+from spikeyolo.launch import arguments_of, place
 from spikeyolo.suggest import elsewhere
 
 # What hydra.verbose=true is not meant to let speak: they fill a log with their own inner life.
@@ -67,6 +68,8 @@ def run(task: Task, config_name: str) -> None:
     if migration is not None:
         warnings.filterwarnings("ignore", category=migration)
     try:
+        if config_name == "train" and (here := place()) is not None:
+            sys.argv[1:] = arguments_of(here, sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=config_name)(task)()
     except SpikeyoloError as error:
         _fail(error, _one_line(str(error)))

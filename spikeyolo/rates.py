@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from itertools import count, islice
 
 from spikeyolo.engine.record import write_rows
-from spikeyolo.engine.run import build_step
 from spikeyolo.engine.task import Task
 from spikeyolo.engine.trainer import Trainer
+from spikeyolo.engine.update.build import build_step
 from spikeyolo.engine.update.range_test import UPDATES, range_test
 from spikeyolo.errors import ConfigError
 from spikeyolo.report.rates import draw_range_test, draw_schedule
@@ -26,6 +26,11 @@ def show(trainer: Trainer, task: Task) -> None:
         TrainingError: no learning rate teaches.
     """
     try:
+        if task.ranks.world > 1:
+            key = "preview_schedule" if trainer.preview_schedule else "range_test"
+            raise ConfigError(
+                f"trainer.{key}: found true in {task.ranks.world} processes; expected the command without torchrun"
+            )
         if task.pruner is not None:
             key = "preview_schedule" if trainer.preview_schedule else "range_test"
             raise ConfigError(f"trainer.{key}: found true in a sweep, whose trials have to train; expected false")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from spikeyolo import entry
+
+if TYPE_CHECKING:
+    from spikeyolo.engine.ranks import Ranks
 
 log = logging.getLogger("spikeyolo")
 
@@ -38,44 +42,58 @@ def train(config: DictConfig) -> float | tuple[float, ...]:
 
 def run(config: DictConfig) -> float | tuple[float, ...]:
     """The run itself; errors are raised as they are."""
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
-
     from spikeyolo import schema
 
     entry.quieten()
     schema.check(config, groups=GROUPS)
-    import torch
 
-    from spikeyolo import objective, rates, tracked
+    from spikeyolo.engine.ranks import joined
+    from spikeyolo.sweep.trial import TrialPruned
+
+    with joined(config.trainer.device, ends=(TrialPruned,)) as ranks:
+        return run_shared(config, ranks)
+
+
+def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
+    """The run of one of the processes that train together; the others than the first return NaN."""
+    import torch
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from spikeyolo import objective, rates, schema, tracked
     from spikeyolo.engine.checkpoints import checkpoint
     from spikeyolo.engine.task import Pruned, Stopped, Task
     from spikeyolo.engine.update.teacher import Teacher
+    from spikeyolo.events.splits import digest
     from spikeyolo.model.inference import check_backend
     from spikeyolo.report.console import Console
     from spikeyolo.report.environment import run_tags, write_environment
+    from spikeyolo.report.silent import SilentLogger
     from spikeyolo.review import cost_names, review
     from spikeyolo.sweep.trial import TrialPruned, current_trial
 
     runtime = HydraConfig.get()
-    folder = Path(runtime.runtime.output_dir)
+    folder = ranks.first(Path(runtime.runtime.output_dir).resolve())
     overrides = list(runtime.overrides.task)
     torch.manual_seed(config.seed)
 
-    console = Console()
+    composed: Any = OmegaConf.to_container(config, resolve=True)
+    ranks.same("configuration", entry.flatten(composed))
+
+    console = Console() if ranks.is_main else Console(stream=io.StringIO())
     trainer = schema.build(config.trainer)
     data = schema.build(config.data)
+    ranks.check_batch(data.batch_size)
     augmentation = schema.build(config.augment)
     detector = schema.build(config.model, num_classes=len(data.classes), in_channels=data.encoder.channels)
     loss, schedule = schema.build(config.loss), schema.build(config.scheduler)
     loss.check_classes(data.classes)
     optimizer = schema.build(config.optimizer, _partial_=True)  # its parameters come when training begins
-    evaluator = schema.build(config.evaluator, classes=data.classes)
+    evaluator = schema.build(config.evaluator, classes=data.classes, ranks=ranks)
     meter = schema.build(config.energy)
     inference = schema.build(config.inference, _partial_=True)  # its detector comes when the training is done
     asked = config.objective or f"val/{trainer.select_by}"
     names = [asked] if isinstance(asked, str) else list(asked)
-    composed: Any = OmegaConf.to_container(config, resolve=True)
     description = {
         "classes": list(data.classes),
         "in_channels": data.encoder.channels,
@@ -88,8 +106,9 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     if loss.teacher is not None:
         teacher = Teacher(loss.teacher, detector, loss.distillation, description)
         description["settings"]["teacher"] = {"weights": teacher.digest}
-    trial = current_trial()
+    trial = current_trial() if ranks.is_main else None
     trainer.find_checkpoint(folder, put_back=trial is not None)
+    trainer.resume = ranks.first(trainer.resume)
     if trainer.freeze and trainer.resume is None and not composed["model"].get("pretrained"):
         log.warning(
             "trainer.freeze: %s keeps random weights; model.pretrained=FILE gives others", ", ".join(trainer.freeze)
@@ -103,14 +122,18 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
     bounded = getattr(runtime.sweeper, "constraints", None) or {}  # Hydra's own sweeper has none
     objective.check(map(str, bounded), known=known, key="hydra.sweeper.constraints")
     data.check()
-    logger = schema.build(config.logger)
+    logger: Any = schema.build(config.logger) if ranks.is_main else SilentLogger()
     logger.check()
     pinned = trainer.device.type == "cuda"
-    with console.stages("making recordings") as progress:  # what is wrong with them leaves no run behind
+    # What is wrong with recordings leaves no run behind.
+    with ranks.first_alone(), console.stages("making recordings") as progress:
         serving: dict[str, Any] = {"pin_memory": pinned, "progress": progress}
         train = data.train_loader(augmentation=augmentation, seed=config.seed, **serving)
         val = data.val_loader(**serving)
     loss.weigh_classes(data.classes, train.dataset.class_counts(len(data.classes)), trainer.device)
+    for role, loader in (("train", train), ("val", val)):
+        ranks.same(role, {"windows": len(loader.dataset), "recordings": digest(data.spans(role))})
+        loader.share(ranks.rank, ranks.world)
     if teacher is not None:
         teacher.check_frame(val.dataset.frame["size"])
     former = None if trainer.resume is None else checkpoint.read_state(trainer.resume).get("run_id")
@@ -133,6 +156,7 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         },
         pruner=trial,
         teacher=teacher,
+        ranks=ranks,
     )
     if trainer.preview_schedule or trainer.range_test:
         rates.show(trainer, task)
@@ -158,18 +182,22 @@ def run(config: DictConfig) -> float | tuple[float, ...]:
         parent_run_id=None if trial is None else trial.parent_run_id,
         former_run_id=former,
     )
-    write_environment(
-        folder / "environment",
-        device=str(trainer.device),
-        seed=config.seed,
-        digests={used.split: used.digest for used in datasets},
-    )
+    if ranks.is_main:
+        write_environment(
+            folder / "environment",
+            device=str(trainer.device),
+            seed=config.seed,
+            digests={used.split: used.digest for used in datasets},
+        )
     if trial is not None and trial.parent_run_id and logger.run_id:
         trial.attach_run(logger.run_id)
     status = "FAILED"
     try:
         task = replace(task, description={**task.description, "run_id": logger.run_id or former})
         figures = trainer.fit(task)
+        if not ranks.is_main:
+            return math.nan
+        val.share(0, 1)
         figures |= review(task, figures, evaluator=evaluator, meter=meter, inference=inference, device=trainer.device)
         values = objective.chosen(figures, names)
         if trial is not None:

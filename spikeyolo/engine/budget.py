@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -25,6 +26,7 @@ class TimeBudget:
         val_batches: batches of a validation.
         validation_s: longest validation so far; 0 before the first.
         first_s: the first batch of this process; None before it.
+        agreed: what all processes that train together take for a number, of which each has its own.
     """
 
     clock: Clock
@@ -33,6 +35,7 @@ class TimeBudget:
     val_batches: int
     validation_s: float = 0.0
     first_s: float | None = None
+    agreed: Callable[[float], float] = float
     _taken: deque[float] = field(default_factory=lambda: deque(maxlen=100), repr=False)
 
     def count(self, seconds: float) -> None:
@@ -57,7 +60,7 @@ class TimeBudget:
 
     def share(self) -> float:
         """Of the time given; 0 where there is no bound."""
-        return 0.0 if self.max_seconds is None else self.elapsed() / self.max_seconds
+        return 0.0 if self.max_seconds is None else self.agreed(self.elapsed() / self.max_seconds)
 
     def is_up(self) -> bool:
         """Whether one more batch and the validation after it might not fit.
@@ -68,7 +71,8 @@ class TimeBudget:
         if self.max_seconds is None:
             return False
         validation_s = self.validation_s or max(0.07 * self.max_seconds, self.batch_s * self.val_batches)
-        return self.elapsed() > self.max_seconds - 1.5 * validation_s - max(self._taken, default=0.0)
+        up = self.elapsed() > self.max_seconds - 1.5 * validation_s - max(self._taken, default=0.0)
+        return bool(self.agreed(float(up)))
 
     def left(self, *, batches: int, validations: int) -> float | None:
         """Seconds to the end of the run; None where nothing is known yet.

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import nn
 
 from spikeyolo.engine.budget import Clock
 from spikeyolo.engine.checkpoints.state import Position
 from spikeyolo.engine.hooks import Logger, Pruner
+from spikeyolo.engine.ranks import Ranks
 from spikeyolo.engine.record import curves, summary
-from spikeyolo.engine.task import Pruned
+from spikeyolo.engine.task import Pruned, Task
+
+if TYPE_CHECKING:
+    from spikeyolo.engine.trainer import Trainer
 
 
 class Outcome(Enum):
@@ -24,6 +28,25 @@ class Outcome(Enum):
     CONTINUE = "continue"
     STOP = "stop"
     ROLL_BACK = "roll back"
+
+
+def agreed(ranks: Ranks, outcomes: Iterable[Outcome]) -> set[Outcome]:
+    """What the first process's callbacks ask of all; nobody else's are asked.
+
+    Raises:
+        Pruned: in all processes, the sweep gives the run up.
+    """
+    asked: set[Outcome] = set()
+    pruned: Pruned | None = None
+    if ranks.is_main:
+        try:
+            asked = set(outcomes)
+        except Pruned as error:
+            pruned = error
+    stop, back, given_up = ranks.most(Outcome.STOP in asked, Outcome.ROLL_BACK in asked, pruned is not None)
+    if given_up:
+        raise pruned or Pruned("given up")
+    return {outcome for outcome, one in ((Outcome.STOP, stop), (Outcome.ROLL_BACK, back)) if one}
 
 
 class Run(Protocol):
@@ -51,7 +74,8 @@ class Run(Protocol):
 class Callback:
     """Does nothing; a callback overrides what it needs. Its state goes into every checkpoint to go on from.
 
-    After a roll back the state is kept, so that a callback can count how often it asked for one.
+    After a roll back the state is kept, so that a callback can count how often it asked for one. Of several processes
+    that train together, only the first one's callbacks are asked.
     """
 
     def after_batch(self, run: Run) -> Outcome:
@@ -149,3 +173,18 @@ class PeriodicSaving(Callback):
         if self._clock() - run.saved_at >= self._seconds:
             run.save("last")
         return Outcome.CONTINUE
+
+
+def chosen(settings: Trainer, task: Task) -> dict[str, Callback]:
+    """By name, in the order in which they are asked: those that the settings name, and the configuration's own."""
+    found: dict[str, Callback] = {"tracking": Tracking(task.logger)}
+    if task.pruner is not None:
+        found["pruning"] = Pruning(task.pruner)
+    if settings.patience is not None:
+        found["early_stopping"] = EarlyStopping(settings.patience)
+    if settings.keep > 1:
+        found["keeping"] = KeepBest(settings.keep, settings.select_by, task.folder / "checkpoints")
+    found |= settings.callbacks
+    if settings.save_minutes is not None:  # the last, so that the state of the others belongs to what is saved
+        found["saving"] = PeriodicSaving(settings.save_minutes, settings._clock)
+    return found

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Interval
 from torch import nn
 
+from spikeyolo.engine.ranks import Ranks
 from spikeyolo.events import Boxes, Detections
 from spikeyolo.metrics.detection import DetectionMetrics
 from spikeyolo.model.decode import Decoder
@@ -29,6 +31,7 @@ class DetectionEvaluator:
         max_detections: of one window.
         steps: ``last`` takes the detections of the last time step; ``all`` pools those of every step, where windows
             stand alone.
+        ranks: the processes that share every batch of :meth:`evaluate`.
     """
 
     def __init__(
@@ -39,7 +42,9 @@ class DetectionEvaluator:
         iou: Annotated[float, Interval(ge=0, le=1)] = 0.65,
         max_detections: Annotated[int, Ge(1)] = 100,
         steps: Literal["last", "all"] = "last",
+        ranks: Ranks | None = None,
     ) -> None:
+        self.ranks = Ranks() if ranks is None else ranks
         self.classes = tuple(classes)
         self.decoder = Decoder(confidence=confidence, iou=iou, max_detections=max_detections, steps=steps)
 
@@ -53,6 +58,8 @@ class DetectionEvaluator:
         carrier = Carrier(detector)
         try:
             for batch in batches:
+                if not batch.frames.shape[1]:
+                    continue
                 size = (batch.frames.shape[-2], batch.frames.shape[-1])
                 memory = carrier.memory(batch)
                 with torch.inference_mode():
@@ -68,15 +75,27 @@ class DetectionEvaluator:
             detector.train(training)
 
     def evaluate(self, detector: nn.Module, batches: Iterable[Batch], *, device: torch.device) -> dict[str, float]:
-        """Flat figures: ``map50``, ``map``, ``ap50/<class>``, …"""
-        metrics = DetectionMetrics(classes=self.classes)
-        for batch, step, found in self.detections(detector, batches, device=device):
+        """Flat figures: ``map50``, ``map``, ``ap50/<class>``, …, of the windows of all processes."""
+        ranks = self.ranks
+        number = -1
+
+        def counted() -> Iterator[Batch]:
+            nonlocal number
+            for batch in batches:
+                number += 1
+                yield batch
+
+        found: list[tuple[tuple[int, int, int], Detections, Boxes]] = []
+        for batch, step, detections in self.detections(detector, counted(), device=device):
             supervised = batch.targets.supervised[step].tolist()
-            for index, detections in enumerate(found):
-                if not supervised[index]:  # not labelled, so no detection there is wrong
-                    continue
-                metrics.add(detections, truth_at(batch.targets, batch_index=index, step=step))
-        return metrics.compute()
+            for index, item in enumerate(detections):
+                if supervised[index]:  # where nothing is labelled, no detection is wrong
+                    at = (number, step, index * ranks.world + ranks.rank)  # in the whole batch
+                    found.append((at, item, truth_at(batch.targets, batch_index=index, step=step)))
+        metrics = DetectionMetrics(classes=self.classes)
+        for _, item, truth in sorted((row for rows in ranks.gather(found) for row in rows), key=itemgetter(0)):
+            metrics.add(item, truth)
+        return ranks.first(metrics.compute() if ranks.is_main else {})
 
 
 def truth_at(targets: Targets, *, batch_index: int, step: int) -> Boxes:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
+from spikeyolo.engine.ranks import Ranks
+
 T = TypeVar("T")
 
 
@@ -16,9 +18,14 @@ class StopRequested(Exception):  # noqa: N818 -- a request, not an error
 
 
 class StopWatch:
-    """Context in which the first SIGINT or SIGTERM is remembered, and a second one interrupts at once."""
+    """Context in which the first SIGINT or SIGTERM is remembered, and a second one interrupts at once.
 
-    def __init__(self) -> None:
+    Args:
+        ranks: processes that train together: a request to one is one to all.
+    """
+
+    def __init__(self, ranks: Ranks | None = None) -> None:
+        self._ranks = Ranks() if ranks is None else ranks
         self.requested = False
         self.number = int(signal.SIGINT)  # the signal that asked
         self._previous: dict[int, Any] = {}
@@ -41,6 +48,13 @@ class StopWatch:
             raise KeyboardInterrupt
         self.requested, self.number = True, number
 
+    def is_asked(self) -> bool:
+        """Whether one of the processes was asked to stop; all have to come here."""
+        number = int(self._ranks.most(self.number if self.requested else 0)[0])
+        if number:
+            self.requested, self.number = True, number
+        return self.requested
+
     def watch(self, items: Iterable[T]) -> Iterator[T]:
         """The same items, until a stop is asked for.
 
@@ -48,6 +62,6 @@ class StopWatch:
             StopRequested: before the next item.
         """
         for item in items:
-            if self.requested:
+            if self.is_asked():
                 raise StopRequested
             yield item

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from spikeyolo.engine.meter import NotFiniteError
+from spikeyolo.engine.ranks import Ranks
 from spikeyolo.windows.batch import Batch
 
 IN_A_ROW = 3
@@ -24,7 +25,8 @@ class Recovery:
     checkpoint, to go on at half the learning rate; where that happens again before an epoch is whole, the run stops.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
         self.in_a_row = 0
         self.taken_back = False
 
@@ -44,14 +46,14 @@ class Recovery:
         """
         self.in_a_row += 1
         whole = all(bool(torch.isfinite(buffer).all()) for buffer in buffers if buffer.is_floating_point())
-        if self.in_a_row < IN_A_ROW and whole:
+        if self.in_a_row < IN_A_ROW and not self._ranks.any(not whole):
             log.warning("loss term '%s' is not finite at step %d: the step is left out", error.term, error.step)
             return True
         return False
 
     def takes_back(self, last: Path) -> bool:
         """Whether the run goes back to ``last``; not twice without an epoch between."""
-        if self.taken_back or not last.is_dir():
+        if self.taken_back or not self._ranks.first(last.is_dir()):
             return False
         self.taken_back, self.in_a_row = True, 0
         return True

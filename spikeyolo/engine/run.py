@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from spikeyolo.engine.budget import TimeBudget
-from spikeyolo.engine.callbacks import Callback, EarlyStopping, KeepBest, Outcome, PeriodicSaving, Pruning, Tracking
+from spikeyolo.engine.callbacks import Outcome, agreed, chosen
 from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.engine.checkpoints.restore import Saved, read_training
 from spikeyolo.engine.checkpoints.settings import measuring, sentence
@@ -25,13 +25,11 @@ from spikeyolo.engine.meter import LossMeter, NotFiniteError
 from spikeyolo.engine.record import epoch_line, summary, write_metrics, write_rows
 from spikeyolo.engine.recovery import Recovery, save_batch
 from spikeyolo.engine.task import Task
-from spikeyolo.engine.update.average import Average
-from spikeyolo.engine.update.execution import arrange, runner
-from spikeyolo.engine.update.optimizer import OptimizerState, build_optimizer
-from spikeyolo.engine.update.parts import freeze, train_mode
+from spikeyolo.engine.update.build import build_step
+from spikeyolo.engine.update.optimizer import OptimizerState
+from spikeyolo.engine.update.parts import train_mode
 from spikeyolo.engine.update.schedule import ConstantSchedule
 from spikeyolo.engine.update.schedule_free import ScheduleFreeAverage, is_schedule_free
-from spikeyolo.engine.update.step import TrainStep
 from spikeyolo.errors import TrainingError
 from spikeyolo.windows.batch import Batch
 
@@ -39,24 +37,6 @@ if TYPE_CHECKING:
     from spikeyolo.engine.trainer import Trainer
 
 log = logging.getLogger(__name__)
-
-
-def build_step(settings: Trainer, task: Task, *, average: Average | None) -> TrainStep:
-    """The task's network on the trainer's device, with what updates it."""
-    module = task.detector.to(settings.device)
-    freeze(module, settings.freeze)
-    arrange(module, channels_last=settings.channels_last, gradient_checkpointing=settings.gradient_checkpointing)
-    return TrainStep(
-        module,
-        run=runner(module, compiled=settings.compile),
-        loss=task.loss,
-        optimizer=build_optimizer(task.optimizer, module, settings.lr_factors),
-        average=average,
-        precision=settings.precision,
-        clip_gradient=settings.clip_gradient,
-        accumulate_batches=settings.accumulated(task.train),
-        teacher=None if task.teacher is None else task.teacher.to(settings.device),
-    )
 
 
 class _RolledBack(Exception):  # noqa: N818 -- an outcome, not an error
@@ -69,6 +49,7 @@ class TrainingRun:
     def __init__(self, settings: Trainer, task: Task) -> None:
         self.settings = settings
         self.task = task
+        self.ranks = task.ranks
         self.step = build_step(settings, task, average=settings.average)
         self.module, optimizer = self.step.module, self.step.optimizer
         if is_schedule_free(optimizer):
@@ -83,17 +64,7 @@ class TrainingRun:
         self.base_lr = float(optimizer.defaults["lr"])
         self.position = Position()
         self.meter: LossMeter | None = None  # of the epoch, None between epochs
-        self.callbacks: dict[str, Callback] = {"tracking": Tracking(task.logger)}
-        if task.pruner is not None:
-            self.callbacks["pruning"] = Pruning(task.pruner)
-        if settings.patience is not None:
-            self.callbacks["early_stopping"] = EarlyStopping(settings.patience)
-        if settings.keep > 1:
-            folder = task.folder / "checkpoints"
-            self.callbacks["keeping"] = KeepBest(settings.keep, settings.select_by, folder)
-        self.callbacks |= settings.callbacks
-        if settings.save_minutes is not None:  # the last, so that the state of the others belongs to what is saved
-            self.callbacks["saving"] = PeriodicSaving(settings.save_minutes, settings._clock)
+        self.callbacks = chosen(settings, task)
         self.state = TrainingState(
             module=self.module,
             optimizer=OptimizerState(optimizer, self.module),
@@ -104,14 +75,18 @@ class TrainingRun:
             **{f"callback/{name}": callback for name, callback in self.callbacks.items()},
         )
         self.budget = TimeBudget(
-            settings._clock, settings.max_seconds, started=settings._clock(), val_batches=len(task.val)
+            settings._clock,
+            settings.max_seconds,
+            started=settings._clock(),
+            val_batches=len(task.val),
+            agreed=self.ranks.first,
         )
         if settings.resume is not None:
             self._resume(settings.resume)
         self.warm_up_s = self.position.warm_up_s  # of the runs this one goes on from
         self.saved_at = settings._clock()
         self.stopping = False
-        self.recovery = Recovery()
+        self.recovery = Recovery(self.ranks)
         self.spoilt: Batch | None = None  # the last batch whose loss was not finite
         self.wait_s = 0.0
         self.train_s = 0.0
@@ -168,7 +143,7 @@ class TrainingRun:
         with task.console.progress(label, len(task.train) - position.batch) as advance:
             began = settings._clock()
             while position.batch < len(task.train) and not self.stopping and not self._is_spent():
-                if stop.requested:
+                if stop.is_asked():
                     meter.check()
                     raise StopRequested
                 asked = settings._clock()
@@ -229,6 +204,7 @@ class TrainingRun:
     def _validate(self, stop: StopWatch) -> dict[str, float]:
         task, settings = self.task, self.settings
         before = settings._clock()
+        self.ranks.align(self.weights)
         with task.console.progress(f"validation {self.position.epoch + 1}", len(task.val)) as advance:
 
             def watched() -> Iterator[Batch]:
@@ -246,8 +222,9 @@ class TrainingRun:
 
         Raises:
             _RolledBack: one asked for it.
+            Pruned: the sweep gives the run up.
         """
-        asked = set(outcomes)
+        asked = agreed(self.ranks, outcomes)
         self.stopping = self.stopping or Outcome.STOP in asked
         if Outcome.ROLL_BACK in asked:
             raise _RolledBack
@@ -281,6 +258,8 @@ class TrainingRun:
             self.save("best")
 
     def _write(self) -> None:
+        if not self.ranks.is_main:
+            return
         self.save("last")
         write_rows(self.task.folder / "metrics.csv", self.position.history)
         write_metrics(self.task.folder / "metrics.json", self._summary())
@@ -313,6 +292,8 @@ class TrainingRun:
             CheckpointError: it cannot be written.
         """
         position = self.position
+        if not self.ranks.is_main:
+            return
         if self.meter is not None:  # in mid-epoch
             self.meter.check()
             position.meter = self.meter.state()
@@ -328,12 +309,14 @@ class TrainingRun:
             self.saved_at = self.settings._clock()
 
     def _load(self, folder: Path) -> Saved:
+        self.ranks.barrier()  # the first process has written it
         saved = read_training(
             folder, self.module, self.step.optimizer, self.task.description, max_epochs=self.settings.max_epochs
         )
         self.position.load_state_dict(saved.position)
         checkpoint.load_weights(folder, self.weights)
         self.state.load_state_dict(saved.components)
+        self.ranks.same(f"{folder}:", {name: getattr(self.position, name) for name in ("epoch", "batch", "step")})
         return saved
 
     def _resume(self, folder: Path) -> None:
@@ -382,7 +365,7 @@ class TrainingRun:
         """The error, with the batch saved where it is known."""
         if self.spoilt is None:
             return error
-        path = self.task.folder / "not_finite_batch.pt"
+        path = self.task.folder / f"not_finite_batch{self.ranks.rank or ''}.pt"
         save_batch(path, self.spoilt, error)
         return TrainingError(f"{error}; its batch is {path}")
 
@@ -392,8 +375,10 @@ class TrainingRun:
         if position.best_epoch < 0:
             return
         is_there = (best / checkpoint.STATE).is_file()
-        if is_there and checkpoint.read_state(best)["position"]["epoch"] == position.best_epoch + 1:
-            checkpoint.copy(best, self.task.folder / "checkpoints" / "best")
+        is_it = is_there and checkpoint.read_state(best)["position"]["epoch"] == position.best_epoch + 1
+        if self.ranks.first(is_it):
+            if self.ranks.is_main:
+                checkpoint.copy(best, self.task.folder / "checkpoints" / "best")
             return
         if position.batch or position.epoch != position.best_epoch + 1:
             log.warning("%s: no best checkpoint beside the one to go on from; its weights become the best", best)

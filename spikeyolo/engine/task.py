@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from spikeyolo.engine.hooks import Console, Evaluator, Logger, Pruner
+from spikeyolo.engine.ranks import Ranks
 from spikeyolo.engine.update.optimizer import OptimizerFactory
 from spikeyolo.engine.update.schedule import Schedule
 from spikeyolo.engine.update.teacher import Teacher
@@ -48,6 +49,7 @@ class Task:
         description: what ``state.json`` says of the model (its configuration, classes, …).
         pruner: the sweep's, or None.
         teacher: a trained network to learn from beside the labels, or None.
+        ranks: the processes that train together.
     """
 
     detector: nn.Module
@@ -63,3 +65,4 @@ class Task:
     description: Mapping[str, Any]
     pruner: Pruner | None = None
     teacher: Teacher | None = None
+    ranks: Ranks = field(default_factory=Ranks)

@@ -19,7 +19,7 @@ from spikeyolo.engine.checkpoints.restore import read_training
 from spikeyolo.engine.device import Precision, choose_device
 from spikeyolo.engine.interrupt import StopRequested, StopWatch
 from spikeyolo.engine.run import TrainingRun
-from spikeyolo.engine.task import Stopped, Task
+from spikeyolo.engine.task import Pruned, Stopped, Task
 from spikeyolo.engine.update.average import Average
 from spikeyolo.engine.update.optimizer import OptimizerFactory, build_optimizer
 from spikeyolo.engine.update.parts import Part, freeze
@@ -43,6 +43,8 @@ class Trainer:
         channels_last: maps and weights lie as ``[N, H, W, C]`` in memory; the same values, other speed.
         gradient_checkpointing: residual blocks compute their inner maps again in the backward pass: less memory for
             about a third more time.
+        synchronise_norms: of several processes, norms take the statistics of the whole batch; False takes those of each
+            process's own windows: quicker, and other results than those of one process.
         compile: the training network through ``torch.compile``: minutes at the start, then whatever it gains.
         clip_gradient: largest norm of all gradients together; None leaves them.
         accumulate_batches: batches whose mean gradient makes one update.
@@ -73,6 +75,7 @@ class Trainer:
         precision: Precision = "float32",
         channels_last: bool = True,
         gradient_checkpointing: bool = False,
+        synchronise_norms: bool = True,
         compile: bool = False,
         clip_gradient: Annotated[float, Gt(0)] | None = 10.0,
         accumulate_batches: Annotated[int, Ge(1)] = 1,
@@ -97,6 +100,7 @@ class Trainer:
         self.precision: Precision = precision
         self.channels_last = channels_last
         self.gradient_checkpointing = gradient_checkpointing
+        self.synchronise_norms = synchronise_norms
         self.compile = compile
         self.clip_gradient = clip_gradient
         self.accumulate_batches = accumulate_batches
@@ -133,9 +137,10 @@ class Trainer:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         run = TrainingRun(self, task)
-        with StopWatch() as stop:
+        with StopWatch(task.ranks) as stop:
             try:
-                return run.go(stop)
+                with task.ranks.watched(ends=(StopRequested, Pruned)):
+                    return run.go(stop)
             except StopRequested:
                 run.save("last")
                 raise Stopped("stopped", task.folder / "checkpoints" / "last", number=stop.number) from None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from spikeyolo.loss.overlap import iou
+from spikeyolo.loss.precision import wide
 
 _CHUNK = 1 << 21  # pairs of box and anchor point that are compared at once: bounds memory, whatever the batch
 _FLOOR = 1e-9  # smallest overlap that is distinguished, so that its logarithm is finite
@@ -120,7 +121,7 @@ class TaskAlignedAssigner:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Each box's best anchor points, ``[M, P]`` each: index, logarithm of alignment (-inf: none), overlap."""
         inside = centre_inside(points, strides, xyxy) & known.unsqueeze(-1)
-        probability = class_logits[image, :, class_id].float()
+        probability = wide(class_logits[image, :, class_id])
         overlap = iou(predicted[image], xyxy.unsqueeze(1))
         # logarithms order alignments that would underflow as powers: 1e-7 to the sixth
         alignment = (

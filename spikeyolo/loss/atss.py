@@ -50,7 +50,7 @@ class AtssAssigner:
         ]
         anchor, positive, overlap = (torch.cat(columns) for columns in zip(*parts))
         positive = settle(image.unsqueeze(-1) * anchors + anchor, positive, overlap, len(class_logits) * anchors)
-        return Assignment(anchor, positive, positive.float())
+        return Assignment(anchor, positive, positive.to(predicted.dtype))
 
     def _candidates(
         self, squares: Tensor, points: Tensor, strides: Tensor, levels: list[Tensor], xyxy: Tensor, known: Tensor

@@ -19,6 +19,8 @@ from spikeyolo.loss.classification import quality_focal, varifocal
 from spikeyolo.loss.distillation import Distillation
 from spikeyolo.loss.embedding import track_contrast
 from spikeyolo.loss.overlap import complete_iou, distance_iou, generalized_iou, iou
+from spikeyolo.loss.precision import wide
+from spikeyolo.loss.shared import Alone, Sharing
 from spikeyolo.loss.simota import SimOtaAssigner
 from spikeyolo.model.decode import decode_boxes
 from spikeyolo.model.predictions import Predictions
@@ -72,6 +74,9 @@ class DetectionLoss:
 
     N is ``Σ q`` (``normalisation="scores"``) or the number of positives (``"positives"``), but at least the
     number of supervised steps, so that a batch with few boxes or none costs no more a step than its anchor points do.
+
+    Where several processes share a batch (``sharing``), all counts are those of the whole batch, and each process gives
+    its share of every term: terms and gradients are to be summed over processes.
 
     Args:
         box_weight, class_weight, dfl_weight, track_weight: factors of the terms.
@@ -128,6 +133,7 @@ class DetectionLoss:
         self.label_smoothing = label_smoothing
         self.normalisation = normalisation
         self.teacher = teacher
+        self.sharing: Sharing = Alone()
         self.distillation = distillation or Distillation()
         self.class_weights = class_weights
         self.effective_beta = effective_beta
@@ -162,7 +168,7 @@ class DetectionLoss:
             self._weights = weights.to(device)
 
     def __call__(self, predictions: Predictions, targets: Targets) -> LossTerms:
-        """Compute the loss in float32, autocast or not.
+        """Compute the loss in float32 (float64 for float64), autocast or not.
 
         Args:
             predictions: of T time steps and B windows.
@@ -174,17 +180,22 @@ class DetectionLoss:
     def _terms(self, predictions: Predictions, targets: Targets) -> LossTerms:
         B = predictions.class_logits.shape[1]
         box_logits = predictions.box_logits.flatten(0, 1)  # [I, A, 4, R], I = T·B images
-        class_logits = predictions.class_logits.flatten(0, 1).float()  # [I, A, K]
+        class_logits = wide(predictions.class_logits.flatten(0, 1))  # [I, A, K]
         supervised = targets.supervised.flatten()  # [I]
         image = targets.time_step * B + targets.batch_index  # [M]
-        steps = supervised.sum().clamp_min(1)
         if len(targets) == 0:
             target_scores = torch.zeros_like(class_logits)
-            classification = self._class_term(class_logits, target_scores, supervised, None) / steps
+            none = supervised.new_zeros((), dtype=torch.int64)
+            steps, score, positives = self._counts(supervised.sum(), class_logits.new_zeros(()), none)
+            classification = self._class_term(class_logits, target_scores, supervised, None)
+            classification = classification / torch.maximum(self._counted(score, positives), steps.clamp_min(1))
             # a zero that depends on the box branch, so that its gradient is zero and not absent
-            nothing = box_logits[:0].sum().float()
-            track = None if predictions.embedding is None else predictions.embedding[:0].sum().float()
-            return self._weighted(nothing, classification, nothing, track, steps.new_zeros(()))
+            nothing = wide(box_logits[:0].sum())
+            track = None
+            if predictions.embedding is not None:
+                nobody = predictions.embedding.flatten(0, 2)[:0]
+                track = self._contrast(nobody, targets, targets.supervised.new_zeros(0))
+            return self._weighted(nothing, classification, nothing, track, none)
 
         with torch.no_grad():
             predicted = decode_boxes(box_logits, predictions.points, predictions.strides)
@@ -194,21 +205,30 @@ class DetectionLoss:
                 points=predictions.points,
                 strides=predictions.strides,
                 image=image,
-                xyxy=targets.xyxy.float(),
+                xyxy=targets.xyxy.to(class_logits.dtype),
                 class_id=targets.class_id,
                 known=supervised[image],
             )
             target_scores = self._target_scores(class_logits, image, targets.class_id, assignment)
             weights = self._anchor_weights(class_logits, image, targets.class_id, assignment)
-            total_score = assignment.score.sum().clamp_min(1e-6)
             num_positives = assignment.positive.sum()
-            counted = assignment.score.sum() if self.normalisation == "scores" else num_positives
-        box, dfl = self._box_terms(box_logits, predictions, image, targets.xyxy.float(), assignment)
+            steps, score, positives = self._counts(supervised.sum(), assignment.score.sum(), num_positives)
+        box, dfl = self._box_terms(box_logits, predictions, image, targets.xyxy.to(class_logits.dtype), assignment)
         classification = self._class_term(class_logits, target_scores, supervised, weights)
-        classification = classification / torch.maximum(counted, steps)
-        floor = total_score.clamp_min(1)
+        classification = classification / torch.maximum(self._counted(score, positives), steps.clamp_min(1))
+        floor = score.clamp_min(1)
         track = self._track_term(predictions, targets, image, assignment)
         return self._weighted(box / floor, classification, dfl / floor, track, num_positives)
+
+    def _counts(self, *own: Tensor) -> tuple[Tensor, ...]:
+        """Numbers of the whole batch, from those of this process's windows."""
+        if self.sharing.world == 1:
+            return own
+        joint = self.sharing.sum(torch.stack([count.double() for count in own]))
+        return tuple(total.to(count.dtype) for total, count in zip(joint, own, strict=True))
+
+    def _counted(self, score: Tensor, positives: Tensor) -> Tensor:
+        return score if self.normalisation == "scores" else positives
 
     def _weighted(
         self, box: Tensor, classification: Tensor, dfl: Tensor, track: Tensor | None, num_positives: Tensor
@@ -232,13 +252,19 @@ class DetectionLoss:
             return None
         score, best = assignment.score.max(dim=1)
         anchor = assignment.anchor.gather(1, best.unsqueeze(1)).squeeze(1)
-        return track_contrast(
-            predictions.embedding.flatten(0, 1)[image, anchor],
-            recording=targets.recording,
-            track_id=targets.track_id,
-            positive=score > 0,
+        return self._contrast(predictions.embedding.flatten(0, 1)[image, anchor], targets, score > 0)
+
+    def _contrast(self, embedding: Tensor, targets: Targets, positive: Tensor) -> Tensor:
+        """Every process compares the boxes of all, and gives its part of the one term that they all find."""
+        sharing = self.sharing
+        term = track_contrast(
+            sharing.rows(embedding),
+            recording=sharing.rows(targets.recording),
+            track_id=sharing.rows(targets.track_id),
+            positive=sharing.rows(positive),
             temperature=self.track_temperature,
         )
+        return term / sharing.world
 
     def _target_scores(self, class_logits: Tensor, image: Tensor, class_id: Tensor, assignment: Assignment) -> Tensor:
         """The target score of each anchor point and class, ``[I, A, K]``."""
@@ -262,7 +288,9 @@ class DetectionLoss:
         images, anchors, _ = class_logits.shape
         slot = (image.unsqueeze(-1) * anchors + assignment.anchor).flatten()
         more = ((self._weights[class_id] - 1).unsqueeze(-1) * assignment.positive).flatten()
-        return (1 + class_logits.new_zeros(images * anchors).index_add_(0, slot, more)).view(images, anchors)
+        return (1 + class_logits.new_zeros(images * anchors).index_add_(0, slot, more.to(class_logits.dtype))).view(
+            images, anchors
+        )
 
     def _class_term(
         self, class_logits: Tensor, target_scores: Tensor, supervised: Tensor, weights: Tensor | None
@@ -280,7 +308,7 @@ class DetectionLoss:
         self, box_logits: Tensor, predictions: Predictions, image: Tensor, xyxy: Tensor, assignment: Assignment
     ) -> tuple[Tensor, Tensor]:
         """Sums over positives of ``q (1 − CIoU)`` and ``q · DFL``."""
-        logits = box_logits[image.unsqueeze(-1), assignment.anchor].float()  # [M, P, 4, R]
+        logits = wide(box_logits[image.unsqueeze(-1), assignment.anchor])  # [M, P, 4, R]
         points, strides = predictions.points[assignment.anchor], predictions.strides[assignment.anchor]
         goal = xyxy.unsqueeze(1)
         # multiplied, not selected: a box that is not a number must show in the sum

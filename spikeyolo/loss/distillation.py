@@ -12,6 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from spikeyolo.errors import ConfigError
+from spikeyolo.loss.precision import wide
+from spikeyolo.loss.shared import Alone, Sharing
+from spikeyolo.model.norm import moments
 from spikeyolo.model.predictions import Predictions
 
 
@@ -47,6 +50,9 @@ class Distillation:
     - features: the mean squared difference of the neck's maps, each channel with mean 0 and variance 1, which is
       1 − the correlation, times 2 (arXiv 2207.02039): a student may have another scale than its teacher.
 
+    Where several processes share a batch (``sharing``), counts and moments are those of the whole batch, and each
+    process gives its share of every term.
+
     Args:
         class_weight, box_weight, feature_weight: factors of the terms; features are compared where theirs is not 0.
     """
@@ -61,6 +67,7 @@ class Distillation:
         self.class_weight = class_weight
         self.box_weight = box_weight
         self.feature_weight = feature_weight
+        self.sharing: Sharing = Alone()
 
     def __call__(
         self,
@@ -69,7 +76,7 @@ class Distillation:
         student_features: Sequence[Tensor] = (),
         teacher_features: Sequence[Tensor] = (),
     ) -> DistillationTerms:
-        """Compute in float32, autocast or not.
+        """Compute in float32 (float64 for float64), autocast or not.
 
         Args:
             student, teacher: of the same frames.
@@ -77,36 +84,38 @@ class Distillation:
                 ``feature_weight`` is 0.
         """
         with torch.autocast(student.class_logits.device.type, enabled=False):
-            goal, found = teacher.class_logits.detach().float(), student.class_logits.float()
+            goal, found = wide(teacher.class_logits.detach()), wide(student.class_logits)
             confidence = goal.sigmoid().amax(-1)  # [T, B, A]
-            count = confidence.sum().clamp_min(confidence.shape[0] * confidence.shape[1])
+            floor = confidence.new_tensor(confidence.shape[0] * confidence.shape[1])
+            count = torch.maximum(self.sharing.sum(confidence.sum()), self.sharing.sum(floor))
             classification = self.class_weight * _bernoulli_divergence(goal, found).sum() / count
-            bins = teacher.box_logits.detach().float().log_softmax(-1), student.box_logits.float().log_softmax(-1)
+            bins = [wide(logits).log_softmax(-1) for logits in (teacher.box_logits.detach(), student.box_logits)]
             sides = (bins[0].exp() * (bins[0] - bins[1])).sum(-1).mean(-1)  # [T, B, A]
             box = self.box_weight * (confidence * sides).sum() / count
             total, features = classification + box, None
             if student_features:
-                differences = [_difference(a, b) for a, b in zip(student_features, teacher_features, strict=True)]
+                pairs = zip(student_features, teacher_features, strict=True)
+                differences = [self._difference(a, b) for a, b in pairs]
                 features = self.feature_weight * torch.stack(differences).mean()
                 total = total + features
         return DistillationTerms(
             total, box.detach(), classification.detach(), None if features is None else features.detach()
         )
 
+    def _difference(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """This process's share of the mean squared difference."""
+        squares = (self._standardised(wide(student)) - self._standardised(wide(teacher.detach()))).square()
+        return squares.sum() / self.sharing.sum(squares.new_tensor(squares.numel()))
+
+    def _standardised(self, maps: Tensor) -> Tensor:
+        mean, variance, _ = moments(maps.flatten(0, 1), synchronised=self.sharing.world > 1)
+        return (maps - mean.view(-1, 1, 1)) * torch.rsqrt(variance + 1e-6).view(-1, 1, 1)
+
 
 def _bernoulli_divergence(goal: Tensor, found: Tensor) -> Tensor:
     """KL of two Bernoulli distributions, from the logits of both."""
     on, off = functional.logsigmoid(goal), functional.logsigmoid(-goal)
     return on.exp() * (on - functional.logsigmoid(found)) + off.exp() * (off - functional.logsigmoid(-found))
-
-
-def _difference(student: Tensor, teacher: Tensor) -> Tensor:
-    return functional.mse_loss(_standardised(student.float()), _standardised(teacher.detach().float()))
-
-
-def _standardised(maps: Tensor) -> Tensor:
-    variance, mean = torch.var_mean(maps, dim=(0, 1, 3, 4), correction=0, keepdim=True)
-    return (maps - mean) * torch.rsqrt(variance + 1e-6)
 
 
 def check_features(student: Sequence[int], teacher: Sequence[int]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from spikeyolo.loss.precision import wide
+
 _NEVER = -1e4  # a logit whose exponential is 0, and whose gradient is finite
 
 
@@ -27,7 +29,7 @@ def track_contrast(
     Returns:
         the mean over boxes that meet their object again, 0 where there are none; a scalar.
     """
-    embedding = embedding.float()
+    embedding = wide(embedding)
     known = positive & (track_id >= 0)
     pair = known.unsqueeze(0) & known.unsqueeze(1)
     pair = pair & ~torch.eye(len(known), dtype=torch.bool, device=known.device)

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from spikeyolo.loss.assign import Assignment, centre_inside, chunks, settle
 from spikeyolo.loss.overlap import iou
+from spikeyolo.loss.precision import wide
 
 _FLOOR = 1e-8  # smallest overlap that is distinguished
 _AWAY = 1e5  # cost of an anchor point that is not both in the box and near its centre
@@ -47,7 +48,7 @@ class SimOtaAssigner:
     ) -> Assignment:
         """Assign all boxes of all images at once; arguments as of :class:`TaskAlignedAssigner`."""
         anchors = class_logits.shape[1]
-        background = functional.softplus(class_logits.float()).sum(-1)  # [I, A]: cross-entropy of no class at all
+        background = functional.softplus(wide(class_logits)).sum(-1)  # [I, A]: cross-entropy of no class at all
         parts = [
             self._candidates(
                 class_logits,
@@ -87,7 +88,7 @@ class SimOtaAssigner:
         candidate = (inside | near) & known.unsqueeze(1)
         overlap = iou(predicted[image], xyxy.unsqueeze(1)).masked_fill(~candidate, 0.0)
         # of a logit x and its target 1 the cross-entropy is softplus(x) − x
-        cost = background[image] - class_logits[image, :, class_id].float()
+        cost = background[image] - wide(class_logits[image, :, class_id])
         cost = cost - self.overlap_weight * overlap.clamp_min(_FLOOR).log() + _AWAY * ~(inside & near)
         top = min(self.top, len(points))
         count = overlap.topk(top, dim=1).values.sum(1).int().clamp_min(1)

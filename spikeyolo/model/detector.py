@@ -144,7 +144,7 @@ class Detector(nn.Module):
                 that nothing follows.
 
         Raises:
-            ConfigError: T or B is 0, other channels than built for, or a side below 32 px.
+            ConfigError: T is 0, other channels than built for, or a side below 32 px.
             RecordingError: a value is not finite.
         """
         return self._predictions(self._raw(frames, memory))
@@ -173,8 +173,9 @@ class Detector(nn.Module):
         Raises:
             ConfigError, RecordingError: as :meth:`forward` says.
         """
-        if frames.dim() != 5 or frames.shape[0] == 0 or frames.shape[1] == 0:
-            raise ConfigError(f"frames are {list(frames.shape)}, expected [T, B, C, H, W] with T and B at least 1")
+        # B may be 0: one of several processes may have none of the windows that they share.
+        if frames.dim() != 5 or frames.shape[0] == 0:
+            raise ConfigError(f"frames are {list(frames.shape)}, expected [T, B, C, H, W] with T at least 1")
         height, width = frames.shape[-2:]
         if frames.shape[2] != self.in_channels:
             raise ConfigError(f"frames have {frames.shape[2]} channels, the model was built for {self.in_channels}")

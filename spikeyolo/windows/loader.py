@@ -6,6 +6,7 @@ import atexit
 import signal
 import weakref
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from spikeyolo.errors import SpikeyoloError
 from spikeyolo.windows.batch import Batch, Targets
 from spikeyolo.windows.dataset import Sample, WindowDataset
 from spikeyolo.windows.sampler import BatchSampler, Draw
+from spikeyolo.windows.share import Share
 
 _Made = Sample | SpikeyoloError
 
@@ -33,9 +35,20 @@ class _Reporting(torch.utils.data.Dataset[_Made]):
             return error
 
 
-def _joined(made: Sequence[_Made]) -> Batch | SpikeyoloError:
-    errors = [item for item in made if isinstance(item, SpikeyoloError)]
-    return errors[0] if errors else collate([item for item in made if isinstance(item, Sample)])
+@dataclass(frozen=True)
+class _Joining:
+    """Samples to batches.
+
+    Attributes:
+        shape: T, C, H, W of a window's frames, for a batch of none.
+    """
+
+    shape: tuple[int, ...]
+
+    def __call__(self, made: Sequence[_Made]) -> Batch | SpikeyoloError:
+        errors = [item for item in made if isinstance(item, SpikeyoloError)]
+        samples = [item for item in made if isinstance(item, Sample)]
+        return errors[0] if errors else collate(samples) if samples else empty_batch(self.shape)
 
 
 def _raising(batches: Iterator[Batch | SpikeyoloError]) -> Iterator[Batch]:
@@ -61,11 +74,13 @@ class WindowLoader:
     ) -> None:
         self.dataset = dataset
         self.sampler = sampler
+        self._share = Share(sampler)
+        frames = (dataset.encoder.channels, dataset.frame_height, dataset.frame_width)
         self._loader: torch.utils.data.DataLoader[_Made] = torch.utils.data.DataLoader(
             _Reporting(dataset),
-            batch_sampler=sampler,
+            batch_sampler=self._share,
             num_workers=workers,
-            collate_fn=_joined,
+            collate_fn=_Joining((dataset.rules.time_steps, *frames)),
             pin_memory=pin_memory,
             multiprocessing_context="spawn" if workers else None,
             persistent_workers=workers > 0,
@@ -77,6 +92,10 @@ class WindowLoader:
     def __len__(self) -> int:
         """Batches an epoch."""
         return len(self.sampler)
+
+    def share(self, rank: int, world: int) -> None:
+        """From the next epoch on, give every batch's windows ``rank``, ``rank + world``, … only: those of a process."""
+        self._share.rank, self._share.world = rank, world
 
     def epoch(self, epoch: int, *, first_batch: int = 0) -> Iterator[Batch]:
         """The batches of ``epoch``, from ``first_batch`` on.
@@ -110,6 +129,22 @@ def leave_signals_to_the_trainer(worker: int) -> None:
     about to save its state. Workers end with their parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def empty_batch(shape: tuple[int, ...]) -> Batch:
+    """No window, of frames ``[T, C, H, W]``: what a process has of a last batch that has fewer windows than there are
+    processes."""
+    none = torch.zeros(0, dtype=torch.int64)
+    targets = Targets(
+        batch_index=none,
+        time_step=none,
+        xyxy=torch.zeros(0, 4),
+        class_id=none,
+        track_id=none,
+        recording=none,
+        supervised=torch.zeros(shape[0], 0, dtype=torch.bool),
+    )
+    return Batch(frames=torch.zeros(shape[0], 0, *shape[1:], dtype=torch.uint8), targets=targets, windows=())
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

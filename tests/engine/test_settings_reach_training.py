@@ -79,7 +79,7 @@ def test_layout_and_gradient_checkpointing_are_arranged_as_chosen(
     chosen: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[dict[str, bool]] = []  # what it does with them, test_execution shows
-    monkeypatch.setattr("spikeyolo.engine.run.arrange", lambda module, **options: asked.append(options))
+    monkeypatch.setattr("spikeyolo.engine.update.build.arrange", lambda module, **options: asked.append(options))
     World().fit(tmp_path, max_epochs=1, gradient_checkpointing=chosen, channels_last=not chosen)
     assert asked == [{"gradient_checkpointing": chosen, "channels_last": not chosen}]
 

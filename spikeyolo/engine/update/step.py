@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeyolo.engine.device import Precision
+from spikeyolo.engine.ranks import Ranks
 from spikeyolo.engine.update.average import Average
 from spikeyolo.model.streaming import Carrier
 from spikeyolo.windows.batch import Batch
@@ -34,6 +35,7 @@ class TrainStep:
         clip_gradient: largest norm of all gradients together; None leaves them.
         accumulate_batches: batches whose mean gradient makes one update.
         teacher: a trained network to learn from beside the labels; None for none.
+        ranks: the processes that each give their share of a batch's loss; None for one alone.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class TrainStep:
         clip_gradient: float | None,
         accumulate_batches: int = 1,
         teacher: Teacher | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.module = module
         self.optimizer = optimizer
@@ -59,6 +62,7 @@ class TrainStep:
         self._accumulate_batches = accumulate_batches
         self._teacher = teacher
         self._carrier = Carrier(module)
+        self._ranks = Ranks() if ranks is None else ranks
         self._pending = 0  # batches whose gradients wait for the update
         device = next(module.parameters()).device.type
         self._scaler = torch.amp.GradScaler(device, enabled=precision == "float16")
@@ -72,7 +76,7 @@ class TrainStep:
         return float(self.optimizer.defaults["lr"]) * factor
 
     def gradients(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Add a batch's gradients to those that wait; returns the loss and its terms by name."""
+        """Add a batch's gradients to those that wait; returns the loss and its terms by name, of all processes."""
         device, narrow = batch.frames.device.type, self._precision != "float32"
         dtype = torch.float16 if self._precision == "float16" else torch.bfloat16
         memory = self._carrier.memory(batch)
@@ -88,7 +92,8 @@ class TrainStep:
             self.optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(total).backward()
         self._pending += 1
-        return total.detach(), {**named, "total": total, "positives": terms.num_positives.double()}
+        named = self._ranks.sums({**named, "total": total, "positives": terms.num_positives.double()})
+        return named["total"].detach(), named
 
     def _watching(self) -> AbstractContextManager[list[Tensor]]:
         return nullcontext([]) if self._teacher is None else self._teacher.watching(self.module)

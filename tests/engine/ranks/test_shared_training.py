@@ -1,0 +1,171 @@
+"""Several processes that train together do what one does: the same loss, gradients, windows and figures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from spikeyolo.engine.checkpoints import checkpoint
+
+SCRIPT = Path(__file__).with_name("shared_training.py")
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+class Processes:
+    """Runs cases of ``shared_training.py``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._script = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(SCRIPT), str(folder)],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def codes(self, case: str, name: str, world: int, **more: Any) -> list[int]:
+        """The exit codes of the processes of a case."""
+        assert self._script.stdin is not None
+        assert self._script.stdout is not None
+        self._script.stdin.write(json.dumps({"case": case, "name": name, "world": world, **more}) + "\n")
+        self._script.stdin.flush()
+        found: list[int] = json.loads(self._script.stdout.readline())
+        return found
+
+    def found(self, case: str, name: str, world: int, **more: Any) -> list[Any]:
+        """What each process of a case saved."""
+        assert self.codes(case, name, world, **more) == [0] * world, self.said(name, world)
+        return [torch.load(self.folder / f"{name}-{rank}.pt") for rank in range(world)]
+
+    def said(self, name: str, world: int) -> str:
+        return "\n".join((self.folder / f"{name}-{rank}.log").read_text() for rank in range(world))
+
+    def close(self) -> None:
+        self._script.kill()
+        self._script.wait()
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    made = Processes(tmp_path_factory.mktemp("shared"))
+    yield made
+    made.close()
+
+
+def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance: float) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(
+            one[name], other[name], rtol=tolerance, atol=tolerance, check_dtype=False, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+KINDS = {
+    "plain": {},
+    "positives": {"overrides": ["loss.normalisation=positives", "loss.class_weights=inverse_frequency"]},
+    "embedding": {"overrides": ["model.embedding=8", "augment=none"]},
+    "teacher": {"overrides": ["loss.distillation.feature_weight=1.0"], "teacher": True},
+    "recomputed": {"recomputed": True},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_and_three_processes_have_the_loss_and_the_gradients_of_one(processes: Processes, kind: str) -> None:
+    (alone,) = processes.found("gradients", f"{kind}-1", 1, **KINDS[kind])
+    assert sum(len(batch["gradients"]) for batch in alone) > 100
+    assert all(torch.isfinite(batch["total"]) for batch in alone)
+    for world in (2, 3) if kind == "plain" else (3,):
+        for together in processes.found("gradients", f"{kind}-{world}", world, **KINDS[kind]):
+            for one, other in zip(alone, together, strict=True):
+                close(one["terms"], other["terms"], 1e-10)
+                close(one["gradients"], other["gradients"], 1e-10)
+                buffers = {name: value for name, value in one["state"].items() if "running" in name}
+                assert buffers
+                close(buffers, {name: other["state"][name] for name in buffers}, 1e-10)
+
+
+def test_three_processes_have_each_window_once_in_the_order_of_one(processes: Processes) -> None:
+    (alone,) = processes.found("windows", "windows-1", 1)
+    together = processes.found("windows", "windows-3", 3)
+    for role, batches in enumerate(alone):
+        assert len(batches) > 1
+        for at, batch in enumerate(batches):
+            shares = [process[role][at] for process in together]
+            assert [shares[i % 3][i // 3] for i in range(len(batch))] == batch
+            assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_validation_shared_over_processes_has_the_figures_of_one(processes: Processes) -> None:
+    (alone,) = processes.found("figures", "figures-1", 1)
+    assert 0.05 < alone["map"] < 0.95
+    for world in (2, 3):
+        for found in processes.found("figures", f"figures-{world}", world):
+            assert found == pytest.approx(alone, abs=1e-9, nan_ok=True)
+
+
+def left(folder: Path) -> dict[str, Any]:
+    """All that a training leaves, but the seconds it took."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+    last = folder / "checkpoints" / "last"
+    training = torch.load(checkpoint.paths(last)[-1], weights_only=True)
+    weights = {name: (folder / "checkpoints" / name / "weights.safetensors").read_bytes() for name in ("best", "last")}
+    return {"rows": rows, **weights, "module": training["module"], "optimizer": training["optimizer"]["state"]}
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return bool(one == other)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_a_training_goes_on_bit_for_bit_after_a_process_was_killed(processes: Processes, world: int) -> None:
+    assert processes.codes("training", f"whole-{world}", world) == [0] * world, processes.said(f"whole-{world}", world)
+    name, began = f"killed-{world}", time.monotonic()
+    codes = processes.codes("training", name, world, kill=1)
+    assert codes[1] == -signal.SIGKILL
+    assert all(code == 2 for rank, code in enumerate(codes) if rank != 1), processes.said(name, world)
+    assert time.monotonic() - began < 60
+    sentences = [line for line in processes.said(name, world).splitlines() if line.startswith("error:")]
+    assert len(sentences) == 1
+    assert f"process 1 of {world}" in sentences[0]
+    assert "ended without a word" in sentences[0]
+    assert "the last good checkpoint is" in sentences[0]
+    assert processes.codes("training", name, world, resume=True) == [0] * world, processes.said(name, world)
+    assert same(left(processes.folder / name), left(processes.folder / f"whole-{world}"))
+
+
+def test_sigterm_to_one_process_stops_all_and_another_number_goes_on(processes: Processes) -> None:
+    codes = processes.codes("training", "stopped", 3, kill=2, signal=signal.SIGTERM)
+    assert codes == [143] * 3, processes.said("stopped", 3)
+    assert processes.codes("training", "stopped", 2, resume=True) == [0, 0], processes.said("stopped", 2)
+    assert processes.codes("training", "alone", 1) == [0], processes.said("alone", 1)
+    found, alone = left(processes.folder / "stopped")["rows"], left(processes.folder / "alone")["rows"]
+    assert len(found) == len(alone) == 2
+    assert float(found[0]["train/total"]) == pytest.approx(float(alone[0]["train/total"]), rel=0.2)
+
+
+@pytest.mark.parametrize("who", [0, 2])
+def test_an_error_of_one_process_ends_all_with_its_sentence(processes: Processes, who: int) -> None:
+    began = time.monotonic()
+    codes = processes.codes("failing", f"failing-{who}", 3, who=who)
+    assert codes == [2, 2, 2], processes.said(f"failing-{who}", 3)
+    assert time.monotonic() - began < 60
+    main = (processes.folder / f"failing-{who}-0.log").read_text()
+    assert "/data/train: is not there" in main
+    assert f"process {who} of 3" in main or who == 0
