@@ -12,6 +12,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "predict": ("write what a checkpoint detects in recordings", "checkpoint=RUN/checkpoints/best source=FILE"),
     "track": ("tell which detections are of one object", "detections=FILE"),
     "compare": ("tell whether a run is better than another, and how sure that is", "RUN RUN"),
+    "doctor": ("find out why a detector learns nothing or slowly", "data=NAME data.root=PATH"),
     "view": ("make a film of a recording: events, labels, detections, tracks", "source=FILE labels=FILE"),
     "export": ("write a checkpoint as ONNX, NIR or torch.export", "checkpoint=RUN/checkpoints/best format=onnx"),
     "upload": ("send what a run could not send to its tracking server", "FOLDER"),

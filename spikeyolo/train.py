@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+import shlex
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -69,7 +70,7 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
     from spikeyolo.report.console import Console
     from spikeyolo.report.environment import run_tags, write_environment
     from spikeyolo.report.silent import SilentLogger
-    from spikeyolo.review import cost_names, review
+    from spikeyolo.review import FINDS_NOTHING, cost_names, review
     from spikeyolo.sweep.trial import TrialPruned, current_trial
 
     runtime = HydraConfig.get()
@@ -199,6 +200,12 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
             return math.nan
         val.share(0, 1)
         figures |= review(task, figures, evaluator=evaluator, meter=meter, inference=inference, device=trainer.device)
+        if figures.get("val/map50", 1.0) < FINDS_NOTHING:
+            log.warning(
+                "mAP50 %.3f: nothing is found; why, says python -m spikeyolo.doctor %s",
+                figures["val/map50"],
+                shlex.join([*overrides, f"checkpoint={folder / 'checkpoints' / 'best'}"]),
+            )
         values = objective.chosen(figures, names)
         if trial is not None:
             trial.record({name: float(value) for name, value in figures.items() if math.isfinite(value)})

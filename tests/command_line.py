@@ -89,6 +89,17 @@ def predict(*overrides: str, cwd: Path) -> Ended:
     return _run(task, "predict", *overrides, cwd=cwd)
 
 
+def doctor(*overrides: str, cwd: Path) -> Ended:
+    """The doctor entry point in this process, started in ``cwd``."""
+    from spikeyolo.doctor import doctor as task
+    from spikeyolo.doctor import with_data_of_run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(cwd)
+        arguments = with_data_of_run(overrides)
+    return _run(task, "doctor", *arguments, cwd=cwd)
+
+
 def _run(task: Callable[[DictConfig], object], name: str, *overrides: str, cwd: Path) -> Ended:
     from spikeyolo import entry
 

@@ -88,12 +88,6 @@ def write_page(
     Raises:
         OSError: it cannot be written.
     """
-    import jinja2
-
-    folder = Path(__file__).parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
     headline = [("mAP50", scores.figures["map50"]), ("mAP", scores.figures["map"]), ("best F1", scores.figures["f1"])]
     if tracks is not None:
         headline.append(("HOTA", tracks.figures["hota"]))
@@ -102,7 +96,9 @@ def write_page(
         shown.append(("mJ a window", number(costs["energy/window_mj"])))
     if "speed/network_ms" in costs:
         shown.append((f"ms a window, {costs.get('device', '')}", number(costs["speed/network_ms"])))
-    text = environment.get_template("page.html").render(
+    return write_html(
+        path,
+        "page.html",
         title=title,
         subtitle=subtitle,
         headline=shown,
@@ -114,8 +110,24 @@ def write_page(
             (name, number(value) if isinstance(value, float) else str(value)) for name, value in settings.items()
         ],
         command=command,
-        version=__version__,
     )
+
+
+def write_html(path: Path, template: str, **values: Any) -> Path:
+    """Write a page from one of the templates of this folder, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    text = environment.get_template(template).render(version=__version__, **values)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
@@ -124,6 +136,11 @@ def write_page(
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def embedded(path: Path) -> str:
+    """A PNG as an address that stands in the page itself."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 
 
 def number(value: Any) -> str:
@@ -186,9 +203,8 @@ def _tracks(tracks: TrackingScores | None) -> list[dict[str, Any]]:
 
 
 def _picture(path: Path) -> dict[str, Any]:
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
     return {
-        "source": f"data:image/png;base64,{data}",
+        "source": embedded(path),
         "alt": _WORDS.get(path.stem, path.stem),
         "wide": path.stem == "properties",
     }

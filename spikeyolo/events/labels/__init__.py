@@ -5,6 +5,7 @@ from spikeyolo.events.labels.classes import ClassSelection, selected
 from spikeyolo.events.labels.cleaned import Labels, warn_once
 from spikeyolo.events.labels.cleaning import read_boxes
 from spikeyolo.events.labels.clock import LabelClock
+from spikeyolo.events.labels.correction import LabelCorrection
 from spikeyolo.events.labels.formats.readers import files_read
 from spikeyolo.events.labels.rules import LabelRules
 from spikeyolo.events.labels.tracks import without_common_ids
@@ -12,6 +13,7 @@ from spikeyolo.events.labels.tracks import without_common_ids
 __all__ = [
     "ClassSelection",
     "LabelClock",
+    "LabelCorrection",
     "LabelRules",
     "Labels",
     "choose_one",

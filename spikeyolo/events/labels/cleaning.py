@@ -64,6 +64,7 @@ def read_boxes(
         start_us=0 if span_us is None else span_us[0],
         time_offset_us=time_offset_us,
         recording_clock=recording_clock,
+        shift_us=0 if rules.correction is None else rules.correction.time_shift_us,
     )
     t = _times(cleaning, rows, rules, span_us, clock)
     selection = ClassSelection(classes, rules, names=rows.names, first_id=rows.first_class)
@@ -215,6 +216,12 @@ def _boxes_in_px(
     cleaning: _Cleaning, rows: LabelRows, rules: LabelRules, width: int, height: int
 ) -> npt.NDArray[np.float64]:
     xywh, unit = rows.xywh, rules.box_unit or rows.box_unit
+    correction = rules.correction
+    if correction is not None and not correction.none:
+        frame = (1, 1) if unit == "frame" else (width, height)
+        xywh = correction.of(xywh, width=frame[0], height=frame[1])
+        if correction.scale is not None and unit != "frame":
+            return xywh  # drawn in another frame, and known to be
     if rows.image_size is not None and rows.image_size != (width, height):
         raise LabelError(
             f"{cleaning.path}: its images are of {'x'.join(map(str, rows.image_size))} px; expected boxes drawn in the "

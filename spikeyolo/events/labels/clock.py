@@ -25,6 +25,7 @@ class EventsClock:
         start_us: time of the recording's first event, as stored.
         time_offset_us: what was taken off the times of the events file.
         recording_clock: what those count from, ``camera`` or ``unix``.
+        shift_us: by how much the labels' clock is behind, µs.
     """
 
     label_clock: LabelClock
@@ -32,6 +33,7 @@ class EventsClock:
     start_us: int
     time_offset_us: int
     recording_clock: str
+    shift_us: int = 0
 
     def of(self, t: Times) -> Times:
         """Label times ``[M]``, µs, on the clock of the stored events.
@@ -39,6 +41,7 @@ class EventsClock:
         Raises:
             LabelError: the labels are on unix time, the recording is not.
         """
+        t = t + self.shift_us
         if self.label_clock == "start":
             return t + self.start_us
         if self.label_clock == "unix" and self.recording_clock != "unix":
@@ -51,6 +54,7 @@ class EventsClock:
     def fitting(self, t: Times, span_us: tuple[int, int]) -> str:
         """A clause for the refusal of labels outside the recording: which other ``label_clock`` puts all inside it."""
         first, end = span_us
+        t = t + self.shift_us
         inside = {
             "start": (t >= 0) & (t < end - first),
             "unix" if self.recording_clock == "unix" else "camera": (t - self.time_offset_us >= first)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Interval
 
 from spikeyolo.events.labels.clock import LabelClock
+from spikeyolo.events.labels.correction import LabelCorrection
 from spikeyolo.events.labels.units import BoxUnit, TimeUnit
 
 
@@ -36,6 +37,7 @@ class LabelRules:
             1); None where they are times, or where the file says it.
         time_unit: what label times count in; None takes µs and refuses what cannot be, a name is believed.
         box_unit: px, or fractions of the frame; None takes px and refuses what cannot be.
+        correction: of all labels, before anything else; None corrects nothing.
     """
 
     names: Sequence[str] | Mapping[int, str] | None = None
@@ -51,8 +53,11 @@ class LabelRules:
     frame_us: Annotated[float, Gt(0)] | None = None
     time_unit: TimeUnit | None = None
     box_unit: BoxUnit | None = None
+    correction: LabelCorrection | None = None
 
     def noted(self) -> dict[str, Any]:
         """As the manifest of a converted set has them."""
         noted: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        if self.correction is None or self.correction.none:  # as it was before there were corrections
+            del noted["correction"]
         return noted

@@ -1,0 +1,1 @@
+"""Why a detector learns nothing or slowly: what labels, windows, network and machine say of themselves."""

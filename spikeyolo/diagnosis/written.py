@@ -1,0 +1,103 @@
+"""Labels as their files have them: also those that training refuses, so that it can be told what is wrong with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from spikeyolo.diagnosis.sampled import SampledFiles, SampledStore
+from spikeyolo.errors import LabelError
+from spikeyolo.events.conversion.convert import labels_of
+from spikeyolo.events.conversion.prepare import prepare
+from spikeyolo.events.datasets import Source
+from spikeyolo.events.labels import LabelCorrection, read_boxes
+from spikeyolo.events.labels.formats.readers import read_rows
+from spikeyolo.events.splits import Role
+from spikeyolo.events.store import Recording
+from spikeyolo.events.types import Boxes
+from spikeyolo.windows.data import EventData, Progress
+
+_ANY_FRAME = 1 << 20  # px: no box is cut at its edge
+_ANY_TIME = 1 << 40  # µs
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """One recording and its labels as written.
+
+    Attributes:
+        name: what messages call it.
+        recording: its events.
+        boxes: neither cut at the frame's edge nor refused where they lie outside the recording; None: no label file.
+        counts: boxes in the file, kept, and dropped by each rule, as training reads it; empty where it refuses.
+        refusal: why training refuses the file; empty where it does not.
+    """
+
+    name: str
+    recording: Recording
+    boxes: Boxes | None
+    counts: dict[str, int] = field(default_factory=dict)
+    refusal: str = ""
+
+
+def written(data: EventData, sample: SampledFiles | SampledStore, role: Role, progress: Progress) -> list[Written]:
+    """The recordings of a role, converted where they are not yet.
+
+    Raises:
+        RecordingError: an events file is not what it should be.
+        ConfigError: the class list has a name that the files have not.
+    """
+    if isinstance(sample, SampledStore):
+        return [
+            Written(part.name, part.recording, part.boxes, {"kept": len(part.inside)})
+            for part in data.parts(role, progress=progress)
+        ]
+    sources = sample.sources(role)
+    bare = [replace(source, labels=None) for source in sources]
+    prepared = prepare(bare, store=data.store, classes=data.classes, progress=progress)
+    return [_read(source, Recording.open(item.path), data.classes) for source, item in zip(sources, prepared)]
+
+
+def _read(source: Source, recording: Recording, classes: tuple[str, ...]) -> Written:
+    if source.labels is None:
+        return Written(source.name, recording, None)
+    counts: dict[str, int] = {}
+    refusal = ""
+    span_us = (recording.start_us, recording.end_us)
+    try:
+        counts = labels_of(source, classes, recording, span_us).counts
+    except LabelError as error:
+        refusal = str(error)
+    try:
+        boxes = _uncut(source, recording, classes)
+    except LabelError as error:
+        refusal = refusal or str(error)
+        boxes = Boxes.empty()
+    return Written(source.name, recording, boxes, counts, refusal)
+
+
+def _uncut(source: Source, recording: Recording, classes: tuple[str, ...]) -> Boxes:
+    assert source.labels is not None
+    correction = source.rules.correction or LabelCorrection()
+    unit = source.rules.box_unit or read_rows(source.labels).box_unit
+    real = unit == "frame" or correction.flip != "none"
+    if unit != "frame" and correction.scale is None:
+        correction = replace(correction, scale=(1.0, 1.0))  # of whatever frame its images are
+    rules = replace(
+        source.rules,
+        drop_invalid_boxes=True,
+        min_side_px=0.0,
+        min_diagonal_px=0.0,
+        max_width_fraction=1.0,
+        time_tolerance_us=_ANY_TIME,
+        correction=correction,
+    )
+    return read_boxes(
+        source.labels,
+        classes=classes,
+        width=recording.width if real else _ANY_FRAME,
+        height=recording.height if real else _ANY_FRAME,
+        span_us=(recording.start_us, recording.end_us),
+        time_offset_us=recording.time_offset_us,
+        recording_clock=recording.clock,
+        rules=rules,
+    ).boxes

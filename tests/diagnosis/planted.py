@@ -1,0 +1,177 @@
+"""A small set of files as a lab has them, healthy or with one fault planted in its labels or events."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from spikeyolo.events.simulator.synthetic import SyntheticDataset
+from spikeyolo.events.store import Recording
+from spikeyolo.events.types import Events
+
+LABELS = np.dtype(
+    [("t", "<i8"), *((name, "<f4") for name in "xywh"), ("class_id", "<u4"), ("track_id", "<u4")], align=False
+)
+CLASSES = ("disc", "triangle", "cross")
+SIZE = 96  # px, both sides of the sensor
+Labels = npt.NDArray[np.void]
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Events and labels of one recording, as written."""
+
+    events: Events
+    labels: Labels
+
+
+@functools.cache
+def simulated(folder: Path, *, recordings: int = 5, duration_us: int = 60_000) -> tuple[Files, ...]:
+    """Recordings of fast shapes, simulated once."""
+    data = SyntheticDataset(
+        root=str(folder),
+        classes=CLASSES,
+        width=SIZE,
+        height=SIZE,
+        train_sequences=recordings,
+        val_sequences=1,
+        duration_us=duration_us,
+        objects_min=1,
+        objects_max=2,
+        seed=3,
+    )
+    return tuple(_files(Recording.open(path)) for path in data.recordings("train"))
+
+
+def _files(recording: Recording) -> Files:
+    boxes = recording.boxes
+    labels = np.zeros(len(boxes), LABELS)
+    labels["t"], labels["class_id"], labels["track_id"] = boxes.t, boxes.class_id, boxes.track_id
+    labels["x"], labels["y"] = boxes.xyxy[:, 0], boxes.xyxy[:, 1]
+    labels["w"], labels["h"] = (boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]).T
+    return Files(recording.slice(recording.start_us, recording.end_us), labels)
+
+
+def write_set(folder: Path, files: tuple[Files, ...], fault: Callable[[Files], Files] | None = None) -> Path:
+    """``train/`` with all but the last recording and ``val/`` with that; each as CSV beside ``NAME_bbox.npy``."""
+    for number, item in enumerate(files):
+        place = folder / ("val" if number == len(files) - 1 else "train")
+        place.mkdir(parents=True, exist_ok=True)
+        item = item if fault is None else fault(item)
+        events = np.stack([item.events.t, item.events.x, item.events.y, item.events.p], axis=1).astype(np.int64)
+        np.savetxt(place / f"r{number}.csv", events, fmt="%d", delimiter=",", header="t,x,y,p", comments="")
+        np.save(place / f"r{number}_bbox.npy", item.labels)
+    return folder
+
+
+def _labels(change: Callable[[Labels], object]) -> Callable[[Files], Files]:
+    def fault(item: Files) -> Files:
+        labels = item.labels.copy()
+        made = change(labels)
+        return Files(item.events, made if isinstance(made, np.ndarray) else labels)
+
+    return fault
+
+
+def later(us: int) -> Callable[[Files], Files]:
+    """A clock that is off."""
+
+    def change(labels: Labels) -> None:
+        labels["t"] += us
+
+    return _labels(change)
+
+
+def scaled(x: float, y: float) -> Callable[[Files], Files]:
+    """Boxes of another frame."""
+
+    def change(labels: Labels) -> None:
+        for name, factor in zip("xywh", (x, y, x, y)):
+            labels[name] *= factor
+
+    return _labels(change)
+
+
+@_labels
+def swapped(labels: Labels) -> None:
+    """x and y exchanged."""
+    for a, b in (("x", "y"), ("w", "h")):
+        labels[a], labels[b] = labels[b].copy(), labels[a].copy()
+
+
+@_labels
+def centred(labels: Labels) -> None:
+    """The centre where the corner should be."""
+    labels["x"] += labels["w"] / 2
+    labels["y"] += labels["h"] / 2
+
+
+@_labels
+def cornered(labels: Labels) -> None:
+    """The second corner where the size should be."""
+    labels["w"] += labels["x"]
+    labels["h"] += labels["y"]
+
+
+@_labels
+def moved(labels: Labels) -> None:
+    """All boxes beside their objects."""
+    labels["x"] += 14
+    labels["y"] -= 8
+
+
+def one_sided(item: Files) -> Files:
+    """All events ON."""
+    e = item.events
+    return Files(Events(e.t, e.x, e.y, np.ones_like(e.p), e.width, e.height), item.labels)
+
+
+@_labels
+def twice(labels: Labels) -> Labels:
+    """Every box a second time, a little beside."""
+    again = labels.copy()
+    again["x"] += 0.25
+    again["track_id"] += 50
+    return np.sort(np.concatenate([labels, again]), order="t")
+
+
+@_labels
+def without_class(labels: Labels) -> Labels:
+    """No box of the last class."""
+    return labels[labels["class_id"] < 2]
+
+
+def silent(item: Files) -> Files:
+    """No events where the boxes are."""
+    e, boxes = item.events, item.labels
+    times = np.unique(boxes["t"])
+    keep = np.ones(len(e), np.bool_)
+    nearest = np.clip(np.searchsorted(times, e.t), 0, len(times) - 1)
+    for look, time in enumerate(times):
+        rows = np.flatnonzero(np.abs(nearest - look) <= 1)
+        for box in boxes[boxes["t"] == time]:
+            inside = (np.abs(e.x[rows] - box["x"] - box["w"] / 2) < box["w"]) & (
+                np.abs(e.y[rows] - box["y"] - box["h"] / 2) < box["h"]
+            )
+            keep[rows[inside]] = False
+    return Files(Events(e.t[keep], e.x[keep], e.y[keep], e.p[keep], e.width, e.height), boxes)
+
+
+# Fault → what plants it, and the finding and the override that must come first.
+LABEL_FAULTS: Mapping[str, tuple[Callable[[Files], Files], str, str]] = {
+    "20 ms late": (later(20_000), "clock", "time_shift_us=-"),
+    "20 ms early": (later(-20_000), "clock", "time_shift_us=2"),
+    "1 s late": (later(1_000_000), "clock", "time_shift_us=-"),
+    "1 s early": (later(-1_000_000), "clock", "time_shift_us=1"),
+    "x and y swapped": (swapped, "swapped", "columns=yxhw"),
+    "twice as large": (scaled(2, 2), "scale", "scale=[0.5,0.5]"),
+    "half as large": (scaled(0.5, 0.5), "scale", "scale=[2,2]"),
+    "centre for corner": (centred, "centre", "columns=cxcywh"),
+    "corner for size": (cornered, "corners", "columns=xyxy"),
+    "beside": (moved, "offset", "offset_px=[-14"),
+}
