@@ -23,7 +23,8 @@ SMALLEST_STRIDE = 8  # px of the frame between the finest anchor points
 EMPTY_SLICES = 0.5  # share of slices of labelled windows without any event
 WITHOUT_EVENTS = 0.3  # share of true boxes without any event in their window
 WITHOUT_BOXES = 0.05  # share of windows with a box, below which training sees little else than background
-LOST = 0.5  # share of label times before which no window fits, or of time steps of which nothing is known
+LOST = 0.5  # share of label times before which no window fits
+UNKNOWN = 0.3  # share of time steps of labelled windows of which nothing is known
 DROPPED = 0.3  # share of a file's boxes that cleaning leaves out
 REPEATED = 0.05  # share of boxes that stand twice
 RARE = 0.02  # share of boxes of a class, below which it is learnt late
@@ -243,7 +244,7 @@ def _lost(found: Counted, parts: Sequence[Part], data: EventData, labelled: floa
             )
         )
     known = float(found.supervised.mean()) if found.supervised.size else 1.0
-    if known < LOST and rules.targets == "per_slice":
+    if known < 1 - UNKNOWN and rules.targets == "per_slice":
         gaps = np.concatenate([np.diff(times) for times in looks])
         usual = int(np.median(gaps)) if len(gaps) else 0
         findings.append(

@@ -57,15 +57,26 @@ def _files(recording: Recording) -> Files:
     return Files(recording.slice(recording.start_us, recording.end_us), labels)
 
 
-def write_set(folder: Path, files: tuple[Files, ...], fault: Callable[[Files], Files] | None = None) -> Path:
-    """``train/`` with all but the last recording and ``val/`` with that; each as CSV beside ``NAME_bbox.npy``."""
+def place(folder: Path, files: tuple[Files, ...], number: int) -> Path:
+    """Where a recording lies, without its suffix: all but the last train, that validates."""
+    return folder / ("val" if number == len(files) - 1 else "train") / f"r{number}"
+
+
+def write_set(folder: Path, files: tuple[Files, ...]) -> Path:
+    """Events as CSV beside ``NAME_bbox.npy``, in ``train/`` and ``val/``."""
     for number, item in enumerate(files):
-        place = folder / ("val" if number == len(files) - 1 else "train")
-        place.mkdir(parents=True, exist_ok=True)
-        item = item if fault is None else fault(item)
+        path = place(folder, files, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
         events = np.stack([item.events.t, item.events.x, item.events.y, item.events.p], axis=1).astype(np.int64)
-        np.savetxt(place / f"r{number}.csv", events, fmt="%d", delimiter=",", header="t,x,y,p", comments="")
-        np.save(place / f"r{number}_bbox.npy", item.labels)
+        np.savetxt(path.with_suffix(".csv"), events, fmt="%d", delimiter=",", header="t,x,y,p", comments="")
+    return write_labels(folder, files)
+
+
+def write_labels(folder: Path, files: tuple[Files, ...], fault: Callable[[Files], Files] | None = None) -> Path:
+    """The label files of a set, with a fault or without."""
+    for number, item in enumerate(files):
+        path = place(folder, files, number)
+        np.save(path.with_name(f"{path.name}_bbox.npy"), (item if fault is None else fault(item)).labels)
     return folder
 
 

@@ -3,74 +3,170 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
-from command_line import Ended, doctor
-from planted import LABEL_FAULTS, Files, scaled, simulated, write_set
+from planted import CLASSES, LABEL_FAULTS, Files, later, one_sided, scaled, simulated, write_labels, write_set
+from stored import store
 
-ON_FILES = ("data=folders", "data.classes=[disc,triangle,cross]", "data.size=[96,96]", "data.slice_duration_us=100")
-LOOK = ("sections=[labels,windows]", "model=femto")
+from spikeyolo.diagnosis.diagnose import look_at_data
+from spikeyolo.diagnosis.finding import Finding, Section
+from spikeyolo.diagnosis.labels import check_labels
+from spikeyolo.diagnosis.written import Written
+from spikeyolo.events.datasets import RecordingFolders
+from spikeyolo.events.labels import LabelCorrection, LabelRules
+from spikeyolo.events.types import Boxes, Events
+from spikeyolo.metrics.protocols import Coco
+from spikeyolo.windows.data import EventData
+from spikeyolo.windows.encoders import HistogramEncoder
+
+
+@dataclass(frozen=True)
+class Set:
+    """Files of a healthy set, converted once: labels are read anew every time."""
+
+    files: tuple[Files, ...]
+    root: Path
+    store: Path
+
+    def data(self, correction: LabelCorrection | None = None) -> EventData:
+        rules = LabelRules(correction=correction)
+        dataset = RecordingFolders(
+            root=str(self.root), classes=CLASSES, size=[96, 96], train_labels=rules, val_labels=rules
+        )
+        return EventData(
+            dataset=dataset,
+            classes=CLASSES,
+            store=str(self.store),
+            encoder=HistogramEncoder(downsample=1),
+            slice_duration_us=100,
+        )
+
+    def diagnosed(
+        self, fault: Callable[[Files], Files] | None = None, correction: LabelCorrection | None = None
+    ) -> list[Section]:
+        """Labels and windows of the set with a fault planted in its label files."""
+        write_labels(self.root, self.files, fault)
+        return look_at_data(self.data(correction), {"labels", "windows"}, protocol=Coco())[0]
 
 
 @pytest.fixture(scope="module")
-def healthy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Files, ...]:
-    return simulated(tmp_path_factory.mktemp("simulated"))
+def small(tmp_path_factory: pytest.TempPathFactory) -> Set:
+    folder = tmp_path_factory.mktemp("set")
+    files = simulated(folder / "simulated")
+    return Set(files, write_set(folder / "files", files), folder / "store")
 
 
-def names(ended: Ended) -> list[str]:
-    """Of the findings, in order."""
-    return re.findall(r"^\d+\. (\w+) \(", ended.output, re.M)
+def findings(sections: list[Section]) -> list[Finding]:
+    return [finding for section in sections for finding in section.findings]
 
 
-def first(ended: Ended) -> str:
-    """The first finding with all its lines."""
-    return re.split(r"^2\. |^not told|^page:", ended.output, maxsplit=1, flags=re.M)[0]
-
-
-def test_a_healthy_set_has_no_findings(healthy: tuple[Files, ...], tmp_path: Path) -> None:
-    ended = doctor(*ON_FILES, *LOOK, f"data.root={write_set(tmp_path / 'set', healthy)}", cwd=tmp_path)
-    assert (ended.code, names(ended)) == (0, []), ended.output + ended.errors
-    assert "nothing found" in ended.output
+def test_a_healthy_set_has_no_findings(small: Set) -> None:
+    assert [finding.sentence for finding in findings(small.diagnosed())] == []
 
 
 @pytest.mark.parametrize("fault", LABEL_FAULTS)
-def test_a_planted_fault_is_named_first_with_what_mends_it(
-    fault: str, healthy: tuple[Files, ...], tmp_path: Path
+def test_a_planted_fault_is_named_first_with_what_mends_it_and_no_consequence_after_it(
+    fault: str, small: Set, tmp_path: Path
 ) -> None:
     plant, name, override = LABEL_FAULTS[fault]
-    root = write_set(tmp_path / "set", healthy, plant)
-    ended = doctor(*ON_FILES, *LOOK, f"data.root={root}", cwd=tmp_path)
-    assert ended.code == 3, ended.output + ended.errors
-    assert names(ended)[:1] == [name], ended.output
-    assert override in first(ended), ended.output
+    found = findings(small.diagnosed(plant))
+    assert [finding.name for finding in found] == [name], [finding.sentence for finding in found]
+    assert any(override in text for text in found[0].overrides), found[0].overrides
+    assert found[0].draw is not None
+    assert found[0].draw(tmp_path / "a.png").stat().st_size > 5000
 
 
 @pytest.mark.parametrize("shift_ms", [-1000, -20, 20, 1000])
-def test_a_clock_that_is_off_is_found_to_within_two_milliseconds(
-    shift_ms: int, healthy: tuple[Files, ...], tmp_path: Path
-) -> None:
-    from planted import later
-
-    root = write_set(tmp_path / "set", healthy, later(1000 * shift_ms))
-    ended = doctor(*ON_FILES, "sections=[labels]", f"data.root={root}", cwd=tmp_path)
-    found = re.search(r"time_shift_us=(-?\d+)", first(ended))
-    assert found is not None, ended.output
-    assert abs(int(found[1]) + 1000 * shift_ms) <= 2000
+def test_a_clock_that_is_off_is_found_to_within_two_milliseconds(shift_ms: int, small: Set) -> None:
+    (found,) = findings(small.diagnosed(later(1000 * shift_ms)))
+    (override,) = found.overrides
+    assert abs(int(override.rpartition("=")[2]) + 1000 * shift_ms) <= 2000
 
 
-def test_boxes_of_another_sensor_are_told_by_its_size(healthy: tuple[Files, ...], tmp_path: Path) -> None:
-    root = write_set(tmp_path / "set", healthy, scaled(640 / 96, 480 / 96))
-    ended = doctor(*ON_FILES, *LOOK, f"data.root={root}", cwd=tmp_path)
-    assert names(ended)[0] == "sensor", ended.output
-    assert "640x480" in first(ended)
-    assert "data.label_correction.scale=[0.15,0.2]" in first(ended)
+def test_boxes_of_another_sensor_are_told_by_its_size(small: Set) -> None:
+    (found,) = findings(small.diagnosed(scaled(640 / 96, 480 / 96)))
+    assert found.name == "sensor"
+    assert "640x480" in found.sentence
+    assert found.overrides == ("data.label_correction.scale=[0.15,0.2]",)
 
 
-def test_what_the_doctor_proposes_mends_the_set(healthy: tuple[Files, ...], tmp_path: Path) -> None:
-    for number, fault in enumerate(("x and y swapped", "20 ms late", "half as large")):
-        root = write_set(tmp_path / f"set{number}", healthy, LABEL_FAULTS[fault][0])
-        ended = doctor(*ON_FILES, *LOOK, f"data.root={root}", cwd=tmp_path)
-        overrides = re.findall(r"data\.label_correction\.\S+", first(ended))
-        mended = doctor(*ON_FILES, *LOOK, f"data.root={root}", *overrides, cwd=tmp_path)
-        assert (mended.code, names(mended)) == (0, []), mended.output + mended.errors
+@pytest.mark.parametrize(
+    ("fault", "correction"),
+    [
+        ("x and y swapped", LabelCorrection(columns="yxhw")),
+        ("20 ms late", LabelCorrection(time_shift_us=-20_000)),
+        ("half as large", LabelCorrection(scale=(2.0, 2.0))),
+    ],
+)
+def test_what_the_doctor_proposes_mends_the_set(fault: str, correction: LabelCorrection, small: Set) -> None:
+    assert findings(small.diagnosed(LABEL_FAULTS[fault][0], correction)) == []
+
+
+def test_a_second_fault_is_added_to_the_correction_there_is(small: Set) -> None:
+    def both(item: Files) -> Files:
+        return later(20_000)(LABEL_FAULTS["x and y swapped"][0](item))
+
+    (found,) = findings(small.diagnosed(both, LabelCorrection(columns="yxhw", time_shift_us=500)))
+    assert found.name == "clock"
+    assert re.fullmatch(r"data\.label_correction\.time_shift_us=-(19|20)\d\d\d", found.overrides[0])
+
+
+def written(folder: Path, files: tuple[Files, ...], change: Callable[[int, Files], Files]) -> list[Written]:
+    """Recordings in a store, each changed by its number, with their boxes."""
+    found = []
+    for number, item in enumerate(files):
+        item = change(number, item)
+        rows = item.labels
+        corners = [rows["x"], rows["y"], rows["x"] + rows["w"], rows["y"] + rows["h"]]
+        boxes = Boxes(
+            rows["t"].astype(np.int64),
+            np.stack(corners, axis=1).astype(np.float32),
+            rows["class_id"].astype(np.int64),
+            rows["track_id"].astype(np.int64),
+            np.ones(len(rows), np.float32),
+        )
+        found.append(Written(f"r{number}", store(folder / f"r{number}.zarr", item.events), boxes))
+    return found
+
+
+def names(recordings: list[Written]) -> list[str]:
+    section = check_labels(recordings, current=None, stored=True, steps_us=800).section
+    return [finding.name for finding in section.findings]
+
+
+def test_events_of_one_polarity_are_told(small: Set, tmp_path: Path) -> None:
+    assert names(written(tmp_path, small.files, lambda number, item: one_sided(item))) == ["polarity"]
+
+
+def test_one_recording_with_labels_of_another_clock_is_named(small: Set, tmp_path: Path) -> None:
+    def change(number: int, item: Files) -> Files:
+        return later(20_000)(item) if number == 2 else item
+
+    recordings = written(tmp_path, small.files, change)
+    (found,) = check_labels(recordings, current=None, stored=True, steps_us=800).section.findings
+    assert found.name == "strays"
+    assert "r2" in found.sentence
+
+
+def test_labels_of_other_recordings_are_unrelated(small: Set, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+
+    def noise(number: int, item: Files) -> Files:
+        e = item.events
+        x, y = generator.integers(0, 96, (2, len(e))).astype(np.uint16)
+        return Files(Events(e.t, x, y, e.p, 96, 96), item.labels)
+
+    assert names(written(tmp_path, small.files, noise)) == ["unrelated"]
+
+
+def test_without_labels_the_doctor_says_what_it_cannot_tell(small: Set, tmp_path: Path) -> None:
+    bare = [
+        Written(item.name, item.recording, None) for item in written(tmp_path, small.files, lambda number, item: item)
+    ]
+    section = check_labels(bare, current=None, stored=True, steps_us=800).section
+    assert section.findings == []
+    assert "no labels" in section.unknown[0]

@@ -1,0 +1,102 @@
+"""The doctor as a user starts it: exit codes, the page, no labels, a bucket, a checkpoint of other classes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from command_line import SMOKE, Ended, convert, doctor, train
+from etram_set import CLASSES, write_set
+from small_run import SMALL, small_run
+
+SMALLEST = (*SMALL, "overfit_steps=0", "hydra.run.dir=diagnosis")
+
+
+def names(ended: Ended) -> list[str]:
+    return re.findall(r"^\d+\. (\w+) \(", ended.output, re.M)
+
+
+def test_a_healthy_set_ends_with_zero_and_a_page_that_shows_what_was_looked_at(tmp_path: Path) -> None:
+    ended = doctor(*SMALLEST, "data.classes=[disc]", cwd=tmp_path)
+    assert (ended.code, names(ended)) == (0, []), ended.output + ended.errors
+    assert ended.output.startswith("nothing found")
+    page = (tmp_path / "diagnosis" / "doctor.html").read_text()
+    for words in ("Nothing found", "labels against events", "windows", "network", "machine", "spikeyolo.doctor"):
+        assert words in page
+    pictures = {path.stem for path in (tmp_path / "diagnosis").glob("*.png")}
+    assert pictures >= {"label_clock", "label_boxes", "events_a_slice", "box_sides", "network_layers"}
+    assert page.count("data:image/png") == len(pictures)
+
+
+def test_findings_end_with_three_and_the_page_has_the_first_one_with_its_picture(tmp_path: Path) -> None:
+    ended = doctor(*SMALLEST, "sections=[windows]", cwd=tmp_path)  # one recording of one shape
+    assert ended.code == 3, ended.output + ended.errors
+    assert "class_missing" in names(ended)
+    assert "finding_class_missing" in {path.stem for path in (tmp_path / "diagnosis").glob("*.png")}
+
+
+def test_a_wrong_key_is_one_sentence(tmp_path: Path) -> None:
+    ended = doctor(*SMALLEST, "sections=[labels,brain]", cwd=tmp_path)
+    assert ended.code == 2
+    assert len(ended.error_lines) == 1
+    assert ended.error_lines[0].startswith("error: sections: found")
+
+
+def test_of_a_checkpoint_the_data_are_its_runs_and_other_classes_are_a_finding(tmp_path: Path) -> None:
+    checkpoint = small_run(tmp_path)
+    options = ("overfit_steps=0", "sections=[network]", "hydra.run.dir=diagnosis")
+    own = doctor(f"checkpoint={checkpoint}", *options, cwd=tmp_path)
+    assert own.code in (0, 3), own.errors
+    assert "checkpoint_classes" not in names(own)
+    other = doctor(f"checkpoint={checkpoint}", *SMALL, "data.classes=[cross,disc]", *options, cwd=tmp_path)
+    assert other.code == 3, other.errors
+    assert names(other)[0] == "checkpoint_classes"
+    assert "data.classes=[disc,triangle,cross]" in other.output
+
+
+def test_a_checkpoint_whose_data_nothing_tells_is_one_sentence(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "copied"
+    shutil.copytree(small_run(tmp_path), checkpoint)
+    state = (checkpoint / "state.json").read_text().replace('"settings"', '"other"')
+    (checkpoint / "state.json").write_text(state)
+    ended = doctor(f"checkpoint={checkpoint}", cwd=tmp_path)
+    assert ended.code == 2
+    assert "nothing tells what the checkpoint was trained on" in ended.errors
+
+
+def test_a_recording_without_labels_is_looked_at_as_far_as_it_goes(tmp_path: Path) -> None:
+    events = "\n".join(f"{t},{t % 31},{t % 17},{t % 2}" for t in range(0, 90_000, 10))
+    (tmp_path / "a.csv").write_text(f"t,x,y,p\n{events}\n")
+    one = ("data=recording", "data.events=a.csv", "data.classes=[car]", "data.train_until_us=50000")
+    ended = doctor(*one, "data.size=[64,64]", "model=femto", "hydra.run.dir=diagnosis", cwd=tmp_path)
+    assert ended.code == 3, ended.output + ended.errors
+    assert names(ended) == ["no_labels"]
+    assert "there are no labels to hold against the events" in ended.output
+    assert "there is no window with a box to look at it with" in ended.output
+
+
+def test_a_set_in_a_bucket_is_looked_at_from_there(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_set(tmp_path / "etram")
+    classes = f"data.classes=[{','.join(CLASSES)}]"
+    done = convert("data=etram", "data.root=etram", classes, f"out={bucket}/etram", "workers=1", cwd=tmp_path)
+    assert done.code == 0, done.errors
+    options = ("data.slice_duration_us=1000", "data.time_steps=2", "sections=[labels,windows]", "model=femto")
+    ended = doctor("data=converted", f"data.root={bucket}/etram", classes, *options, cwd=tmp_path)
+    assert ended.code in (0, 3), ended.errors
+    assert "page: " in ended.output
+    assert not (tmp_path / "s3:").exists()
+
+
+def test_a_training_that_finds_nothing_points_to_the_doctor(tmp_path: Path) -> None:
+    ended = train(
+        *SMOKE, "optimizer.lr=1e-9", "scheduler=constant", "logger=none", "trainer.max_epochs=1", cwd=tmp_path
+    )
+    assert ended.code == 0, ended.errors
+    (line,) = [line for line in ended.errors.splitlines() if "python -m spikeyolo.doctor" in line]
+    assert "checkpoint=" in line
+    assert "+experiment=smoke" in line
