@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from spikeyolo.model.blocks import SpikingConv
+from spikeyolo.model.predictions import Predictions
 from spikeyolo.windows.batch import Batch
 
 _MOST = 200_000  # values of a layer from which percentiles are taken
@@ -45,12 +46,14 @@ class Examined:
         gradients: block → norm of the gradient of its weights, in the order of the network.
         terms: of the loss, by name, and ``total``.
         positives: anchor points that answer for a box.
+        predictions: as in training, detached.
     """
 
     layers: tuple[LayerActivity, ...]
     gradients: dict[str, float]
     terms: dict[str, float]
     positives: int
+    predictions: Predictions
 
 
 def examine(detector: nn.Module, loss: Callable[..., Any], batch: Batch, *, trained: bool) -> Examined:
@@ -72,7 +75,8 @@ def examine(detector: nn.Module, loss: Callable[..., Any], batch: Batch, *, trai
         network(batch.frames)
     seen = tuple(rows)
     network.train()
-    terms = loss(network(batch.frames), batch.targets)
+    predictions = network(batch.frames)
+    terms = loss(predictions, batch.targets)
     terms.total.backward()
     return Examined(
         layers=seen,
@@ -82,6 +86,9 @@ def examine(detector: nn.Module, loss: Callable[..., Any], batch: Batch, *, trai
             "total": float(terms.total.detach()),
         },
         positives=int(terms.num_positives),
+        predictions=replace(
+            predictions, box_logits=predictions.box_logits.detach(), class_logits=predictions.class_logits.detach()
+        ),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 
 from spikeyolo.diagnosis.finding import Finding, Section, listed, share
 from spikeyolo.diagnosis.layers import Examined, examine
-from spikeyolo.model.head import BINS, REFERENCE_PIXELS
+from spikeyolo.model.head import REFERENCE_PIXELS
 from spikeyolo.model.predictions import Predictions
 from spikeyolo.report.diagnosis import draw_bars, draw_layers
 from spikeyolo.windows.batch import Batch
@@ -21,7 +22,7 @@ SILENT = 1e-4  # share of outputs above 0 below which a layer says nothing
 FULL = 0.8  # share of outputs at their most from which on it says nothing either
 LAYERS = 0.1  # share of such layers from which on it matters
 START = 3.0  # times the expected start, from which on a loss term begins wrongly
-UNREACHED = 1e-6  # of the largest gradient norm of a block
+UNREACHED = 1e-12  # of the largest gradient norm of a block
 
 
 def check_network(
@@ -60,7 +61,7 @@ def check_network(
         return section, found
     section.findings += _activity(found, trained)
     if not trained:
-        section.findings += _start(found, loss, detector, batch, section)
+        section.findings += _start(found, loss, batch, section)
     if objects and found.positives < objects:
         section.findings.append(
             Finding(
@@ -108,10 +109,8 @@ def _activity(found: Examined, trained: bool) -> list[Finding]:
     return findings
 
 
-def _start(
-    found: Examined, loss: Callable[..., Any], detector: nn.Module, batch: Batch, section: Section
-) -> list[Finding]:
-    expected = expected_start(detector, loss, batch)
+def _start(found: Examined, loss: Callable[..., Any], batch: Batch, section: Section) -> list[Finding]:
+    expected = expected_start(found.predictions, loss, batch)
     words = ", ".join(f"{name} {value:.3g}" for name, value in expected.items())
     section.facts.append(("of a network that knows nothing", words))
     off = [name for name, value in expected.items() if found.terms[name] > START * value + 0.5]
@@ -132,19 +131,20 @@ def _start(
     ]
 
 
-def expected_start(detector: nn.Module, loss: Callable[..., Any], batch: Batch) -> dict[str, float]:
-    """Terms of the loss of a network that gives every distance alike and every class its share of anchor points."""
+def expected_start(predictions: Predictions, loss: Callable[..., Any], batch: Batch) -> dict[str, float]:
+    """Terms of the loss of a network that gives every distance alike and every class its share of anchor points.
+
+    Args:
+        predictions: of any network of the same kind on this batch.
+    """
+    K = predictions.class_logits.shape[-1]
+    prior = torch.log(5 / K / (REFERENCE_PIXELS / predictions.strides) ** 2)
+    neutral = replace(
+        predictions,
+        box_logits=torch.zeros_like(predictions.box_logits),
+        class_logits=prior.view(1, 1, -1, 1).expand_as(predictions.class_logits).contiguous(),
+    )
     with torch.no_grad():
-        real = detector(batch.frames)
-        K = real.class_logits.shape[-1]
-        prior = torch.log(5 / K / (REFERENCE_PIXELS / real.strides) ** 2)
-        neutral = Predictions(
-            box_logits=torch.zeros(*real.box_logits.shape[:-1], BINS, device=real.box_logits.device),
-            class_logits=prior.view(1, 1, -1, 1).expand_as(real.class_logits).contiguous(),
-            points=real.points,
-            strides=real.strides,
-            embedding=real.embedding,
-        )
         terms = loss(neutral, batch.targets)
     return {name: float(value) for name, value in terms.named().items() if name != "track"}
 

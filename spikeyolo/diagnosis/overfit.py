@@ -170,9 +170,7 @@ def check_overfit(
             )
         )
     elif not other.done:
-        section.unknown.append(
-            f"why eight windows are not learnt ({words}): another optimizer ran out of time"
-        )
+        section.unknown.append(f"why eight windows are not learnt ({words}): another optimizer ran out of time")
     else:
         section.findings.append(
             Finding(
