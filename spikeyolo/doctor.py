@@ -22,6 +22,7 @@ log = logging.getLogger("spikeyolo")
 FINDINGS = 3  # exit code where something was found
 GROUPS = ("data", "augment", "model", "loss", "optimizer", "trainer", "evaluator", "protocol")
 OPTIONS: Mapping[str, Any] = {
+    "name": str,
     "checkpoint": str | None,
     "sections": Annotated[list[Literal["labels", "windows", "network", "machine"]], MinLen(1)],
     "overfit_steps": Annotated[int, Ge(0)],
