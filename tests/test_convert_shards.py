@@ -51,6 +51,7 @@ def of_one_job(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return files_of(out)
 
 
+@pytest.mark.slow
 @settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shards=st.integers(1, 9), others=st.integers(1, 9), random=st.randoms(use_true_random=False))
 def test_shards_in_any_order_some_again_with_another_number_write_what_one_job_writes(

@@ -26,6 +26,8 @@ from spikeyolo.model.exchange.nir import run_nir, to_nir
 from spikeyolo.model.inference.window import PlainIlif
 from spikeyolo.model.neuron import Ilif, Relu
 from spikeyolo.model.predictions import Predictions
+from spikeyolo.model.pruning import hidden_channels, silencing
+from spikeyolo.model.quantisation import steps
 from spikeyolo.optional import optional
 
 MODEL = {
@@ -116,6 +118,22 @@ def test_a_nir_graph_run_in_sub_steps_gives_the_detectors_logits(tmp_path: Path)
     assert run_nir(graph, frames)["box2"].shape == (3, 1, 64, 2, 3)
 
 
+@torch.no_grad()
+def test_a_nir_graph_of_a_pruned_network_has_its_logits_and_none_of_its_silent_channels(tmp_path: Path) -> None:
+    pytest.importorskip("nir")
+    detector = _detector()
+    whole = to_nir(detector, 64, 96)
+    for hidden in hidden_channels(detector):
+        for values, factor in silencing(hidden, torch.arange(len(hidden.heard())) % 2 == 0):
+            values.mul_(factor)
+    assert export_nir(detector, _frames(), tmp_path / "net.nir") < 1e-4
+    pruned = to_nir(detector, 64, 96)
+    sizes = [
+        sum(node.weight.size for node in graph.nodes.values() if hasattr(node, "weight")) for graph in (whole, pruned)
+    ]
+    assert sizes[1] < 0.75 * sizes[0]
+
+
 def test_a_nir_neuron_leaks_like_ours() -> None:
     pytest.importorskip("nir")
     node = to_nir(_detector(neuron=lambda: Ilif(decay=0.4)), 32, 32).nodes["backbone.down2.neuron"]
@@ -152,7 +170,7 @@ def _checkpoint(folder: Path, **changes: Any) -> Path:
 
 def _config(**changes: Any) -> Any:
     base = {"checkpoint": "???", "format": "torch_export", "out": None, "window": "drawn", "time_steps": 2}
-    base |= {"backend": "onnxruntime", "height": 64, "width": 64, "debug": False}
+    base |= {"weight_bits": None, "backend": "onnxruntime", "height": 64, "width": 64, "debug": False}
     return OmegaConf.create(base | changes)
 
 
@@ -179,6 +197,18 @@ def test_the_entry_point_checks_an_onnx_file_where_it_was_asked_to(
     assert asked == ["onnxruntime", "openvino"]
     with pytest.raises(ConfigError, match="backend: found 'torch'"):
         export.run(_config(checkpoint=str(folder), format="onnx", backend="torch"))
+
+
+def test_weights_of_a_network_that_was_trained_without_are_rounded_where_it_is_exported(tmp_path: Path) -> None:
+    folder = _checkpoint(tmp_path / "checkpoints" / "best")
+    out = export.run(_config(checkpoint=str(folder), weight_bits=4))
+    weights = [weight for weight in torch.export.load(out).state_dict.values() if weight.dim() == 4]
+    parts = [[weight / steps(weight, bits) for bits in (4, 8)] for weight in weights]
+    on_grids = [[bool(((part - part.round()).abs() < 1e-3).all()) for part in each] for each in parts]
+    assert sum(four for four, _ in on_grids) == len(weights) - 7  # but for the first layer and those of the logits
+    assert all(four or eight for four, eight in on_grids)
+    with pytest.raises(ConfigError, match="weight_bits: found 2; expected 4 or 8"):
+        export.run(_config(checkpoint=str(folder), weight_bits=2))
 
 
 def test_a_run_whose_data_are_gone_is_checked_on_drawn_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
