@@ -120,8 +120,11 @@ class SpikingConv(nn.Module):
 
     Attributes:
         weight_bits: of the folded weights, see :mod:`spikeyolo.model.quantisation`; None for floating ones.
+        spike_value: what a spike counts in a synapse without norm (where there is one, the norm takes any factor off):
+            below 1 where the neuron counts more finely than others, so that its outputs and gradients stay in scale.
     """
 
+    spike_value = 1.0
     needs_single_synapse = False  # whether the folded form must be one convolution
 
     def __init__(self, neuron: Neuron | None, synapse: nn.Module, norm: Norm | None, *, alone: bool = False) -> None:
@@ -157,15 +160,15 @@ class SpikingConv(nn.Module):
             return folded_kernel(self)(maps)  # type: ignore[no-any-return]
         if isinstance(synapse, RepConv) and self.norm is not None:
             return self.norm(synapse.linear(maps, bits), synapse.leave_norm)  # type: ignore[no-any-return]
-        if bits is None:
-            maps = synapse(maps)
-        elif isinstance(synapse, nn.Conv2d):
-            weight = rounded(synapse.weight, bits)
+        value = self.spike_value if self.norm is None else 1.0
+        if isinstance(synapse, nn.Conv2d) and (bits is not None or value != 1.0):
+            weight = synapse.weight if bits is None else rounded(synapse.weight, bits)
+            weight = weight if value == 1.0 else weight * value
             maps = F.conv2d(
                 maps, weight, synapse.bias, synapse.stride, synapse.padding, synapse.dilation, synapse.groups
             )
         else:
-            maps = synapse(maps, bits)
+            maps = synapse(maps) if bits is None else synapse(maps, bits)
         return maps if self.norm is None else self.norm(maps)
 
 

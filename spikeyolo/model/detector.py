@@ -113,10 +113,7 @@ class Detector(nn.Module):
         for part in (self.backbone.stage1, self.backbone.down2, self.head):
             for unit in part.modules():
                 if isinstance(unit, SpikingConv) and unit.neuron is not None:
-                    larger = unit.neuron.refine(factor)
-                    if unit.norm is None:  # no norm takes it off again: logits begin as they would
-                        with torch.no_grad():
-                            unit.synapse.weight.div_(larger)  # type: ignore[operator]
+                    unit.spike_value = 1 / unit.neuron.refine(factor)
 
     def quantise(self, bits: Literal[4, 8]) -> None:
         """Round weights to so few bits from now on, in training and inference, as ``weight_bits`` says.

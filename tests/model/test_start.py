@@ -102,10 +102,19 @@ def test_fine_ends_change_only_neurons_before_stride_8_and_in_the_head(factor: i
     assert {rule for name, rule in rules.items() if name.startswith(ends)} == {IlifParameters(4 * factor, gain=factor)}
     assert {rule for name, rule in rules.items() if not name.startswith(ends)} == {IlifParameters()}
     assert all(fine.get_submodule(name).levels == rule.levels for name, rule in rules.items())
-    last = ("head.box.", "head.classes.")
-    for name, weight in plain.state_dict().items():
-        without_norm = name.startswith(last) and name.endswith("layers.2.synapse.weight")
-        assert torch.equal(fine.state_dict()[name], weight / factor if without_norm else weight)
+    assert all(torch.equal(fine.state_dict()[name], weight) for name, weight in plain.state_dict().items())
+
+
+def test_fine_ends_leave_the_scale_of_logits_and_of_the_last_gradients_as_it_is() -> None:
+    sizes = []
+    for factor in (1, 16):
+        detector = lively(network(fine_ends=factor)).train()
+        head, draw = detector.head, torch.Generator().manual_seed(3)
+        maps = tuple(torch.randn(1, 2, channels, 8, 8, generator=draw) for channels in detector.neck.channels)
+        level = head(maps)[0]
+        level.box.square().mean().backward()
+        sizes.append((float(level.box.std().detach()), float(head.box[0].layers[2].synapse.weight.grad.norm())))
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.3)
 
 
 def test_fine_ends_make_the_start_closer_to_the_twins() -> None:

@@ -90,4 +90,6 @@ def spike_driven(network: nn.Module) -> None:
             if isinstance(unit, SpikingConv) and unit.neuron is not None:
                 if unit.neuron.levels is None:
                     raise ConfigError(f"model.form=binary needs neurons that spike, found {type(unit.neuron).__name__}")
-                setattr(parent, name, SpikeDrivenConv(unit.neuron, unit.synapse, unit.norm))
+                driven = SpikeDrivenConv(unit.neuron, unit.synapse, unit.norm)
+                driven.spike_value = unit.spike_value
+                setattr(parent, name, driven)

@@ -98,7 +98,8 @@ def folded_kernel(unit: SpikingConv) -> nn.Conv2d:
     elif isinstance(synapse, SepRepConv):
         weight, bias = synapse.kernel(_affine(synapse.norm)[0]), _separable_parts(synapse)[2]
     elif isinstance(synapse, nn.Conv2d):
-        weight, bias, like, groups = synapse.weight, synapse.bias, synapse, synapse.groups
+        value = 1.0 if unit.norm is not None else unit.spike_value
+        weight, bias, like, groups = synapse.weight * value, synapse.bias, synapse, synapse.groups
     else:
         raise ConfigError(f"{type(synapse).__name__} is no synapse that can be folded into one convolution")
     if unit.norm is not None:
@@ -151,6 +152,7 @@ def fold(detector: nn.Module, *, synapses: Synapses = "separable", dtype: torch.
         single = synapses == "single" or unit.needs_single_synapse or unit.weight_bits is not None
         unit.synapse = folded_kernel(unit) if single else separable_kernels(unit)
         unit.norm = unit.weight_bits = None  # what is on the grid need not go there again
+        unit.spike_value = 1.0
         if unit.alone and isinstance(unit.neuron, Ilif):
             unit.neuron.overwrites = "always"
     return (folded if dtype is None else folded.to(dtype)).to(memory_format=torch.channels_last)
