@@ -56,6 +56,10 @@ class Run(Protocol):
     def position(self) -> Position: ...
 
     @property
+    def ranks(self) -> Ranks:
+        """The processes that train together."""
+
+    @property
     def module(self) -> nn.Module:
         """What is trained."""
 

@@ -62,6 +62,8 @@ class ChannelPruning(Callback):
         return self.share * (1 - (1 - min(max(passed, 0.0), 1.0)) ** 3)
 
     def after_batch(self, run: Run) -> Outcome:
+        if run.ranks.world > 1:  # only the first one's callbacks are asked, and the others' networks would go on whole
+            raise ConfigError(f"pruning: found {run.ranks.world} processes that train together; expected one")
         found = [hidden for hidden in hidden_channels(run.module) if hidden.entry.requires_grad]  # not of frozen parts
         if not self._kept:
             self._kept = {hidden.name: hidden.heard() for hidden in found}

@@ -14,6 +14,7 @@ from lively import lively
 
 from spikeyolo.engine.channel_pruning import ChannelPruning, importance, remaining
 from spikeyolo.engine.checkpoints.state import Position
+from spikeyolo.engine.ranks import Ranks
 from spikeyolo.errors import ConfigError
 from spikeyolo.model.detector import Detector
 from spikeyolo.model.neuron import Ilif
@@ -26,7 +27,7 @@ def run() -> Any:
     torch.manual_seed(0)
     module = lively(Detector(num_classes=3, depth=0.33, width=0.03, neuron=Ilif))
     position = Position(best_epoch=0, best=0.9)
-    return SimpleNamespace(position=position, module=module, weights=copy.deepcopy(module))
+    return SimpleNamespace(position=position, module=module, weights=copy.deepcopy(module), ranks=Ranks())
 
 
 @given(st.floats(0.01, 0.99), st.integers(1, 9), st.integers(0, 9))
@@ -117,6 +118,13 @@ def test_frozen_parts_lose_nothing(run: Any) -> None:
     run.module.backbone.requires_grad_(False)
     ChannelPruning(share=0.5, first_epoch=1, last_epoch=1).after_batch(run)
     assert all((count > 0) == (not name.startswith("backbone")) for name, count in silent(run.module).items())
+
+
+def test_processes_that_train_together_are_refused(run: Any) -> None:
+    run.ranks = SimpleNamespace(world=2)
+    with pytest.raises(ConfigError, match="pruning: found 2 processes that train together; expected one"):
+        ChannelPruning().after_batch(run)
+    assert set(silent(run.module).values()) == {0}
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, 1.5])
