@@ -97,7 +97,7 @@ def remove_silent(network: nn.Module) -> int:
         if hidden.makes.norm is None:
             continue  # of a folded network, where they are no longer told apart
         heard = hidden.heard()
-        if bool(heard.all()):
+        if heard.is_meta or bool(heard.all()):  # without values, none is known to be silent
             continue
         if not bool(heard.any()):
             heard[0] = True
