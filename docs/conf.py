@@ -16,11 +16,13 @@ author = "the spikeyolo authors"
 html_title = "spikeyolo"
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "generator"]
-exclude_patterns = ["generator", "**/.ipynb_checkpoints"]
+exclude_patterns = ["generator", "static", "**/.ipynb_checkpoints"]
 root_doc = "index"
 
 html_theme = "furo"
-html_static_path: list[str] = []
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_show_copyright = False
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4  # links to a heading are checked too

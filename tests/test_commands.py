@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pkgutil
-import re
 import subprocess
 import sys
 import tomllib
@@ -74,14 +73,3 @@ def test_a_key_is_found_by_its_last_name(key: str, meant: str | None) -> None:
 def test_a_runs_folder_ends_in_its_name(tmp_path: Path) -> None:
     train("logger=none", "name=night", "trainer.max_epochs=0", cwd=tmp_path)
     assert run_folder(tmp_path).name.endswith("-night")
-
-
-def test_every_command_of_the_readme_can_be_pasted_into_zsh() -> None:
-    text = (Path(__file__).parents[1] / "README.md").read_text()
-    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    inline = [code for code in re.findall(r"`([^`\n]+)`", text) if code.startswith(("python ", "pip "))]
-    lines = [line for block in blocks for line in block.splitlines()] + inline
-    assert len(lines) > 20
-    for line in lines:
-        bare = re.sub(r"'[^']*'|\"[^\"]*\"|#.*", "", line)
-        assert not re.search(r"[\[\](){}*?]", bare), f"zsh would expand this: {line}"

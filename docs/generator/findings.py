@@ -7,7 +7,7 @@ from pathlib import Path
 from .files import write_page
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CHANGES = {"contributing": "CONTRIBUTING.md", "changelog": "CHANGELOG.md"}
+CHANGES = {"contributing": "CONTRIBUTING.md", "changelog": "CHANGELOG.md", "measured": "README.md"}
 
 
 def sources() -> dict[str, Path]:
@@ -23,7 +23,10 @@ def write(folder: Path) -> None:
     """One page a study, and the list of them."""
     pages = sources()
     for page, path in pages.items():
-        write_page(folder.parent / f"{page}.md", path.read_text())
+        text = path.read_text()
+        if page == "findings/measured":
+            text = "# Measured" + text.partition("\n## Measured")[2].partition("\n## ")[0]
+        write_page(folder.parent / f"{page}.md", text)
     studies = [page.removeprefix("findings/") for page in pages if page.removeprefix("findings/") not in CHANGES]
     lists = [
         ("Studies", [name for name in studies if not name.startswith("benchmarks/")]),
