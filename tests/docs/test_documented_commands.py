@@ -149,7 +149,7 @@ def check(command: Command) -> None:
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
         for each in expanded(overrides):
             config = compose(module, [*searchpath, *each], return_hydra_config=True)
-            checked(module, config)
+            checked(module, config, whole="…" not in command.words)
 
 
 def arguments(command: Command) -> tuple[list[str], list[str], bool]:
@@ -194,7 +194,7 @@ def _values(override: Override) -> Iterator[str]:
             yield f"{key}={value}"
 
 
-def checked(module: str, config: DictConfig) -> None:
+def checked(module: str, config: DictConfig, *, whole: bool) -> None:
     """As the command checks it, once what only its user can name is there."""
     options = getattr(import_module(f"spikeyolo.{module}"), "OPTIONS", None)
     OmegaConf.set_readonly(config, False)
@@ -206,7 +206,8 @@ def checked(module: str, config: DictConfig) -> None:
         return
     missing = [key for key in options if OmegaConf.is_missing(config, key)]
     asked = module == "predict" and config.get("demo")
-    assert not missing or asked, f"{', '.join(missing)} must be given"
+    assert not missing or asked or not whole, f"{', '.join(missing)} must be given"
     schema.checked_options(config, {key: hint for key, hint in options.items() if key not in missing})
-    nodes = {key: node for key, node in config.items() if OmegaConf.is_dict(node) and node is not None}
-    schema.check(OmegaConf.create({key: OmegaConf.to_container(node) for key, node in nodes.items()}))
+    nodes = {str(key): config[key] for key in config if not OmegaConf.is_missing(config, str(key))}
+    built = {key: OmegaConf.to_container(node) for key, node in nodes.items() if OmegaConf.is_dict(node)}
+    schema.check(OmegaConf.create(built))
