@@ -1,13 +1,22 @@
-"""Which process of a training this is, as torchrun or SLURM tell it; nothing heavy is imported for the question."""
+"""Which process of a training this is, as torchrun or SLURM tell it, and the processes that a sweep's trial starts for
+its devices. Nothing heavy is imported for the question."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from spikeyolo.errors import ConfigError
+
+PROCESSES_VARIABLE = "SPIKEYOLO_PROCESSES"  # how many processes a sweep's trial is to train in, one a device
+END_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ def _of_torchrun(environment: Mapping[str, str]) -> Place:
 
 def _of_slurm(environment: Mapping[str, str]) -> Place:
     world = _number(environment, "SLURM_STEP_NUM_TASKS")
-    step = f"{environment.get('SLURM_JOB_ID', '')}.{environment.get('SLURM_STEP_ID', '')}"
+    job, step = _number(environment, "SLURM_JOB_ID", 0), _number(environment, "SLURM_STEP_ID", 0)
     tasks = _tasks_of_nodes(environment.get("SLURM_STEP_TASKS_PER_NODE", str(world)))
     node = _number(environment, "SLURM_NODEID", 0)
     return Place(
@@ -80,7 +89,7 @@ def _of_slurm(environment: Mapping[str, str]) -> Place:
         tasks[node] if node < len(tasks) else world,
         environment.get("MASTER_ADDR") or first_node(environment.get("SLURM_STEP_NODELIST", "localhost")),
         # Steps that run side by side on one node must not meet.
-        _number(environment, "MASTER_PORT", 20_000 + sum(map(int, re.findall(r"\d+", step))) % 20_000),
+        _number(environment, "MASTER_PORT", 20_000 + (31 * job + step) % 20_000),
     )
 
 
@@ -126,3 +135,37 @@ def arguments_of(here: Place, arguments: Sequence[str]) -> list[str]:
         "hydra.output_subdir=null",
         f"hydra.job_logging.handlers.file.filename={os.devnull}",
     ]
+
+
+@contextmanager
+def partners(run_folder: Path) -> Iterator[None]:
+    """Where a sweep gave this trial several devices: start the other processes, with this one as the first.
+
+    They compose the configuration that Hydra has saved in the run's folder, so that it is this trial's.
+
+    Args:
+        run_folder: of the trial.
+    """
+    world = int(os.environ.get(PROCESSES_VARIABLE, "1"))
+    if world < 2 or "RANK" in os.environ:
+        yield
+        return
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        port = door.getsockname()[1]
+    shared = {"WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    places = [{key: str(value) for key, value in {**shared, "RANK": i, "LOCAL_RANK": i}.items()} for i in range(world)]
+    command = [sys.executable, "-m", "spikeyolo.train", f"--config-dir={run_folder / '.hydra'}", "--config-name=config"]
+    others = [subprocess.Popen(command, env={**os.environ, **place}, stdin=subprocess.DEVNULL) for place in places[1:]]
+    os.environ.update(places[0])
+    try:
+        yield
+    finally:
+        for name in places[0]:
+            os.environ.pop(name, None)
+        for process in others:
+            try:
+                process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

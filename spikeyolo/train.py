@@ -43,16 +43,19 @@ def train(config: DictConfig) -> float | tuple[float, ...]:
 
 def run(config: DictConfig) -> float | tuple[float, ...]:
     """The run itself; errors are raised as they are."""
+    from hydra.core.hydra_config import HydraConfig
+
     from spikeyolo import schema
+    from spikeyolo.launch import partners
 
     entry.quieten()
     schema.check(config, groups=GROUPS)
+    with partners(Path(HydraConfig.get().runtime.output_dir).resolve()):
+        from spikeyolo.engine.ranks import joined
+        from spikeyolo.sweep.trial import TrialPruned
 
-    from spikeyolo.engine.ranks import joined
-    from spikeyolo.sweep.trial import TrialPruned
-
-    with joined(config.trainer.device, ends=(TrialPruned,)) as ranks:
-        return run_shared(config, ranks)
+        with joined(config.trainer.device, ends=(TrialPruned,)) as ranks:
+            return run_shared(config, ranks)
 
 
 def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
@@ -221,6 +224,8 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
         raise
     except Pruned as pruned:
         status = "FINISHED"  # given up, which is no failure
+        if not ranks.is_main:
+            return math.nan
         raise TrialPruned(str(pruned)) from pruned
     finally:
         logger.finish(status)

@@ -64,7 +64,7 @@ class OptunaSweeperConf:
     # Workers of this machine; auto (or null) for one a CUDA device, or n_jobs on a CPU.
     workers: Any = "auto"
     # auto (every CUDA device, else the CPU), cpu, a number, or a list of indices or identifiers, also of MIG slices;
-    # [[0, 1], [2, 3]] gives each trial two.
+    # [[0, 1], [2, 3]] gives each trial two, and trains it in two processes; [[cpu, cpu]] does so on a CPU.
     devices: Any = "auto"
     # Threads of a worker; null for an equal share of the cores.
     threads: int | None = None

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spikeyolo.errors import SweepError
+from spikeyolo.launch import PROCESSES_VARIABLE
 
 __all__ = ["Device", "cuda_devices", "parse_listing", "plan_workers", "usable_cores"]
 
 logger = logging.getLogger(__name__)
 
+CPU = "cpu"
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -99,7 +101,7 @@ def plan_workers(
 
     Args:
         devices: ``auto`` (all CUDA devices, else the CPU), ``cpu``, a count, or a list of indices or identifiers, in
-            which a list gives one worker several devices.
+            which a list gives one worker several devices, and its trials as many processes (``[cpu, cpu]``: two).
         workers: how many workers; by default one a device, or ``n_jobs`` on a CPU.
         threads: of each worker; by default an equal share of the cores.
         present: the devices of the machine; found out where not given.
@@ -115,12 +117,15 @@ def plan_workers(
     if devices not in ("cpu", [], 0):
         chosen = _choose(devices, list(cuda_devices(environment) if present is None else present))
     count = workers or (len(chosen) if chosen else n_jobs)
-    share = threads or max(1, usable_cores() // count)
+    processes = max(map(len, chosen), default=1)
+    share = threads or max(1, usable_cores() // (count * processes))
     plans = []
     for index in range(count):
         # What the user has set for the whole machine stays.
         plan = {name: environment.get(name, str(share)) if threads is None else str(share) for name in THREAD_VARIABLES}
-        plan["CUDA_VISIBLE_DEVICES"] = ",".join(chosen[index % len(chosen)]) if chosen else ""
+        own = chosen[index % len(chosen)] if chosen else ()
+        plan["CUDA_VISIBLE_DEVICES"] = ",".join(name for name in own if name != CPU)
+        plan[PROCESSES_VARIABLE] = str(max(1, len(own)))
         plans.append(plan)
     return plans
 
@@ -140,6 +145,9 @@ def _choose(devices: object, present: Sequence[Device]) -> list[tuple[str, ...]]
     chosen = []
     for item in asked:
         group = list(item) if isinstance(item, Sequence) and not isinstance(item, str) else [item]
+        if group and all(part == CPU for part in group):
+            chosen.append((CPU,) * len(group))
+            continue
         names = tuple(_find(part, present) for part in group)
         if not names or len(set(names)) < len(names):
             raise SweepError(f"devices: found {item!r} for one worker, expected one device or different ones")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spikeyolo.errors import SweepError
+from spikeyolo.launch import PROCESSES_VARIABLE
 from spikeyolo.sweep.workers import devices
 from spikeyolo.sweep.workers.devices import Device, cuda_devices, parse_listing, plan_workers
 
@@ -28,6 +29,7 @@ def visible(plans: list[dict[str, str]]) -> list[str]:
         ([[0, 1], [2, 3]], None, ["0", "1", "2", "3"], ["0,1", "2,3"]),
         ([[0, 1], 2], 3, ["4", "5", "6"], ["4,5", "6", "4,5"]),
         (["cuda:1", "0"], None, ["0", "1"], ["1", "0"]),
+        ([["cpu", "cpu"], ["cpu", "cpu"]], None, ["0"], ["", ""]),
         ("0,1", None, ["0", "1"], ["0", "1"]),
     ],
 )
@@ -35,6 +37,15 @@ def test_every_worker_gets_its_device(asked: object, workers: int | None, presen
     devices_here = [Device(name) for name in present]
     plans = plan_workers(devices=asked, workers=workers, n_jobs=3, present=devices_here, environment={})
     assert visible(plans) == expected
+
+
+def test_a_trial_trains_in_a_process_for_each_device_of_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "usable_cores", lambda: 8)
+    present = [Device(str(index)) for index in range(4)]
+    for asked, processes in (([[0, 1], [2, 3]], "2"), ([["cpu", "cpu"]] * 2, "2"), ("auto", "1"), ("cpu", "1")):
+        plans = plan_workers(devices=asked, workers=2, n_jobs=2, present=present, environment={})
+        assert [plan[PROCESSES_VARIABLE] for plan in plans] == [processes] * 2
+        assert {plan["OMP_NUM_THREADS"] for plan in plans} == {"2" if processes == "2" else "4"}
 
 
 @pytest.mark.parametrize(
