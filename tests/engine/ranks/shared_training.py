@@ -197,8 +197,13 @@ def failing(case: dict[str, Any], ranks: Ranks, folder: Path) -> None:
     ranks.barrier()
 
 
+def differing(case: dict[str, Any], ranks: Ranks, folder: Path) -> None:
+    """Processes that were told different things."""
+    ranks.same("configuration", {"seed": 0, "optimizer.lr": 0.01 * (1 + (ranks.rank == case["who"]))})
+
+
 CASES: dict[str, Callable[[dict[str, Any], Ranks, Path], None]] = {
-    case.__name__: case for case in (gradients, figures, windows, training, failing)
+    case.__name__: case for case in (gradients, figures, windows, training, failing, differing)
 }
 
 

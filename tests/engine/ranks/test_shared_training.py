@@ -17,6 +17,9 @@ import pytest
 import torch
 
 from spikeyolo.engine.checkpoints import checkpoint
+from spikeyolo.engine.ranks import Ranks
+from spikeyolo.errors import ConfigError
+from spikeyolo.launch import Place
 
 SCRIPT = Path(__file__).with_name("shared_training.py")
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -78,6 +81,7 @@ KINDS = {
     "embedding": {"overrides": ["model.embedding=8", "augment=none"]},
     "teacher": {"overrides": ["loss.distillation.feature_weight=1.0"], "teacher": True},
     "recomputed": {"recomputed": True},
+    "streaming": {"overrides": ["data.sampling=streaming", "data.batch_size=3"]},
 }
 
 
@@ -169,3 +173,24 @@ def test_an_error_of_one_process_ends_all_with_its_sentence(processes: Processes
     main = (processes.folder / f"failing-{who}-0.log").read_text()
     assert "/data/train: is not there" in main
     assert f"process {who} of 3" in main or who == 0
+
+
+def test_processes_of_different_configurations_are_refused_by_key(processes: Processes) -> None:
+    assert processes.codes("differing", "differing", 2, who=1) == [2, 2]
+    said = (processes.folder / "differing-0.log").read_text()
+    assert "configuration optimizer.lr: found 0.02 in process 1 and 0.01 in process 0; expected the same" in said
+
+
+@pytest.mark.parametrize(
+    ("batch", "world", "sentence"),
+    [
+        (8, 3, "data.batch_size: found 8 for 3 processes, which they cannot share equally; .* such as 9"),
+        (2, 4, "data.batch_size: found 2 for 4 processes, fewer windows than processes; .* such as 4"),
+    ],
+)
+def test_a_batch_that_cannot_be_shared_is_refused(batch: int, world: int, sentence: str) -> None:
+    ranks = Ranks(Place(0, world, 0, world, "localhost", 1))
+    with pytest.raises(ConfigError, match=sentence):
+        ranks.check_batch(batch)
+    ranks.check_batch(2 * world)
+    Ranks().check_batch(7)
