@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from scipy.special import stdtrit
@@ -89,6 +90,7 @@ def train(overrides: list[str], arm: str, seed: int, steps: int) -> dict[str, An
         "carried": looks(evaluator, weights, [*overrides, "data.sampling=streaming"]),
     }
     common = found["fresh"].keys() & found["carried"].keys()
+    assert common, "no label time is scored both ways"
     tail = losses[-max(steps // 10, 1) :]
     return {
         "arm": arm, "seed": seed, "steps": steps, "looks": len(common), "loss": mean(tail), "cpu_s": round(seconds),
@@ -99,13 +101,15 @@ def train(overrides: list[str], arm: str, seed: int, steps: int) -> dict[str, An
 def looks(evaluator: DetectionEvaluator, detector: torch.nn.Module, overrides: list[str]) -> Looks:
     """Detections and truth at each label time of validation: of windows before them, or of whole recordings."""
     data = schema.build(composed([*overrides, "data.negative_share=0"]).data)
+    loader = data.val_loader()
+    labels = [np.unique(part.inside.t) for part in loader.dataset.parts]
     found: Looks = {}
-    for batch, step, every in evaluator.detections(detector, data.val_loader().epoch(0), device=torch.device("cpu")):
+    for batch, step, every in evaluator.detections(detector, loader.epoch(0), device=torch.device("cpu")):
         for row in batch.targets.supervised[step].nonzero().flatten().tolist():
-            window = batch.windows[row]
-            slice_us = (window.end_us - window.start_us) // len(batch.frames)
-            truth = truth_at(batch.targets, batch_index=row, step=step)
-            found[window.recording, window.start_us + slice_us * (step + 1)] = (every[row], truth)
+            window, truth = batch.windows[row], truth_at(batch.targets, batch_index=row, step=step)
+            end_us = window.start_us + (window.end_us - window.start_us) // len(batch.frames) * (step + 1)
+            times = labels[window.recording]
+            found[window.recording, int(times[np.searchsorted(times, end_us)])] = (every[row], truth)
     return found
 
 
