@@ -28,6 +28,7 @@ class Outcome(Enum):
     CONTINUE = "continue"
     STOP = "stop"
     ROLL_BACK = "roll back"
+    SAVE = "save"
 
 
 def agreed(ranks: Ranks, outcomes: Iterable[Outcome]) -> set[Outcome]:
@@ -43,10 +44,11 @@ def agreed(ranks: Ranks, outcomes: Iterable[Outcome]) -> set[Outcome]:
             asked = set(outcomes)
         except Pruned as error:
             pruned = error
-    stop, back, given_up = ranks.most(Outcome.STOP in asked, Outcome.ROLL_BACK in asked, pruned is not None)
+    kinds = (Outcome.STOP, Outcome.ROLL_BACK, Outcome.SAVE)
+    *answers, given_up = ranks.most(*(kind in asked for kind in kinds), pruned is not None)
     if given_up:
         raise pruned or Pruned("given up")
-    return {outcome for outcome, one in ((Outcome.STOP, stop), (Outcome.ROLL_BACK, back)) if one}
+    return {kind for kind, asked_for in zip(kinds, answers, strict=True) if asked_for}
 
 
 class Run(Protocol):
@@ -174,9 +176,7 @@ class PeriodicSaving(Callback):
         self._clock = clock
 
     def after_batch(self, run: Run) -> Outcome:
-        if self._clock() - run.saved_at >= self._seconds:
-            run.save("last")
-        return Outcome.CONTINUE
+        return Outcome.SAVE if self._clock() - run.saved_at >= self._seconds else Outcome.CONTINUE
 
 
 def chosen(settings: Trainer, task: Task) -> dict[str, Callback]:

@@ -218,7 +218,7 @@ class TrainingRun:
         return figures
 
     def _ask(self, outcomes: Iterable[Outcome]) -> None:
-        """Do as callbacks ask: all are asked, rolling back comes before stopping.
+        """Do as callbacks ask: all are asked, rolling back comes before stopping and saving.
 
         Raises:
             _RolledBack: one asked for it.
@@ -228,6 +228,8 @@ class TrainingRun:
         self.stopping = self.stopping or Outcome.STOP in asked
         if Outcome.ROLL_BACK in asked:
             raise _RolledBack
+        if Outcome.SAVE in asked:
+            self.save_last()
 
     def _finish_epoch(self, row: dict[str, float], figure: float) -> None:
         position = self.position
@@ -258,9 +260,9 @@ class TrainingRun:
             self.save("best")
 
     def _write(self) -> None:
+        self.save_last()
         if not self.ranks.is_main:
             return
-        self.save("last")
         write_rows(self.task.folder / "metrics.csv", self.position.history)
         write_metrics(self.task.folder / "metrics.json", self._summary())
 
@@ -283,6 +285,11 @@ class TrainingRun:
             step=position.step,
             max_steps=settings.max_epochs * math.ceil(epoch / settings.accumulated(self.task.train)),
         )
+
+    def save_last(self) -> None:
+        """Write ``checkpoints/last`` with the states of all processes, which come here together."""
+        self.step.gather()
+        self.save("last")
 
     def save(self, name: str) -> None:
         """Write ``checkpoints/<name>``; ``best`` holds no state to go on from.

@@ -142,7 +142,7 @@ class Trainer:
                 with task.ranks.watched(ends=(StopRequested, Pruned)):
                     return run.go(stop)
             except StopRequested:
-                run.save("last")
+                run.save_last()
                 raise Stopped("stopped", task.folder / "checkpoints" / "last", number=stop.number) from None
             except TrainingError as error:
                 last = task.folder / "checkpoints" / "last"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -111,12 +111,13 @@ class Carrier:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors, numbers and names, which a checkpoint can hold."""
+        """Tensors of the CPU, numbers and names, which a checkpoint can hold and processes can exchange."""
         windows = [None if window is None else (window.recording, window.end_us) for window in self._windows]
-        states = [(type(state).__name__, list(state)) for state in self._states or ()]
+        states = [(type(state).__name__, [value.cpu() for value in state]) for state in self._states or ()]
         return {"windows": windows, "states": states}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Of one process, or of several joined: windows are found again by their recordings and times."""
         self.forget()
         if not state.get("states"):
             return
@@ -129,3 +130,16 @@ class Carrier:
         self._windows = tuple(
             None if window is None else Window(window[0], 0, window[1]) for window in state["windows"]
         )
+
+
+def joined(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The states that several carriers of one network hold, as if one had carried the windows of all."""
+    some = [state for state in states if state["states"]]
+    neurons = zip(*(state["states"] for state in some), strict=True)
+    return {
+        "windows": [window for state in some for window in state["windows"]],
+        "states": [
+            (each[0][0], [torch.cat(values) for values in zip(*(values for _, values in each), strict=True)])
+            for each in neurons
+        ],
+    }

@@ -13,7 +13,7 @@ from torch import Tensor
 from spikeyolo.model.blocks import Block
 from spikeyolo.model.detector import Detector
 from spikeyolo.model.neuron import Ilif, Lif, LifBox, ParametricLif, Relu
-from spikeyolo.model.streaming import Carrier, Memory
+from spikeyolo.model.streaming import Carrier, Memory, joined
 from spikeyolo.windows.batch import Batch, Targets, Window
 
 NEURONS = [Ilif, Lif, LifBox, ParametricLif, Relu]
@@ -121,6 +121,29 @@ def test_states_go_through_a_checkpoint_bit_for_bit(neuron: Any) -> None:
     logits = [detector(second.frames, each.memory(second)).class_logits for each in (carrier, restored)]
     assert torch.equal(*logits)
     assert torch.equal(logits[0], detector(second.frames).class_logits) is (neuron is Relu)
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+@torch.no_grad()
+def test_states_of_several_processes_are_joined_and_each_finds_its_own_again(neuron: Any) -> None:
+    detector, frames = network(neuron), recordings(3, 2 * T)
+    shares = [batch(frames, (0, 0, False), (2, 0, False)), batch(frames, (1, 0, False))]
+    kept = []
+    for one in shares:
+        carrier = Carrier(detector)
+        memory = carrier.memory(one)
+        assert memory is not None
+        detector(one.frames, memory)
+        carrier.keep(memory, one)
+        kept.append(carrier.state_dict())
+    whole = detector(frames).class_logits
+    for rows in ([(1, 1, True)], [(2, 1, True), (0, 1, True), (1, 1, True)]):
+        carrier = Carrier(detector)
+        carrier.load_state_dict(joined([*kept, Carrier(detector).state_dict()]))
+        later = batch(frames, *rows)
+        logits = detector(later.frames, carrier.memory(later)).class_logits
+        for row, (which, _, _) in enumerate(rows):
+            torch.testing.assert_close(logits[:, row], whole[T:, which])
 
 
 def test_a_state_of_another_neuron_or_of_none_begins_afresh() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spikeyolo.engine.device import Precision
 from spikeyolo.engine.ranks import Ranks
 from spikeyolo.engine.update.average import Average
-from spikeyolo.model.streaming import Carrier
+from spikeyolo.model.streaming import Carrier, joined
 from spikeyolo.windows.batch import Batch
 
 if TYPE_CHECKING:  # it restores checkpoints, which know this package
@@ -62,6 +62,7 @@ class TrainStep:
         self._accumulate_batches = accumulate_batches
         self._teacher = teacher
         self._carrier = Carrier(module)
+        self._carried: list[dict[str, Any]] = []  # of all processes, for the checkpoint that is about to be written
         self._ranks = Ranks() if ranks is None else ranks
         self._pending = 0  # batches whose gradients wait for the update
         device = next(module.parameters()).device.type
@@ -79,7 +80,7 @@ class TrainStep:
         """Add a batch's gradients to those that wait; returns the loss and its terms by name, of all processes."""
         device, narrow = batch.frames.device.type, self._precision != "float32"
         dtype = torch.float16 if self._precision == "float16" else torch.bfloat16
-        memory = self._carrier.memory(batch)
+        memory, self._carried = self._carrier.memory(batch), []
         with self._watching() as maps, torch.autocast(device, dtype, enabled=narrow):
             predictions = self._run(batch.frames) if memory is None else self._run(batch.frames, memory)
         self._carrier.keep(memory, batch)
@@ -146,6 +147,10 @@ class TrainStep:
             self._scaler.update()
         self._pending, self._unscaled, self._overflowed = 0, False, False
 
+    def gather(self) -> None:
+        """Let the first process have what all of them must go on from, before it saves. All come here together."""
+        self._carried = self._ranks.gather(self._carrier.state_dict())
+
     def state_dict(self) -> dict[str, Any]:
         """Gradients that wait for their update, by parameter and unscaled (mostly none), the scaler, and the states in
         which neurons were left."""
@@ -156,7 +161,7 @@ class TrainStep:
             "pending": self._pending,
             "gradients": gradients,
             "scaler": self._scaler.state_dict(),
-            "carried": self._carrier.state_dict(),
+            "carried": joined(self._carried or [self._carrier.state_dict()]),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

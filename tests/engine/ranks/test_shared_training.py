@@ -164,6 +164,20 @@ def test_sigterm_to_one_process_stops_all_and_another_number_goes_on(processes: 
     assert float(found[0]["train/total"]) == pytest.approx(float(alone[0]["train/total"]), rel=0.2)
 
 
+def test_lanes_of_two_processes_that_are_stopped_go_on_bit_for_bit(processes: Processes) -> None:
+    lanes = {"overrides": ["data.sampling=mixed", "data.reset_share=0", "data.batch_size=4", "augment=light",
+                           "data.dataset.duration_us=3000", "data.dataset.label_rate_hz=2000"]}  # fmt: skip
+    assert processes.codes("training", "lanes", 2, **lanes) == [0, 0], processes.said("lanes", 2)
+    codes = processes.codes("training", "lanes-stopped", 2, kill=1, signal=signal.SIGTERM, **lanes)
+    assert codes == [143] * 2, processes.said("lanes-stopped", 2)
+    last = processes.folder / "lanes-stopped" / "checkpoints" / "last"
+    carried = torch.load(checkpoint.paths(last)[-1], weights_only=True)["step"]["carried"]
+    assert len(carried["windows"]) == 4  # those of both processes
+    assert sum(window is not None for window in carried["windows"]) == 2
+    assert processes.codes("training", "lanes-stopped", 2, resume=True, **lanes) == [0, 0]
+    assert same(left(processes.folder / "lanes-stopped"), left(processes.folder / "lanes"))
+
+
 @pytest.mark.parametrize("who", [0, 2])
 def test_an_error_of_one_process_ends_all_with_its_sentence(processes: Processes, who: int) -> None:
     began = time.monotonic()
