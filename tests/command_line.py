@@ -68,6 +68,14 @@ def evaluate(*overrides: str, cwd: Path) -> Ended:
     return _run(task, "evaluate", *overrides, cwd=cwd)
 
 
+def compare(*words: str, cwd: Path) -> Ended:
+    """The compare entry point in this process, started in ``cwd``; runs are words without ``=``."""
+    from spikeyolo.compare import compare as task
+    from spikeyolo.compare import with_runs
+
+    return _run(task, "compare", *with_runs(words), cwd=cwd)
+
+
 def track(*overrides: str, cwd: Path) -> Ended:
     """The track entry point in this process, started in ``cwd``."""
     from spikeyolo.track import track as task

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from command_line import compare
 from scored_scenes import imperfect, moving_truth
 
 from spikeyolo.compare import with_runs
@@ -105,6 +106,25 @@ def test_runs_of_different_data_are_refused_unless_they_are_forced(tmp_path: Pat
     with pytest.raises(ConfigError, match="a was evaluated on the data d1, b on d2; expected the same, or force=true"):
         rows_of(one, other)
     assert rows_of(one, other, force=True)[1].difference == 0
+
+
+def test_the_command_refuses_runs_of_different_data_in_a_sentence_and_compares_them_where_it_is_forced(
+    tmp_path: Path,
+) -> None:
+    run(tmp_path / "a"), run(tmp_path / "b", worse(FOUND, 0.6), data="d2")
+    ended = compare("a", "b", "draws=300", "save=[markdown,csv,figure]", cwd=tmp_path)
+    assert ended.code == 2
+    assert "a was evaluated on the data d1, b on d2; expected the same, or force=true" in ended.error_lines[0]
+    assert not (tmp_path / "comparison").exists()
+    ended = compare("a", "b", "draws=300", "save=[markdown,csv,figure]", "force=true", cwd=tmp_path)
+    assert ended.code == 0, ended.errors
+    assert "compared over the recordings that all have" in ended.errors
+    first, second = ended.output.splitlines()[1:]
+    assert "held against" in first
+    assert "worse" in second
+    assert {path.name for path in (tmp_path / "comparison").iterdir()} == {
+        "comparison.md", "comparison.csv", "comparison.png"
+    }  # fmt: skip
 
 
 def test_forced_tables_are_compared_over_the_recordings_that_all_have(tmp_path: Path) -> None:

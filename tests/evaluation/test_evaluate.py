@@ -248,16 +248,29 @@ def test_a_network_is_not_tested_on_what_it_was_trained_on(cwd: Path, tmp_path: 
 
 @pytest.mark.parametrize(
     "backend",
-    ["torch", pytest.param("onnxruntime", marks=pytest.mark.slow), pytest.param("openvino", marks=pytest.mark.slow)],
+    ["torch", *(pytest.param(name, marks=pytest.mark.slow) for name in ("compile", "onnxruntime", "openvino"))],
 )
-def test_every_backend_makes_the_table_that_the_network_itself_makes(cwd: Path, backend: str) -> None:
-    pytest.importorskip(backend)
+def test_every_backend_makes_the_table_that_the_network_itself_makes(
+    cwd: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[object] = []
+    if backend == "compile":  # inductor takes minutes
+
+        def compiler(module: torch.nn.Module) -> object:
+            compiled.append(whole := real(module, backend="eager"))
+            return whole
+
+        real = torch.compile
+        monkeypatch.setattr(torch, "compile", compiler)
+    else:
+        pytest.importorskip(backend)
     single = ("windows=as_trained", "data.time_steps=1", "data.batch_size=2")  # the quickest program to build
     for arguments in (("out=itself",), (f"backend={backend}", f"out={backend}")):
         ended = evaluate(*QUICK, *single, *arguments, cwd=cwd)
         assert ended.code == 0, ended.errors
     own, found = table(cwd / "itself" / "detections.parquet"), table(cwd / backend / "detections.parquet")
     assert found.metadata["identity"]["detecting"]["backend"] == backend
+    assert len(compiled) == (backend == "compile")
 
     def sure(one: DetectionTable) -> DetectionTable:
         kept = one[one.score > 0.05]  # at the threshold, rounding decides

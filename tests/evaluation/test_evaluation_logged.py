@@ -9,6 +9,7 @@ import pytest
 from command_line import evaluate
 from mlflow import MlflowClient
 from small_run import small_run
+from tracked_scenes import scene, straight
 
 QUICK = ("checkpoint=run/checkpoints/best", "split=val", "costs=false", "device=cpu", "threads=1", "logger=mlflow")
 
@@ -43,3 +44,18 @@ def test_a_checkpoint_without_a_run_has_none_to_log_to(tmp_path: Path) -> None:
     assert ended.code == 2
     assert "was trained without MLflow; expected new" in ended.error_lines[0]
     assert not (tmp_path / "run" / "evaluation").exists()
+
+
+def test_figures_of_tracks_reach_mlflow_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = [straight((20 + 60 * k, 60 + 40 * k), (60 - 30 * k, 20)) for k in range(2)]
+    scene(paths, rate_hz=100, duration_s=0.2, classes=[0, 1]).write(tmp_path / "truth.parquet")
+    scene(paths, rate_hz=100, duration_s=0.2, classes=[0, 1], noise=0.04).write(tmp_path / "found.parquet")
+    ended = evaluate("detections=found.parquet", "tracker=bytetrack", "logger=mlflow", cwd=tmp_path)
+    assert ended.code == 0, ended.errors
+    made = json.loads((tmp_path / "coco" / "scores.json").read_text())["figures"]
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (result,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    logged = {name: value for name, value in result.data.metrics.items() if "/track/" in name}
+    assert logged["found/track/hota"] == pytest.approx(made["track/hota"])
+    assert {"found/track/mota", "found/track/idf1", "found/track/idf1/car", "found/track/id_switches"} <= logged.keys()
