@@ -52,7 +52,8 @@ def show(table: Path, source: str) -> Path:
     found = DetectionTable.read(table)
     # objects that are seen for some 10 ms: a second's patience, as at 30 frames a second, would be without end
     tracker = ByteTrack(confirm_us=1_500, lost_after_us=12_000)
-    tracks = track_table(found, tracker).write(table.with_name("tracks.parquet"))
+    tracked = track_table(found, tracker)
+    tracks = tracked[tracked.track_id >= 0].write(table.with_name("tracks.parquet"))
     film = table.with_name("demo.mp4")
     with open_footage(source, {}) as footage, Console().stages("film") as tell:
         span = span_of(footage, start_us=0, duration_us=None, whole=True)
