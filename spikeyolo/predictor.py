@@ -118,7 +118,7 @@ def load(checkpoint: Path | str, *, device: str = "auto", backend: Backend | Non
     Args:
         checkpoint: folder such as ``outputs/…/checkpoints/best``, or an ONNX file of ``spikeyolo.export``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        backend: that runs the network; None runs it as training does.
+        backend: that runs the network; None takes torch, folded (an ONNX file: onnxruntime).
 
     Raises:
         CheckpointError: it cannot be read, or does not tell its encoder and windows.

@@ -47,8 +47,8 @@ def predicted(options: Mapping[str, Any], rules: Mapping[str, Any], given: Set[s
     """
     if options["threads"] is not None:
         torch.set_num_threads(options["threads"])
-    backend, precision = options["backend"], options["precision"]
-    trained = load_trained(options["checkpoint"], device=options["device"], backend=backend, precision=precision)
+    running = {key: options[key] for key in ("device", "backend", "precision")}
+    trained = load_trained(options["checkpoint"], **running)
     trained = settled(trained, options)
     own = {
         key: {name: value for name, value in rules[key].items() if f"{key}.{name}" in given}
@@ -74,7 +74,7 @@ def predicted(options: Mapping[str, Any], rules: Mapping[str, Any], given: Set[s
             "windows": {"slice_duration_us": trained.slice_duration_us, "time_steps": trained.time_steps},
             "detecting": asdict(detecting),
             "reading": reading.as_dict(),
-            "runs": {"backend": backend, "precision": precision, "device": trained.device.type},
+            "runs": {"backend": trained.backend, "precision": options["precision"], "device": trained.device.type},
         }
         tracked = dict(rules["tracker"]) if options["track"] else None
         tracker: Tracker | None = schema.build(OmegaConf.create(tracked)) if tracked else None

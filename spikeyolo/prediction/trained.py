@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from omegaconf import OmegaConf
@@ -38,6 +38,7 @@ class Trained:
         slice_duration_us, time_steps: of a window.
         sensor: width and height, px, of what it was trained on; None where nothing tells.
         fixed: the only T, W and H of windows that it takes; None: any.
+        backend: that runs it, never ``auto``.
         settings: of the training (``data``, ``evaluator`` …), as its configuration has them; may be empty.
         digest: of what runs.
         source: the checkpoint's folder or the file.
@@ -52,6 +53,7 @@ class Trained:
     time_steps: int
     sensor: tuple[int, int] | None = None
     fixed: tuple[int, int, int] | None = None
+    backend: Backend = "torch"
     settings: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
     source: Path = Path()
@@ -69,26 +71,28 @@ def load_trained(
     Args:
         checkpoint: folder such as ``outputs/…/checkpoints/best``, or a file ``NAME.onnx``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; an ONNX file runs on the CPU.
-        backend: that runs the network; None runs a checkpoint as training does, an ONNX file in onnxruntime.
-        precision: of a backend.
+        backend: that runs the network; None runs a checkpoint folded in torch, an ONNX file in onnxruntime.
+        precision: of weights and maps.
 
     Raises:
         CheckpointError: it cannot be read, or does not tell its encoder and windows.
         ConfigError: there is no such device or backend.
     """
     place = Path(checkpoint)
-    if backend is None and precision != "float32":
-        raise ConfigError(f"precision: found {precision}; expected a backend beside it, as backend=torch")
     if place.suffix.lower() == ".onnx":
         return _of_file(place, device, backend, precision)
     if place.is_file():
         raise CheckpointError(f"{place}: is a file; expected a checkpoint's folder, or a file NAME.onnx")
     detector, state = restore_detector(place)
     detector = detector.to(choose_device(device))
-    network = detector if backend is None else InferenceDetector(detector, backend=backend, precision=precision)
-    stream = network.stream if backend is None or getattr(network, "backend", None) == "torch" else None
+    network = InferenceDetector(detector, backend=backend or "torch", precision=precision)
     return Trained(
-        network, stream, next(detector.parameters()).device, **_settled(state, place), digest=checkpoint_digest(place)
+        network,
+        network.stream if network.backend == "torch" else None,
+        next(detector.parameters()).device,
+        **_settled(state, place),
+        backend=network.backend,
+        digest=checkpoint_digest(place),
     )
 
 
@@ -97,7 +101,8 @@ def _of_file(file: Path, device: str, backend: Backend | None, precision: Precis
         raise ConfigError(f"device: found {device}; an ONNX file runs on the CPU, expected auto or cpu")
     if backend not in (None, "onnxruntime", "openvino"):
         raise ConfigError(f"backend: found {backend}; an ONNX file runs in onnxruntime or openvino")
-    network = OnnxDetector(file, backend="openvino" if backend == "openvino" else "onnxruntime", precision=precision)
+    runs: Literal["onnxruntime", "openvino"] = "openvino" if backend == "openvino" else "onnxruntime"
+    network = OnnxDetector(file, backend=runs, precision=precision)
     if not network.description:
         raise CheckpointError(
             f"{file}: tells neither encoder nor windows; expected a file that python -m spikeyolo.export of this "
@@ -107,7 +112,9 @@ def _of_file(file: Path, device: str, backend: Backend | None, precision: Precis
     settled = _settled(network.description, file)
     settled["time_steps"] = steps
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return Trained(network, None, torch.device("cpu"), **settled, fixed=(steps, width, height), digest=digest)
+    return Trained(
+        network, None, torch.device("cpu"), **settled, backend=runs, fixed=(steps, width, height), digest=digest
+    )
 
 
 def _settled(state: Mapping[str, Any], place: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from spikeyolo.export import described
 from spikeyolo.model.inference import fold
 from spikeyolo.model.inference.window import onnx_model
 from spikeyolo.prediction.fitting import fitted
+from spikeyolo.prediction.trained import load_trained
+from spikeyolo.predictor import Predictor
 from spikeyolo.tracking import ByteTrack, track_table
 from spikeyolo.windows.encoders import HistogramEncoder
 
@@ -65,6 +68,18 @@ def test_an_exported_network_finds_what_the_checkpoint_finds_in_fresh_windows(cw
     assert "predictions/best_recording_" in said
     in_python = spikeyolo.load(cwd / exported).predict(cwd / "recording.raw", confidence=0.3, iou=0.95)
     same(in_python[in_python.t_us < 2000], found[found.step == 1], atol=1e-6)
+
+
+def test_what_runs_by_default_is_the_folded_network_and_finds_what_the_trained_one_finds(cwd: Path) -> None:
+    best = "run/checkpoints/best"
+    found, _ = run(cwd, best, "source=recording.raw")
+    same(found, run(cwd, best, "source=recording.raw", "backend=torch", "fresh=true")[0])
+    assert found.metadata["identity"]["runs"]["backend"] == "torch"
+    detector, _ = restore_detector(cwd / best)
+    trained = load_trained(cwd / best, device="cpu")
+    as_trained = Predictor(replace(trained, window=detector, stream=detector.stream))
+    options = {"confidence": 0.3, "iou": 0.95, "carry": True, "steps": "all"}
+    same(found, as_trained.predict(cwd / "recording.raw", **options), atol=1e-4)
 
 
 def test_what_an_exported_network_cannot_do_is_said_in_a_sentence(cwd: Path, exported: str) -> None:
