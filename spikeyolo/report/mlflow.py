@@ -6,12 +6,9 @@ epoch tries again, and what still waits at the end can be sent with ``python -m 
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -30,6 +27,7 @@ from spikeyolo.mlflow_store import (
     open_client,
     open_experiment,
 )
+from spikeyolo.report.dataset_use import DatasetUse, log_datasets
 from spikeyolo.report.pending import PendingRecords
 from spikeyolo.report.server import (
     PARAM_LENGTH,
@@ -54,25 +52,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-
-
-@dataclass(frozen=True)
-class DatasetUse:
-    """A data set as a run uses it: MLflow's Dataset column.
-
-    Attributes:
-        name: such as ``etram``.
-        digest: of the events and labels, at most 36 signs.
-        split: ``train`` or ``val``.
-        source: folder or URL.
-        profile: counts of it.
-    """
-
-    name: str
-    digest: str
-    split: str
-    source: str
-    profile: Mapping[str, int] = field(default_factory=dict)
 
 
 def opened(tracking_uri: str) -> MlflowClient:
@@ -209,7 +188,7 @@ class MlflowLogger:
             self._run = TrackedRun(client, tracking_uri=uri, run_id=run_id)
             self._pending = PendingRecords(folder)
             self._describe(client, params, all_tags, known)
-            self._use(client, datasets)
+            log_datasets(client, run_id, datasets)
             if self._system_metrics_s is not None:
                 self._system = SystemSampler(every_s=self._system_metrics_s, first_step=_next_step(client, run_id))
 
@@ -319,31 +298,6 @@ class MlflowLogger:
             client.log_batch(self._run.run_id, params=rows[start : start + PARAMS_PER_BATCH])
         if tags:
             client.log_batch(self._run.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-
-    def _use(self, client: MlflowClient, datasets: Sequence[DatasetUse]) -> None:
-        from mlflow.data.dataset_source_registry import resolve_dataset_source
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        assert self._run is not None
-        inputs = []
-        splits: dict[tuple[str, str], list[str]] = {}  # a run has each data set once, whatever it does with it
-        for used in datasets:
-            splits.setdefault((used.name, used.digest), []).append(used.split)
-        for used in {(used.name, used.digest): used for used in datasets}.values():
-            context = ", ".join(splits[used.name, used.digest])
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a path is a path, though two of MLflow's classes take one
-                source = resolve_dataset_source(used.source)
-            dataset = Dataset(
-                name=used.name,
-                digest=used.digest,
-                source_type=source._get_source_type(),
-                source=source.to_json(),
-                profile=json.dumps(dict(used.profile)),
-            )
-            inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
-        if inputs:
-            client.log_inputs(self._run.run_id, inputs)
 
 
 def _next_step(client: MlflowClient, run_id: str) -> int:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spikeyolo.report.mlflow import DatasetUse, Status
+from spikeyolo.report.dataset_use import DatasetUse
+from spikeyolo.report.mlflow import Status
 
 
 class SilentLogger:

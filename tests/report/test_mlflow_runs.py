@@ -17,7 +17,8 @@ from mlflow.entities import Run
 from spikeyolo import processes
 from spikeyolo.errors import LoggerError
 from spikeyolo.mlflow_store import open_client
-from spikeyolo.report.mlflow import DatasetUse, MlflowLogger
+from spikeyolo.report.dataset_use import DatasetUse
+from spikeyolo.report.mlflow import MlflowLogger
 from spikeyolo.upload import main as upload
 
 KILLED = """
