@@ -200,6 +200,7 @@ def failing(case: dict[str, Any], ranks: Ranks, folder: Path) -> None:
 def differing(case: dict[str, Any], ranks: Ranks, folder: Path) -> None:
     """Processes that were told different things."""
     ranks.same("configuration", {"seed": 0, "optimizer.lr": 0.01 * (1 + (ranks.rank == case["who"]))})
+    ranks.barrier()
 
 
 CASES: dict[str, Callable[[dict[str, Any], Ranks, Path], None]] = {
