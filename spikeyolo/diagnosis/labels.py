@@ -111,7 +111,7 @@ def _explanation(
     """What explains the labels so much better than they are that it must be meant."""
     now, tried, boxes = check_boxes(stretches, current=current)
     clock = check_clock(stretches, crossing_us=crossing)
-    section.facts.append(("labels fit best", f"{clock.best_us / 1000:+.1f} ms later"))
+    section.facts.append(("labels fit best if shifted by", f"{clock.best_us / 1000:+.1f} ms"))
     candidates = [] if boxes is None else [boxes]
     if clock.off and clock.best >= FOLLOWS:
         candidates.append(_clock_reading(stretches, clock))

@@ -50,7 +50,10 @@ def present(sections: Sequence[Section], folder: Path, *, subtitle: str, command
         "doctor.html",
         title="Diagnosis",
         subtitle=subtitle,
-        headline=[("findings", len(found)), ("seconds", round(sum(section.seconds for section in sections)))],
+        headline=[
+            ("finding" if len(found) == 1 else "findings", len(found)),
+            ("seconds", round(sum(section.seconds for section in sections))),
+        ],
         findings=[_shown(section, finding, folder) for section, finding in found],
         sections=[
             {

@@ -104,6 +104,7 @@ def draw_bars(path: Path, values: Sequence[tuple[str, float]], *, label: str, li
     axes.barh(range(len(values)), [value for _, value in values], 0.7, color=colours)
     axes.set_yticks(range(len(values)), [name for name, _ in values])
     axes.invert_yaxis()
+    axes.margins(y=0.01)
     if line is not None:
         axes.axvline(line, color=canvas.MUTED, linestyle="dashed")
     axes.set_xlabel(label)
@@ -161,6 +162,7 @@ def draw_layers(path: Path, rows: Sequence[tuple[str, float, float]], gradients:
     axes.barh(at, [row[2] for row in rows], 0.7, color=canvas.series(1), label="fires as often as it can")
     axes.set_yticks(at, [row[0] for row in rows], fontsize=6)
     axes.invert_yaxis()
+    axes.margins(y=0.01)
     axes.set(xlim=(0, 1), xlabel="share of outputs")
     _dress(axes)
     axes.tick_params(axis="y", labelsize=6)
@@ -168,6 +170,7 @@ def draw_layers(path: Path, rows: Sequence[tuple[str, float, float]], gradients:
     other.barh(at, [max(norm, 1e-12) for _, norm in gradients], 0.7, color=canvas.series(2))
     other.set_yticks(at, [name for name, _ in gradients], fontsize=6)
     other.invert_yaxis()
+    other.margins(y=0.01)
     other.set(xscale="log", xlabel="norm of the gradient")
     _dress(other)
     return canvas.save(figure, path)
