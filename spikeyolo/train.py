@@ -65,6 +65,7 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
     from omegaconf import OmegaConf
 
     from spikeyolo import objective, rates, schema, tracked
+    from spikeyolo.engine.batch_size import find_batch_size, keep_in_configuration, kept_batch_size
     from spikeyolo.engine.checkpoints import checkpoint
     from spikeyolo.engine.task import Pruned, Stopped, Task
     from spikeyolo.engine.update.teacher import Teacher
@@ -87,7 +88,6 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
     console = Console() if ranks.is_main else Console(stream=io.StringIO())
     trainer = schema.build(config.trainer)
     data = schema.build(config.data)
-    ranks.check_batch(data.batch_size)
     augmentation = schema.build(config.augment)
     detector = schema.build(config.model, num_classes=len(data.classes), in_channels=data.encoder.channels)
     loss, schedule = schema.build(config.loss), schema.build(config.scheduler)
@@ -113,10 +113,13 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
     trial = current_trial() if ranks.is_main else None
     trainer.find_checkpoint(folder, put_back=trial is not None)
     trainer.resume = ranks.first(trainer.resume)
-    if trainer.freeze and trainer.resume is None and not composed["model"].get("pretrained"):
-        log.warning(
-            "trainer.freeze: %s keeps random weights; model.pretrained=FILE gives others", ", ".join(trainer.freeze)
-        )
+    kept = kept_batch_size(trainer.resume) if data.finds_batch_size else None
+    if kept is not None:
+        data.use_batch_size(kept)
+        composed["data"]["batch_size"] = kept
+        if ranks.is_main:
+            keep_in_configuration(folder, kept)
+    ranks.check_batch(data.batch_size)
     trainer.check(detector, optimizer, description)
     check_backend(trainer.device, **inference.keywords)
     named = evaluator.evaluate(detector, (), device=trainer.device)
@@ -140,6 +143,13 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
         loader.share(ranks.rank, ranks.world)
     if teacher is not None:
         teacher.check_frame(val.dataset.frame["size"])
+    choices = runtime.runtime.choices
+    datasets = [
+        tracked.dataset_use(loader.dataset, name=choices.get("data") or config.name, split=split)
+        for split, loader in (("train", train), ("val", val))
+    ]
+    digests = {used.split: used.digest for used in datasets}
+    trainer.check_data(digests, description)
     former = None if trainer.resume is None else checkpoint.read_state(trainer.resume).get("run_id")
     task = Task(
         detector=detector,
@@ -156,20 +166,21 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
             **description,
             "frame": val.dataset.frame,
             "recordings": {role: data.spans(role) for role in ("train", "val")},
+            "digests": digests,
             "run_id": former,
         },
         pruner=trial,
         teacher=teacher,
         ranks=ranks,
     )
+    if data.finds_batch_size:
+        found = find_batch_size(trainer, task)
+        for loader in (train, val):
+            loader.set_batch_size(found)
+        composed["data"]["batch_size"] = keep_in_configuration(folder, found)
     if trainer.preview_schedule or trainer.range_test:
         rates.show(trainer, task)
         return math.nan
-    choices = runtime.runtime.choices
-    datasets = [
-        tracked.dataset_use(loader.dataset, name=choices.get("data") or config.name, split=split)
-        for split, loader in (("train", train), ("val", val))
-    ]
     about = tracked.description(overrides=overrides, folder=folder, classes=data.classes, datasets=datasets)
     logger.start(
         folder=folder,
@@ -187,12 +198,7 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
         former_run_id=former,
     )
     if ranks.is_main:
-        write_environment(
-            folder / "environment",
-            device=str(trainer.device),
-            seed=config.seed,
-            digests={used.split: used.digest for used in datasets},
-        )
+        write_environment(folder / "environment", device=str(trainer.device), seed=config.seed, digests=digests)
     if trial is not None and trial.parent_run_id and logger.run_id:
         trial.attach_run(logger.run_id)
     status = "FAILED"

@@ -50,6 +50,10 @@ MISTAKES = {
         "trainer.freeze=[tail]",
         r"trainer.freeze: found \['tail'\]; expected 'backbone', 'neck' or 'head'",
     ),
+    "parts frozen at random weights": (
+        "trainer.freeze=[backbone]",
+        r"trainer.freeze: found backbone without model.pretrained; .* expected model.pretrained=FILE",
+    ),
     "a rate of no part": ("trainer.lr_factors.tail=2", r"trainer.lr_factors.tail: there is no such key"),
     "a part that stands still": ("trainer.lr_factors.head=0", r"trainer.lr_factors: found .*greater than 0"),
     "two sizes of an update": (

@@ -352,7 +352,8 @@ def test_a_checkpoint_of_another_model_or_of_other_classes_is_refused_before_dat
 ) -> None:
     resume = f"trainer.resume={smoke[1] / 'checkpoints' / 'last'}"
     for change, expected in (
-        ("model=pico", "a checkpoint of another model"),
+        ("model=pico", "model.width: found 0.125, where the checkpoint has 0.0625; cannot change"),
+        ("data.classes=[disc,cross]", "a checkpoint of the classes ['disc', 'triangle', 'cross']; this run's are ['di"),
         ("data.classes=[cross,triangle,disc]", "a checkpoint of the classes ['disc', 'triangle', 'cross']"),
     ):
         ended = train(*SMOKE, "logger=none", change, resume, cwd=tmp_path)
@@ -363,6 +364,23 @@ def test_a_checkpoint_of_another_model_or_of_other_classes_is_refused_before_dat
     ended = train(*SMOKE, "logger=none", best, cwd=tmp_path)
     assert "training.pt: missing; expected a checkpoint to go on from, such as checkpoints/last" in ended.errors
     assert not (tmp_path / "data").exists()
+
+
+def test_a_checkpoint_of_other_data_is_refused_before_the_run_is_tracked(
+    smoke: tuple[Path, Path, Ended], tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(smoke[1] / "checkpoints" / "last", other, symlinks=True)
+    state = json.loads((other / "state.json").read_text())
+    kept = state["digests"]["val"]
+    (other / "state.json").write_text(json.dumps({**state, "digests": {**state["digests"], "val": "0" * 16}}))
+    before = runs(smoke[0])
+    ended = train(*SMOKE, f"trainer.resume={other}", "trainer.max_epochs=3", cwd=smoke[0])
+    assert ended.code == 2
+    assert f"error: val: recordings or labels with digest {kept}, where {other} was trained with {'0' * 16};" in (
+        ended.errors
+    )
+    assert runs(smoke[0]) == before
 
 
 def test_a_finished_run_can_be_gone_on_with_and_keeps_its_best(smoke: tuple[Path, Path, Ended]) -> None:

@@ -20,6 +20,7 @@ from spikeyolo.engine.task import Pruned, Task
 
 if TYPE_CHECKING:
     from spikeyolo.engine.trainer import Trainer
+    from spikeyolo.engine.update.phases import Phases
 
 
 class Outcome(Enum):
@@ -179,8 +180,12 @@ class PeriodicSaving(Callback):
         return Outcome.SAVE if self._clock() - run.saved_at >= self._seconds else Outcome.CONTINUE
 
 
-def chosen(settings: Trainer, task: Task) -> dict[str, Callback]:
-    """By name, in the order in which they are asked: those that the settings name, and the configuration's own."""
+def chosen(settings: Trainer, task: Task, phases: Phases) -> dict[str, Callback]:
+    """By name, in the order in which they are asked: those that the settings name, and the configuration's own.
+
+    Raises:
+        ConfigError: an epoch is too short to be profiled.
+    """
     found: dict[str, Callback] = {"tracking": Tracking(task.logger)}
     if task.pruner is not None:
         found["pruning"] = Pruning(task.pruner)
@@ -188,6 +193,10 @@ def chosen(settings: Trainer, task: Task) -> dict[str, Callback]:
         found["early_stopping"] = EarlyStopping(settings.patience)
     if settings.keep > 1:
         found["keeping"] = KeepBest(settings.keep, settings.select_by, task.folder / "checkpoints")
+    if settings.profile and task.ranks.is_main:
+        from spikeyolo.engine.profile import Profile  # a callback itself
+
+        found["profile"] = Profile(phases, settings.device, task)
     found |= settings.callbacks
     if settings.save_minutes is not None:  # the last, so that the state of the others belongs to what is saved
         found["saving"] = PeriodicSaving(settings.save_minutes, settings._clock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Annotated, Literal
 
@@ -14,6 +15,7 @@ from spikeyolo.engine.ranks import Ranks
 from spikeyolo.events import Boxes, Detections
 from spikeyolo.metrics.detection import DetectionMetrics
 from spikeyolo.model.decode import Decoder
+from spikeyolo.model.inference import fold, is_folded
 from spikeyolo.model.streaming import Carrier
 from spikeyolo.windows.batch import Batch, Targets
 
@@ -52,27 +54,31 @@ class DetectionEvaluator:
         self, detector: nn.Module, batches: Iterable[Batch], *, device: torch.device
     ) -> Iterator[tuple[Batch, int, list[Detections]]]:
         """Each batch, a time step of it, and what was found at that step in each of its windows, in px of the encoded
-        frame: the last step, or, where windows follow one another, every step at which one is supervised."""
-        training = detector.training
-        detector.eval()
-        carrier = Carrier(detector)
-        try:
-            for batch in batches:
-                if not batch.frames.shape[1]:
-                    continue
-                size = (batch.frames.shape[-2], batch.frames.shape[-1])
-                memory = carrier.memory(batch)
-                with torch.inference_mode():
-                    frames = batch.frames.to(device, non_blocking=True)
-                    predictions = detector(frames) if memory is None else detector(frames, memory)
-                carrier.keep(memory, batch)
-                if memory is None:
-                    yield batch, batch.frames.shape[0] - 1, self.decoder(predictions, frame_size=size)
-                    continue
-                for step in batch.targets.supervised.any(dim=1).nonzero().flatten().tolist():
-                    yield batch, step, self.decoder(predictions.at_step(step, embeddings=True), frame_size=size)
-        finally:
-            detector.train(training)
+        frame: the last step, or, where windows follow one another, every step at which one is supervised.
+
+        A folded copy runs in the detector's place: the same function, with fewer passes over the maps. In float32 it
+        rounds otherwise, so that a membrane which lies on a tie may fire one spike more or less.
+        """
+        given = iter(batches)
+        first = next(given, None)
+        if first is None:
+            return
+        network = detector if is_folded(detector) else fold(detector)
+        carrier = Carrier(network)
+        for batch in chain((first,), given):
+            if not batch.frames.shape[1]:
+                continue
+            size = (batch.frames.shape[-2], batch.frames.shape[-1])
+            memory = carrier.memory(batch)
+            with torch.inference_mode():
+                frames = batch.frames.to(device, non_blocking=True)
+                predictions = network(frames) if memory is None else network(frames, memory)
+            carrier.keep(memory, batch)
+            if memory is None:
+                yield batch, batch.frames.shape[0] - 1, self.decoder(predictions, frame_size=size)
+                continue
+            for step in batch.targets.supervised.any(dim=1).nonzero().flatten().tolist():
+                yield batch, step, self.decoder(predictions.at_step(step, embeddings=True), frame_size=size)
 
     def evaluate(self, detector: nn.Module, batches: Iterable[Batch], *, device: torch.device) -> dict[str, float]:
         """Flat figures: ``map50``, ``map``, ``ap50/<class>``, …, of the windows of all processes."""

@@ -9,6 +9,20 @@ import torch
 
 from spikeyolo.errors import TrainingError
 
+WHAT_ELSE = (
+    "fewer time steps (data.time_steps), smaller frames (data.encoder.downsample), "
+    "trainer.gradient_checkpointing=true, trainer.precision=bfloat16 or a smaller model"
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator has found no more memory, the host's or the device's."""
+    return _of_host(error) or isinstance(error, torch.OutOfMemoryError)
+
+
+def _of_host(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+
 
 def out_of_memory(error: BaseException, shape: Sequence[int], device: torch.device) -> TrainingError | None:
     """The sentence for an error of the allocator; None for any other error.
@@ -18,20 +32,19 @@ def out_of_memory(error: BaseException, shape: Sequence[int], device: torch.devi
         shape: ``[T, B, C, H, W]`` of the batch.
         device: of the training.
     """
-    of_host = isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
-    if not of_host and not isinstance(error, torch.OutOfMemoryError):
+    if not is_out_of_memory(error):
         return None
-    if device.type == "cuda" and not of_host:
+    if device.type == "cuda" and not _of_host(error):
         free, total = torch.cuda.mem_get_info(device)
         held, name = torch.cuda.memory_reserved(device), f"{device} ({torch.cuda.get_device_name(device)})"
     else:
         memory = psutil.virtual_memory()
         free, total, held, name = memory.available, memory.total, psutil.Process().memory_info().rss, "this machine"
     steps, windows, _, height, width = shape
+    half = f"data.batch_size={windows // 2}, with trainer.nominal_batch={windows} for the same updates"
+    smaller = f"a smaller batch ({half}), " if windows > 1 else ""
     return TrainingError(
         f"the memory of {name} is full: {held / 2**30:.1f} GiB held here and {free / 2**30:.1f} GiB free of "
         f"{total / 2**30:.1f} GiB, at data.batch_size={windows}, data.time_steps={steps} and frames of {width}×{height}"
-        f" px; expected a smaller batch (data.batch_size={max(1, windows // 2)}, with trainer.nominal_batch={windows} "
-        "for the same updates), fewer time steps, trainer.gradient_checkpointing=true, trainer.precision=bfloat16 or a "
-        "smaller model"
+        f" px; expected {smaller}{WHAT_ELSE}"
     )

@@ -64,7 +64,7 @@ class TrainingRun:
         self.base_lr = float(optimizer.defaults["lr"])
         self.position = Position()
         self.meter: LossMeter | None = None  # of the epoch, None between epochs
-        self.callbacks = chosen(settings, task)
+        self.callbacks = chosen(settings, task, self.step.phases)
         self.state = TrainingState(
             module=self.module,
             optimizer=OptimizerState(optimizer, self.module),
@@ -147,7 +147,10 @@ class TrainingRun:
                     meter.check()
                     raise StopRequested
                 asked = settings._clock()
-                batch = next(batches).to(settings.device)
+                with self.step.phases("loader"):
+                    batch = next(batches)
+                with self.step.phases("transfer"):
+                    batch = batch.to(settings.device)
                 self.wait_s += settings._clock() - asked
                 position.lr = self.step.set_factor(self._factor())
                 with _said_if_slow("compiling kernels, once") if self.budget.first_s is None else nullcontext():
@@ -183,7 +186,8 @@ class TrainingRun:
             raise out_of_memory(error, batch.frames.shape, self.settings.device) or error from error
         due = step.is_due(last=position.batch + 1 == len(self.task.train))
         number = position.step + 1
-        norm = step.clip() if due else None
+        with step.phases("update"):
+            norm = step.clip() if due else None
         if norm is not None:
             terms["gradient"] = norm
         try:
@@ -196,8 +200,8 @@ class TrainingRun:
             position.skipped += 1
             return loss
         self.recovery.went_well()
-        if due and step.update():
-            position.step = number
+        with step.phases("update"):
+            position.step = number if due and step.update() else position.step
         position.overflowed += due and norm is None
         return loss
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from spikeyolo.engine.budget import Clock
 from spikeyolo.engine.callbacks import Callback
-from spikeyolo.engine.checkpoints.restore import read_training
+from spikeyolo.engine.checkpoints.restore import check_data, read_training
 from spikeyolo.engine.device import Precision, choose_device
 from spikeyolo.engine.interrupt import StopRequested, StopWatch
 from spikeyolo.engine.run import TrainingRun
@@ -60,6 +60,7 @@ class Trainer:
             it has one.
         keep: best epochs whose weights stay, beyond the first in ``checkpoints/epoch_NNNN``.
         select_by: validation figure that decides which checkpoint is ``best`` (larger is better).
+        profile: after some batches, write a trace of a few steps and a table of where their time goes.
         preview_schedule: draw the learning rates of the training to come, and train nothing.
         range_test: find a learning rate by trying rising ones, and train nothing more.
         callbacks: more of what is asked between batches and after each epoch, by name.
@@ -89,6 +90,7 @@ class Trainer:
         resume: str | None = None,
         keep: Annotated[int, Ge(1)] = 1,
         select_by: str = "map50",
+        profile: bool = False,
         preview_schedule: bool = False,
         range_test: bool = False,
         callbacks: Mapping[str, Callback] | None = None,
@@ -119,6 +121,7 @@ class Trainer:
         self.resume = None if resume is None else Path(resume)
         self.keep = keep
         self.select_by = select_by
+        self.profile = profile
         self.preview_schedule = preview_schedule
         self.range_test = range_test
         self.callbacks = dict(callbacks or {})
@@ -210,10 +213,26 @@ class Trainer:
         """Look at the optimizer and at ``resume`` before data is converted for a run that cannot begin.
 
         Raises:
-            ConfigError: the optimizer's class refuses its values, or one was changed that cannot take effect.
+            ConfigError: the optimizer's class refuses its values, one was changed that cannot take effect, or parts are
+                frozen that have no weights from elsewhere.
             CheckpointError: ``resume`` is not a checkpoint of this model and optimizer to go on from.
         """
         freeze(detector, self.freeze)
+        if self.freeze and self.resume is None and not (description.get("model") or {}).get("pretrained"):
+            raise ConfigError(
+                f"trainer.freeze: found {', '.join(self.freeze)} without model.pretrained; parts that are not trained "
+                "keep their first, random weights and norms without statistics, so that their neurons are silent and "
+                "nothing of a frame reaches the others; expected model.pretrained=FILE"
+            )
         built = build_optimizer(optimizer, detector, self.lr_factors)
         if self.resume is not None:
             read_training(self.resume, detector, built, description, max_epochs=self.max_epochs)
+
+    def check_data(self, digests: Mapping[str, str], description: Mapping[str, Any]) -> None:
+        """Look at the digests of ``resume`` once the data is there.
+
+        Raises:
+            CheckpointError: it was trained with other recordings or labels.
+        """
+        if self.resume is not None:
+            check_data(self.resume, digests, description)

@@ -19,7 +19,7 @@ from spikeyolo.evaluation.identity import recording_names
 from spikeyolo.evaluation.looks import Looks, Stretch, WholeRecordings
 from spikeyolo.model import InferenceDetector
 from spikeyolo.model.decode import Decoder
-from spikeyolo.model.inference import Backend
+from spikeyolo.model.inference import Backend, fold
 from spikeyolo.model.inference.backend import check_backend
 from spikeyolo.model.predictions import Predictions
 from spikeyolo.windows import Placement
@@ -35,7 +35,7 @@ class Detecting:
         carry: the neurons' state goes on from each stretch of a recording into the next.
         steps: whose detections are kept: those of ``all`` time steps, or those that are ``scored``.
         confidence, iou, max_detections: see :class:`Decoder`; ``max_detections`` of each step.
-        backend: that runs the network; None runs it as training does.
+        backend: that runs the network; None runs it as training validates it: folded, in torch.
         precision: of the backend.
         embeddings: keep each detection's embedding, where the network makes some.
     """
@@ -65,7 +65,7 @@ class Detecting:
     def network(self, detector: nn.Module) -> nn.Module:
         """The detector as it will run."""
         if self.backend is None:
-            return detector
+            return fold(detector)
         return InferenceDetector(detector, backend=self.backend, precision=self.precision)
 
 

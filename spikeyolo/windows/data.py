@@ -60,7 +60,7 @@ class EventData:
             or as many chunks as ``cache_memory`` allows), or ``mmap`` (a decoded file that all processes share).
         cache_memory: share of the memory that ``ram`` may fill, in all processes together.
         cache_folder: where ``mmap`` keeps its files, 8 bytes an event; None for the user's cache folder.
-        batch_size: windows a batch, B.
+        batch_size: windows a batch, B; ``auto`` lets a training find how many fit, and is 8 elsewhere.
         samples_per_epoch: training windows an epoch; None takes every window once.
         sampling: ``uniform`` takes all training windows alike; ``balanced`` takes each class's about equally often and
             lets the files take turns, see :class:`ClassBalance`; ``streaming`` lets each lane of the batch follow a
@@ -87,7 +87,7 @@ class EventData:
         cache: Cache = "none",
         cache_memory: Annotated[float, Interval(gt=0, le=1)] = 0.5,
         cache_folder: str | None = None,
-        batch_size: Annotated[int, Ge(1)] = 8,
+        batch_size: Annotated[int, Ge(1)] | Literal["auto"] = 8,
         samples_per_epoch: Annotated[int, Ge(1)] | None = None,
         sampling: Sampling = "uniform",
         reset_share: Annotated[float, Interval(ge=0, le=1)] = 0.05,
@@ -121,7 +121,8 @@ class EventData:
         self.cache: Cache = cache
         self.cache_memory = cache_memory
         self.cache_folder = default_folder() if cache_folder is None else Path(cache_folder)
-        self.batch_size = batch_size
+        self.finds_batch_size = batch_size == "auto"
+        self.batch_size = 8 if batch_size == "auto" else batch_size
         self.samples_per_epoch = samples_per_epoch
         self.sampling: Sampling = sampling
         self.reset_share = reset_share
@@ -130,7 +131,12 @@ class EventData:
                 f"data.slicing: found by_count with data.sampling={sampling}, whose lanes follow windows of one "
                 "length; expected around_labels or sliding"
             )
-        if sampling == "mixed" and batch_size < 2:
+        if self.in_lanes and self.finds_batch_size:
+            raise ConfigError(
+                f"data.batch_size: found auto with data.sampling={sampling}, where it is the number of lanes; expected "
+                "a number"
+            )
+        if sampling == "mixed" and self.batch_size < 2:
             raise ConfigError(
                 f"data.batch_size: found {batch_size} with data.sampling=mixed; expected at least 2, a lane and a "
                 "window beside it"
@@ -154,6 +160,10 @@ class EventData:
     def in_lanes(self) -> bool:
         """Whether the neurons' state goes on from window to window, in validation too."""
         return self.sampling in ("streaming", "mixed")
+
+    def use_batch_size(self, windows: int) -> None:
+        """Serve batches of so many windows, as was found before."""
+        self.batch_size, self.finds_batch_size = windows, False
 
     def check(self, roles: Sequence[Role] = ("train", "val")) -> None:
         """Find the roles' recordings and read their labels before anything is converted.

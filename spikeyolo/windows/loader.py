@@ -97,6 +97,10 @@ class WindowLoader:
         """From the next epoch on, give every batch's windows ``rank``, ``rank + world``, … only: those of a process."""
         self._share.rank, self._share.world = rank, world
 
+    def set_batch_size(self, windows: int) -> None:
+        """Serve batches of so many windows, from the next epoch on."""
+        self.sampler.batch_size = windows
+
     def epoch(self, epoch: int, *, first_batch: int = 0) -> Iterator[Batch]:
         """The batches of ``epoch``, from ``first_batch`` on.
 

@@ -85,20 +85,48 @@ def read_training(
         ConfigError: a value was changed that cannot take effect.
     """
     state = checkpoint.read_state(folder)
-    components = checkpoint.load_training(folder, module)
     position = state.get("position")
     if not isinstance(position, dict) or not {"epoch", "batch", "step"} <= position.keys():
         raise CheckpointError(f"{folder}/state.json: no position to go on from; expected a 'last' checkpoint")
     found, expected = state.get("classes"), description.get("classes")
     if found != expected:
         raise CheckpointError(f"{folder}: a checkpoint of the classes {found}; this run's are {expected}")
+    changed = _changed(state, description)
+    settings.check(changed, mid_epoch=position["batch"] > 0, finished=position["epoch"] >= max_epochs)
+    components = checkpoint.load_training(folder, module)
     if "average_updates" in components:  # as version 0.1 wrote it
         components["average"] = {"updates": components.pop("average_updates")}
         components["generator"] = {"cpu": components["generator"]}
     OptimizerState(optimizer, module).check(components["optimizer"])
-    changed = settings.changes(moved(_settings(state)), moved(_settings(description)))
-    settings.check(changed, mid_epoch=position["batch"] > 0, finished=position["epoch"] >= max_epochs)
     return Saved(position, components, changed)
+
+
+def check_data(folder: Path, digests: Mapping[str, str], description: Mapping[str, Any]) -> None:
+    """Refuse recordings or labels that are not the checkpoint's, unless settings of the data were changed on purpose.
+
+    Args:
+        folder: of the checkpoint.
+        digests: split → digest of its recordings and labels, as in ``state.json``.
+        description: of the run, with its ``settings``.
+
+    Raises:
+        CheckpointError: names the split and both digests.
+    """
+    state = checkpoint.read_state(folder)
+    kept: Mapping[str, str] = state.get("digests") or {}  # earlier versions kept none
+    meant = any(key.startswith("data.") for key in _changed(state, description))
+    for split in () if meant else kept.keys() & digests.keys():
+        if kept[split] != digests[split]:
+            raise CheckpointError(
+                f"{split}: recordings or labels with digest {digests[split]}, where {folder} was trained with "
+                f"{kept[split]}; expected the same data (data.root, data.store), or "
+                f"model.pretrained={folder / checkpoint.WEIGHTS} without trainer.resume to start another training from "
+                "its weights"
+            )
+
+
+def _changed(state: Mapping[str, Any], description: Mapping[str, Any]) -> settings.Changes:
+    return settings.changes(moved(_settings(state)), moved(_settings(description)))
 
 
 def _settings(description: Mapping[str, Any]) -> dict[str, Any]:

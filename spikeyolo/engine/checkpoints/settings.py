@@ -45,6 +45,12 @@ def check(changed: Changes, *, mid_epoch: bool, finished: bool) -> None:
             f"{_said(changed, network)} cannot change where a training goes on; expected the checkpoint's value, or "
             "model.pretrained=FOLDER/weights.safetensors to start another training from its weights"
         )
+    pretrained = changed.get("model.pretrained", (None, None))
+    if pretrained[1] is not None:
+        raise ConfigError(
+            f"{_said(changed, ['model.pretrained'])} a training that goes on has the checkpoint's weights; expected "
+            "the checkpoint's value or null, or no trainer.resume to start another training from these weights"
+        )
     order = [key for key in changed if key == "seed" or key.startswith("data.")]
     if mid_epoch and order:
         raise ConfigError(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from spikeyolo.engine.device import Precision
 from spikeyolo.engine.ranks import Ranks
 from spikeyolo.engine.update.average import Average
+from spikeyolo.engine.update.phases import Phases
 from spikeyolo.model.streaming import Carrier, joined
 from spikeyolo.windows.batch import Batch
 
@@ -65,8 +66,9 @@ class TrainStep:
         self._carried: list[dict[str, Any]] = []  # of all processes, for the checkpoint that is about to be written
         self._ranks = Ranks() if ranks is None else ranks
         self._pending = 0  # batches whose gradients wait for the update
-        device = next(module.parameters()).device.type
-        self._scaler = torch.amp.GradScaler(device, enabled=precision == "float16")
+        device = next(module.parameters()).device
+        self.phases = Phases(device)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
         self._unscaled = False  # whether the scaler has looked at the gradients that wait
         self._overflowed = False
 
@@ -80,18 +82,22 @@ class TrainStep:
         """Add a batch's gradients to those that wait; returns the loss and its terms by name, of all processes."""
         device, narrow = batch.frames.device.type, self._precision != "float32"
         dtype = torch.float16 if self._precision == "float16" else torch.bfloat16
+        phases = self.phases
         memory, self._carried = self._carrier.memory(batch), []
-        with self._watching() as maps, torch.autocast(device, dtype, enabled=narrow):
+        with phases("forward"), self._watching() as maps, torch.autocast(device, dtype, enabled=narrow):
             predictions = self._run(batch.frames) if memory is None else self._run(batch.frames, memory)
         self._carrier.keep(memory, batch)
-        terms = self._loss(predictions, batch.targets)
-        total, named = terms.total, terms.named()
+        with phases("loss"):
+            terms = self._loss(predictions, batch.targets)
+            total, named = terms.total, terms.named()
         if self._teacher is not None:
-            taught = self._teacher(batch.frames, predictions, maps)
+            with phases("teacher"):
+                taught = self._teacher(batch.frames, predictions, maps)
             total, named = total + taught.total, named | taught.named()
         if not self._pending:
             self.optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(total).backward()
+        with phases("backward"):
+            self._scaler.scale(total).backward()
         self._pending += 1
         named = self._ranks.sums({**named, "total": total, "positives": terms.num_positives.double()})
         return named["total"].detach(), named

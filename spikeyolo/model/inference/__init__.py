@@ -2,7 +2,7 @@
 
 from spikeyolo.model.inference.backend import Backend, InferenceDetector, Precision, check_backend
 from spikeyolo.model.inference.binary import spike_driven
-from spikeyolo.model.inference.fold import FoldReport, compare, fold, macs
+from spikeyolo.model.inference.fold import FoldReport, compare, fold, is_folded, macs
 from spikeyolo.model.inference.onnx_file import OnnxDetector
 from spikeyolo.model.inference.size import weight_bytes
 
@@ -15,6 +15,7 @@ __all__ = [
     "check_backend",
     "compare",
     "fold",
+    "is_folded",
     "macs",
     "spike_driven",
     "weight_bytes",

@@ -158,6 +158,11 @@ def fold(detector: nn.Module, *, synapses: Synapses = "separable", dtype: torch.
     return (folded if dtype is None else folded.to(dtype)).to(memory_format=torch.channels_last)
 
 
+def is_folded(network: nn.Module) -> bool:
+    """Whether there is no norm to take into a convolution: what :func:`fold` gave, or another runtime's network."""
+    return not any(isinstance(module, Norm) for module in network.modules())
+
+
 def macs(module: nn.Module, frames: Tensor) -> int:
     """Multiply-accumulates of all convolutions in one forward pass."""
     from torch.utils.flop_counter import FlopCounterMode  # loads Triton, which nothing else here needs

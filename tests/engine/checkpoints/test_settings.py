@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 from small_training import World
+from torch import nn
 
 from spikeyolo.engine.checkpoints import settings
+from spikeyolo.engine.checkpoints.restore import check_data, read_training
 from spikeyolo.engine.task import Stopped
-from spikeyolo.engine.update.optimizer import AdamW, Sgd
+from spikeyolo.engine.update.optimizer import AdamW, Sgd, build_optimizer
 from spikeyolo.errors import CheckpointError, ConfigError
 
 COMPOSED: dict[str, Any] = {
@@ -147,9 +149,54 @@ def test_batches_may_change_between_two_epochs_and_the_network_may_not(tmp_path:
         fit(tmp_path / "fourth", resume=last, model__neuron={"levels": 8})
 
 
-def test_how_the_network_is_executed_or_first_filled_may_change(midway: Path, tmp_path: Path) -> None:
-    figures = fit(tmp_path / "second", resume=midway, model__form="binary", model__pretrained="weights.safetensors")
-    assert figures["epochs"] == 3
+def test_how_the_network_is_executed_may_change(midway: Path, tmp_path: Path) -> None:
+    assert fit(tmp_path / "second", resume=midway, model__form="binary")["epochs"] == 3
+
+
+@pytest.mark.parametrize("before", [None, "first.safetensors"])
+def test_other_weights_to_start_from_are_refused_where_the_checkpoints_weights_go_on(
+    before: str | None, tmp_path: Path
+) -> None:
+    last = stopped(tmp_path / "first", 6, model__pretrained=before)
+    words = f"model.pretrained: found new.safetensors, where the checkpoint has {before}; a training that goes on has"
+    with pytest.raises(ConfigError, match=words):
+        fit(tmp_path / "second", resume=last, model__pretrained="new.safetensors")
+    for same in (before, None):  # the file that it began with may be gone by now
+        assert fit(tmp_path / f"third {same}", resume=last, model__pretrained=same)["epochs"] == 3
+
+
+DIGESTS = {"train": "aa", "val": "bb"}
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_other_recordings_or_labels_under_the_same_settings_are_refused_with_both_digests(
+    split: str, tmp_path: Path
+) -> None:
+    described = {"settings": composed(), "digests": DIGESTS}
+    World(described=described).fit(tmp_path, max_epochs=1)
+    last = tmp_path / "checkpoints" / "last"
+    moved = {"settings": composed(data__root="/new/disk/set")}
+    check_data(last, DIGESTS, moved)
+    with pytest.raises(
+        CheckpointError, match=f"{split}: recordings or labels with digest cc, where .* {DIGESTS[split]};"
+    ):
+        check_data(last, DIGESTS | {split: "cc"}, moved)
+    check_data(last, DIGESTS | {split: "cc"}, {"settings": composed(data__batch_size=4)})  # data was changed on purpose
+
+
+def test_a_checkpoint_that_kept_no_digests_goes_on(tmp_path: Path) -> None:
+    World(described={"settings": composed()}).fit(tmp_path, max_epochs=1)
+    check_data(tmp_path / "checkpoints" / "last", DIGESTS, {"settings": composed()})
+
+
+def test_other_classes_are_named_before_the_shapes_of_their_weights(midway: Path, tmp_path: Path) -> None:
+    task = World(described={"settings": composed()}).task(tmp_path)
+    task.description["classes"] = ["car", "bus"]  # type: ignore[index]
+    optimizer = build_optimizer(task.optimizer, nn.Linear(3, 2))
+    with pytest.raises(
+        CheckpointError, match=r"a checkpoint of the classes \['car'\]; this run's are \['car', 'bus'\]"
+    ):
+        read_training(midway, nn.Linear(3, 2), optimizer, task.description, max_epochs=3)
 
 
 def test_a_finished_run_says_so_and_measures_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -41,7 +41,7 @@ def step_of(module: nn.Module, factor: float, optimizer: Any = Sgd, **changes: A
 
 
 def update(step: TrainStep) -> bool:
-    step.gradients(SimpleNamespace(frames=torch.ones(1, 3), targets=None))  # type: ignore[arg-type]
+    step.gradients(SimpleNamespace(frames=torch.ones(1, 3), targets=None, follows=()))  # type: ignore[arg-type]
     step.clip()
     return step.update()
 
@@ -56,7 +56,7 @@ def test_gradients_below_float16s_least_value_arrive_and_are_those_of_float32(mo
     norms = {}
     for precision in ("float32", "float16"):
         step = step_of(module, TINY, precision=precision)
-        step.gradients(SimpleNamespace(frames=torch.ones(1, 3), targets=None))  # type: ignore[arg-type]
+        step.gradients(SimpleNamespace(frames=torch.ones(1, 3), targets=None, follows=()))  # type: ignore[arg-type]
         norms[precision] = float(step.clip())  # type: ignore[arg-type]
     assert 0 < norms["float32"] < 2.0**-24  # float16 has nothing between this and 0
     assert norms["float16"] == pytest.approx(norms["float32"], rel=0.01)
@@ -82,7 +82,7 @@ def test_gradients_that_are_not_finite_at_any_scale_are_told_in_the_end(module: 
     step = step_of(module, math.inf)
     norms = []
     for _ in range(20):
-        step.gradients(SimpleNamespace(frames=torch.ones(1, 3), targets=None))  # type: ignore[arg-type]
+        step.gradients(SimpleNamespace(frames=torch.ones(1, 3), targets=None, follows=()))  # type: ignore[arg-type]
         norms.append(step.clip())
         step.update() if norms[-1] is None else step.drop()
     assert norms[0] is None
@@ -92,7 +92,7 @@ def test_gradients_that_are_not_finite_at_any_scale_are_told_in_the_end(module: 
 
 @pytest.mark.parametrize("waiting", [0, 1])
 def test_scale_and_waiting_gradients_come_back_as_they_were(module: nn.Module, waiting: int) -> None:
-    batches = [SimpleNamespace(frames=torch.randn(1, 3), targets=None) for _ in range(4)]
+    batches = [SimpleNamespace(frames=torch.randn(1, 3), targets=None, follows=()) for _ in range(4)]
 
     def go_on(step: TrainStep, some: Any) -> Tensor:
         for each in some:
@@ -123,10 +123,10 @@ def test_waiting_gradients_mean_the_same_where_a_run_goes_on_in_another_precisio
     norms = {}
     for precision in ("float32", "float16"):
         first = step_of(module, 1e-3, accumulate_batches=2)
-        first.gradients(SimpleNamespace(frames=torch.ones(1, 3), targets=None))  # type: ignore[arg-type]
+        first.gradients(SimpleNamespace(frames=torch.ones(1, 3), targets=None, follows=()))  # type: ignore[arg-type]
         second = step_of(module, 1e-3, accumulate_batches=2, precision=precision)
         second.load_state_dict(first.state_dict())
-        second.gradients(SimpleNamespace(frames=torch.ones(1, 3), targets=None))  # type: ignore[arg-type]
+        second.gradients(SimpleNamespace(frames=torch.ones(1, 3), targets=None, follows=()))  # type: ignore[arg-type]
         norms[precision] = float(second.clip())  # type: ignore[arg-type]
     assert norms["float16"] == pytest.approx(norms["float32"], rel=0.01)
 

@@ -27,7 +27,7 @@ def step_of(module: nn.Module, **changes: Any) -> TrainStep:
 
 
 def batch(frames: Tensor) -> Any:
-    return SimpleNamespace(frames=frames, targets=None)
+    return SimpleNamespace(frames=frames, targets=None, follows=())
 
 
 @pytest.fixture
