@@ -32,8 +32,9 @@ from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.report.console import Console
 from spikeyolo.windows.batch import Batch
 from spikeyolo.windows.data import EventData
-from spikeyolo.windows.dataset import Part, Sample, WindowDataset
+from spikeyolo.windows.dataset import Sample, WindowDataset
 from spikeyolo.windows.loader import collate
+from spikeyolo.windows.parts import Part
 from spikeyolo.windows.slicing import spread
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.report.diagnosis import draw_bars, draw_histogram
 from spikeyolo.windows import slicing
 from spikeyolo.windows.data import EventData
-from spikeyolo.windows.dataset import Part, WindowDataset
+from spikeyolo.windows.dataset import WindowDataset
+from spikeyolo.windows.parts import Part
 
 SMALLEST_STRIDE = 8  # px of the frame between the finest anchor points
 EMPTY_SLICES = 0.5  # share of slices of labelled windows without any event

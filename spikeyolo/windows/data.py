@@ -23,10 +23,12 @@ from spikeyolo.events.store.memory import memory_bytes
 from spikeyolo.events.store.recording import Cache
 from spikeyolo.events.types import Boxes
 from spikeyolo.windows.augment import Augmentation
-from spikeyolo.windows.dataset import Cut, Part, Slicing, TargetRule, WindowDataset, WindowRules
+from spikeyolo.windows.dataset import Cut, WindowDataset
 from spikeyolo.windows.encoders import Encoder
 from spikeyolo.windows.lanes import LaneSampler, MixedSampler, RecordingSampler
 from spikeyolo.windows.loader import WindowLoader
+from spikeyolo.windows.parts import Part
+from spikeyolo.windows.rules import Slicing, TargetRule, WindowRules
 from spikeyolo.windows.sampler import BatchSampler, EpochSampler
 
 log = logging.getLogger(__name__)

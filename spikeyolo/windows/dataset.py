@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -12,95 +12,23 @@ import numpy.typing as npt
 import torch
 
 from spikeyolo.errors import ConfigError
-from spikeyolo.events import Boxes
-from spikeyolo.events.store import Recording
 from spikeyolo.windows import scored, slicing
 from spikeyolo.windows.augment import Augmentation, clip
 from spikeyolo.windows.balance import ClassBalance
 from spikeyolo.windows.batch import Window
 from spikeyolo.windows.encoders import Encoder
 from spikeyolo.windows.matching import BoxMatcher, SliceBoxes, Times
+from spikeyolo.windows.parts import Part, common_sensor, used, without_labels
 from spikeyolo.windows.placement import Placement
+from spikeyolo.windows.rules import WindowRules
 from spikeyolo.windows.sampler import Draw
 from spikeyolo.windows.shared import SharedColumns
 
 log = logging.getLogger(__name__)
 
-Slicing = Literal["around_labels", "sliding", "by_count"]
-TargetRule = Literal["per_slice", "last"]
 Cut = Literal["alone", "lanes", "both", "whole"]
 
 _GEOMETRY = 1  # beside the seed of a lane's augmentation
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """The part of a stored recording that belongs to one split.
-
-    Attributes:
-        recording: the open recording.
-        boxes: its labels in px of the sensor; None where it has no label file, which is not the same as no box.
-        start_us, end_us: µs; windows lie wholly inside.
-        name: what messages call it.
-        left_out_us: times at which annotators looked and a rule left out every box, µs: what they show is not known.
-        labels_from_us: µs; objects before this time are not known (evaluation rules skip a recording's beginning),
-            so that no window ends and no time step is supervised before it. None: all are known.
-    """
-
-    recording: Recording
-    boxes: Boxes | None
-    start_us: int
-    end_us: int
-    name: str
-    labels_from_us: int | None = None
-    left_out_us: npt.NDArray[np.int64] | None = None
-
-    @property
-    def inside(self) -> Boxes:
-        """The labels at times of this part; none where it has no label file."""
-        if self.boxes is None:
-            return Boxes.empty()
-        first = np.searchsorted(self.boxes.t, self.start_us, side="left")
-        return self.boxes[int(first) : int(np.searchsorted(self.boxes.t, self.end_us, side="right"))]
-
-
-@dataclass(frozen=True)
-class WindowRules:
-    """How windows are cut and matched.
-
-    Attributes:
-        slice_duration_us: length of one time step, µs; ``by_count`` sets each window's own.
-        time_steps: T.
-        slicing: ``around_labels`` looks back from each label time; ``sliding`` covers everything; ``by_count`` too, in
-            windows of ``events_per_window`` events: such a window ends 1 µs after its last event, and its T slices
-            last the T-th part of the time back to its first event each, rounded up to whole µs.
-        events_per_window: at least as many a window holds ``by_count``; more where events of one time, or of the few
-            µs that rounding adds before the first, belong to it too.
-        overlap: share of a window's length that it has in common with the next one, where windows slide.
-        temporal_buffer: share of a window's length by which a label may lie outside it and still belong to it.
-        max_label_gap_us: the longest time between two looks of the annotators that is interpolated, µs; None takes 1.5
-            times their usual interval, the median over all recordings of the role.
-        targets: ``per_slice`` gives every time step its boxes; ``last`` supervises only the last one.
-        max_samples_per_file: windows of one recording, spread evenly; None takes all.
-        max_events_per_sample: a window with more events is thinned evenly; None takes all.
-        negative_share: windows from empty stretches of labelled recordings, as a share of the labelled windows.
-    """
-
-    slice_duration_us: int
-    time_steps: int
-    slicing: Slicing = "around_labels"
-    events_per_window: int = 50_000
-    overlap: float = 0.25
-    temporal_buffer: float = 0.2
-    max_label_gap_us: int | None = None
-    targets: TargetRule = "per_slice"
-    max_samples_per_file: int | None = None
-    max_events_per_sample: int | None = None
-    negative_share: float = 0.1
-
-    @property
-    def duration_us(self) -> int:
-        return self.slice_duration_us * self.time_steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +83,7 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         self.encoder = encoder
         self.augmentation = augmentation
         self.seed = seed
-        self.width, self.height = _common_sensor(self.parts)
+        self.width, self.height = common_sensor(self.parts)
         self.frame_width, self.frame_height = encoder.frame_size(self.width, self.height)
         self._matcher = BoxMatcher(
             [part.boxes for part in self.parts],
@@ -189,7 +117,7 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             self._report(role, self.first_of_lanes if cut == "both" else len(self))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "parts": [_without_labels(part) for part in self.parts]}
+        return {**self.__dict__, "parts": [without_labels(part) for part in self.parts]}
 
     @property
     def frame(self) -> dict[str, Any]:
@@ -311,14 +239,14 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             ends, slice_us = self._counted(part)
             positives = len(ends)
         elif rules.slicing == "sliding":
-            ends = _used(slicing.sliding(duration_us=rules.duration_us, overlap=rules.overlap, **span), part)
+            ends = used(slicing.sliding(duration_us=rules.duration_us, overlap=rules.overlap, **span), part)
             ends = ends[slicing.spread(len(ends), rules.max_samples_per_file)]
             positives = len(ends)
         elif part.boxes is None:
             return np.empty(0, np.int64), None
         else:
             times = self._matcher.label_times(index)
-            anchors = _used(slicing.anchored(times, duration_us=rules.duration_us, **span), part)
+            anchors = used(slicing.anchored(times, duration_us=rules.duration_us, **span), part)
             anchors = anchors[slicing.spread(len(anchors), rules.max_samples_per_file)]
             positives = len(anchors)
             ends = np.sort(np.concatenate([anchors, self._empty_windows(index, part, positives)]))
@@ -419,24 +347,3 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
                 "data.time_steps shorter than what belongs to this role (of the first: "
                 f"{self.parts[0].start_us} to {self.parts[0].end_us} µs)"
             )
-
-
-def _without_labels(part: Part) -> Part:
-    """What a worker needs of it: the labels come to it in the matcher's columns."""
-    bare = part.recording.with_boxes(None, part.recording.classes)
-    return replace(part, recording=bare, boxes=None, left_out_us=None)
-
-
-def _used(ends: Times, part: Part) -> Times:
-    """Of windows' ends, those at which the part's objects are known."""
-    return ends if part.labels_from_us is None else ends[ends >= part.labels_from_us]
-
-
-def _common_sensor(parts: Sequence[Part]) -> tuple[int, int]:
-    if not parts:
-        raise ConfigError("the data set has no recordings; expected at least one")
-    sizes = {(part.recording.width, part.recording.height): part.name for part in parts}
-    if len(sizes) > 1:
-        found = ", ".join(f"{width}x{height} px ({name})" for (width, height), name in sizes.items())
-        raise ConfigError(f"recordings of different sensors in one data set: {found}; expected one size")
-    return next(iter(sizes))

@@ -15,7 +15,7 @@ from spikeyolo.windows.matching import BoxMatcher, Times
 from spikeyolo.windows.shared import SharedColumns
 
 if TYPE_CHECKING:
-    from spikeyolo.windows.dataset import Part
+    from spikeyolo.windows.parts import Part
 
 _NO_LABEL = -1  # µs
 

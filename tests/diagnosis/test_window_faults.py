@@ -16,8 +16,8 @@ from spikeyolo.diagnosis.written import Written
 from spikeyolo.events.types import Boxes, Events
 from spikeyolo.metrics.protocols import Coco, PropheseeGen1, Protocol
 from spikeyolo.windows.data import EventData
-from spikeyolo.windows.dataset import Part
 from spikeyolo.windows.encoders import HistogramEncoder
+from spikeyolo.windows.parts import Part
 
 SIDE, END_US = 96, 400_000
 LOOKS = range(20_000, 390_000, 10_000)
@@ -191,7 +191,8 @@ def test_boxes_that_cleaning_leaves_out_are_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seconds", [0.0])
 def test_the_sample_of_windows_is_bounded_in_time(seconds: float, tmp_path: Path) -> None:
     from spikeyolo.diagnosis.counted import count_windows
-    from spikeyolo.windows.dataset import WindowDataset, WindowRules
+    from spikeyolo.windows.dataset import WindowDataset
+    from spikeyolo.windows.rules import WindowRules
 
     part = Part(store(tmp_path / "a.zarr", events_of()), moving(), 0, END_US, "a")
     dataset = WindowDataset([part], rules=WindowRules(5000, 4), encoder=HistogramEncoder())

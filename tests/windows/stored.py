@@ -9,7 +9,7 @@ import numpy as np
 
 from spikeyolo.events.store import Recording, RecordingWriter
 from spikeyolo.events.types import Boxes, Events
-from spikeyolo.windows.dataset import Part
+from spikeyolo.windows.parts import Part
 
 WIDTH, HEIGHT = 33, 21
 END_US = 100_000

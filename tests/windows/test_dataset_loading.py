@@ -21,9 +21,10 @@ from stored import END_US, boxes_at, part, random_events, store
 from spikeyolo.errors import RecordingError
 from spikeyolo.windows.augment import Augmentation
 from spikeyolo.windows.batch import Batch
-from spikeyolo.windows.dataset import WindowDataset, WindowRules
+from spikeyolo.windows.dataset import WindowDataset
 from spikeyolo.windows.encoders import HistogramEncoder
 from spikeyolo.windows.loader import WindowLoader, leave_signals_to_the_trainer
+from spikeyolo.windows.rules import WindowRules
 from spikeyolo.windows.sampler import EpochSampler
 
 LABELS = list(range(10_000, END_US + 1, 10_000))

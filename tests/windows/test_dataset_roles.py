@@ -18,8 +18,10 @@ from spikeyolo.events.labels import LabelRules
 from spikeyolo.events.store import Recording
 from spikeyolo.events.types import Boxes, Events
 from spikeyolo.windows.data import EventData
-from spikeyolo.windows.dataset import Part, WindowDataset, WindowRules
+from spikeyolo.windows.dataset import WindowDataset
 from spikeyolo.windows.encoders import HistogramEncoder
+from spikeyolo.windows.parts import Part
+from spikeyolo.windows.rules import WindowRules
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import etram_set

@@ -11,9 +11,10 @@ from stored import END_US, HEIGHT, WIDTH, boxes_at, part, random_events, store
 from spikeyolo.events.store import Recording
 from spikeyolo.events.types import Boxes
 from spikeyolo.windows.augment import Augmentation
-from spikeyolo.windows.dataset import Sample, WindowDataset, WindowRules
+from spikeyolo.windows.dataset import Sample, WindowDataset
 from spikeyolo.windows.encoders import HistogramEncoder
 from spikeyolo.windows.loader import collate
+from spikeyolo.windows.rules import WindowRules
 
 LABELS = list(range(10_000, END_US + 1, 10_000))
 

@@ -17,8 +17,10 @@ from spikeyolo.errors import ConfigError
 from spikeyolo.events.store import Recording
 from spikeyolo.events.types import Boxes, Events
 from spikeyolo.windows.batch import Window
-from spikeyolo.windows.dataset import Part, WindowDataset, WindowRules
+from spikeyolo.windows.dataset import WindowDataset
 from spikeyolo.windows.encoders import HistogramEncoder
+from spikeyolo.windows.parts import Part
+from spikeyolo.windows.rules import WindowRules
 
 LABELS = list(range(10_000, END_US + 1, 10_000))
 

@@ -14,8 +14,10 @@ from spikeyolo.errors import ConfigError
 from spikeyolo.events.packing import pack
 from spikeyolo.events.store import Recording
 from spikeyolo.windows import slicing
-from spikeyolo.windows.dataset import Part, WindowDataset, WindowRules
+from spikeyolo.windows.dataset import WindowDataset
 from spikeyolo.windows.encoders import HistogramEncoder
+from spikeyolo.windows.parts import Part
+from spikeyolo.windows.rules import WindowRules
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,13 @@ from stored import END_US, HEIGHT, WIDTH, boxes_at, part, random_events, store
 from spikeyolo.errors import ConfigError
 from spikeyolo.windows.augment import Augmentation
 from spikeyolo.windows.data import EventData
-from spikeyolo.windows.dataset import Part, WindowDataset, WindowRules
+from spikeyolo.windows.dataset import WindowDataset
 from spikeyolo.windows.encoders import HistogramEncoder
 from spikeyolo.windows.lanes import LaneSampler, MixedSampler, RecordingSampler
 from spikeyolo.windows.loader import WindowLoader
+from spikeyolo.windows.parts import Part
 from spikeyolo.windows.placement import Placement
+from spikeyolo.windows.rules import WindowRules
 from spikeyolo.windows.sampler import Draw
 
 LABELS = (10_000, 20_300, 30_000, 40_000)  # µs; the second lies within a slice

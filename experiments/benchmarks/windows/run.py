@@ -20,7 +20,7 @@ from spikeyolo.events import Boxes
 from spikeyolo.events.packing import pack
 from spikeyolo.events.store import Recording
 from spikeyolo.windows.augment import Augmentation
-from spikeyolo.windows.dataset import Part, WindowDataset, WindowRules
+from spikeyolo.windows.dataset import WindowDataset
 from spikeyolo.windows.encoders import (
     BinaryEncoder,
     HistogramEncoder,
@@ -30,7 +30,9 @@ from spikeyolo.windows.encoders import (
     VoxelEncoder,
 )
 from spikeyolo.windows.matching import BoxMatcher
+from spikeyolo.windows.parts import Part
 from spikeyolo.windows.placement import Placement
+from spikeyolo.windows.rules import WindowRules
 
 LABEL_STEP_US = 50_000
 CLASSES = 3
