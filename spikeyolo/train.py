@@ -69,6 +69,7 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
     from spikeyolo.engine.checkpoints import checkpoint
     from spikeyolo.engine.task import Pruned, Stopped, Task
     from spikeyolo.engine.update.teacher import Teacher
+    from spikeyolo.errors import ConfigError
     from spikeyolo.events.splits import digest
     from spikeyolo.model.inference import check_backend
     from spikeyolo.report.console import Console
@@ -110,6 +111,15 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
     if loss.teacher is not None:
         teacher = Teacher(loss.teacher, detector, loss.distillation, description)
         description["settings"]["teacher"] = {"weights": teacher.digest}
+    firing_rate = loss.firing_rate if loss.firing_rate.weight else None
+    if firing_rate is not None:
+        firing_rate.check(detector)
+        if ranks.world > 1 or trainer.compile:
+            place = "trainer.compile=true" if trainer.compile else f"{ranks.world} processes"
+            raise ConfigError(
+                f"loss.firing_rate.weight: found {firing_rate.weight} with {place}, where spikes are not counted; "
+                "expected 0, or one process that does not compile"
+            )
     trial = current_trial() if ranks.is_main else None
     trainer.find_checkpoint(folder, put_back=trial is not None)
     trainer.resume = ranks.first(trainer.resume)
@@ -171,6 +181,7 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
         },
         pruner=trial,
         teacher=teacher,
+        firing_rate=firing_rate,
         ranks=ranks,
     )
     if data.finds_batch_size:

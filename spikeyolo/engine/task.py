@@ -15,6 +15,7 @@ from spikeyolo.engine.update.optimizer import OptimizerFactory
 from spikeyolo.engine.update.schedule import Schedule
 from spikeyolo.engine.update.teacher import Teacher
 from spikeyolo.loss.detection import DetectionLoss
+from spikeyolo.loss.firing_rate import FiringRate
 from spikeyolo.windows.loader import WindowLoader
 
 
@@ -49,6 +50,7 @@ class Task:
         description: what ``state.json`` says of the model (its configuration, classes, …).
         pruner: the sweep's, or None.
         teacher: a trained network to learn from beside the labels, or None.
+        firing_rate: the penalty on spikes, or None.
         ranks: the processes that train together.
     """
 
@@ -65,4 +67,5 @@ class Task:
     description: Mapping[str, Any]
     pruner: Pruner | None = None
     teacher: Teacher | None = None
+    firing_rate: FiringRate | None = None
     ranks: Ranks = field(default_factory=Ranks)

@@ -18,6 +18,7 @@ from spikeyolo.loss.class_weights import ClassWeights, check_class_names, class_
 from spikeyolo.loss.classification import quality_focal, varifocal
 from spikeyolo.loss.distillation import Distillation
 from spikeyolo.loss.embedding import track_contrast
+from spikeyolo.loss.firing_rate import FiringRate
 from spikeyolo.loss.overlap import complete_iou, distance_iou, generalized_iou, iou
 from spikeyolo.loss.precision import wide
 from spikeyolo.loss.shared import Alone, Sharing
@@ -96,6 +97,7 @@ class DetectionLoss:
         track_temperature: of the similarities that the track term compares.
         teacher: checkpoint folder of a trained network to learn from beside the labels; None for none.
         distillation: how; None takes :class:`Distillation`'s own values.
+        firing_rate: what spikes cost beside the detection; None takes :class:`FiringRate`'s own values: nothing.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class DetectionLoss:
         track_temperature: Annotated[float, Gt(0)] = 0.1,
         teacher: str | None = None,
         distillation: Distillation | None = None,
+        firing_rate: FiringRate | None = None,
     ) -> None:
         self.box_weight = box_weight
         self.class_weight = class_weight
@@ -135,6 +138,7 @@ class DetectionLoss:
         self.teacher = teacher
         self.sharing: Sharing = Alone()
         self.distillation = distillation or Distillation()
+        self.firing_rate = firing_rate or FiringRate()
         self.class_weights = class_weights
         self.effective_beta = effective_beta
         self.assign: Assigner = TaskAlignedAssigner(top=assign_top, alpha=assign_alpha, beta=assign_beta)

@@ -35,5 +35,6 @@ def build_step(settings: Trainer, task: Task, *, average: Average | None) -> Tra
         clip_gradient=settings.clip_gradient,
         accumulate_batches=settings.accumulated(task.train),
         teacher=None if task.teacher is None else task.teacher.to(settings.device),
+        firing_rate=task.firing_rate,
         ranks=task.ranks,
     )

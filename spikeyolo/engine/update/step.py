@@ -13,6 +13,7 @@ from spikeyolo.engine.device import Precision
 from spikeyolo.engine.ranks import Ranks
 from spikeyolo.engine.update.average import Average
 from spikeyolo.engine.update.phases import Phases
+from spikeyolo.loss.firing_rate import FiringRate
 from spikeyolo.model.streaming import Carrier, joined
 from spikeyolo.windows.batch import Batch
 
@@ -36,6 +37,7 @@ class TrainStep:
         clip_gradient: largest norm of all gradients together; None leaves them.
         accumulate_batches: batches whose mean gradient makes one update.
         teacher: a trained network to learn from beside the labels; None for none.
+        firing_rate: the penalty on spikes; None for none.
         ranks: the processes that each give their share of a batch's loss; None for one alone.
     """
 
@@ -51,6 +53,7 @@ class TrainStep:
         clip_gradient: float | None,
         accumulate_batches: int = 1,
         teacher: Teacher | None = None,
+        firing_rate: FiringRate | None = None,
         ranks: Ranks | None = None,
     ) -> None:
         self.module = module
@@ -62,6 +65,7 @@ class TrainStep:
         self._limit = float("inf") if clip_gradient is None else clip_gradient
         self._accumulate_batches = accumulate_batches
         self._teacher = teacher
+        self._firing_rate = firing_rate
         self._carrier = Carrier(module)
         self._carried: list[dict[str, Any]] = []  # of all processes, for the checkpoint that is about to be written
         self._ranks = Ranks() if ranks is None else ranks
@@ -84,7 +88,12 @@ class TrainStep:
         dtype = torch.float16 if self._precision == "float16" else torch.bfloat16
         phases = self.phases
         memory, self._carried = self._carrier.memory(batch), []
-        with phases("forward"), self._watching() as maps, torch.autocast(device, dtype, enabled=narrow):
+        with (
+            phases("forward"),
+            self._watching() as maps,
+            self._counting() as spikes,
+            torch.autocast(device, dtype, enabled=narrow),
+        ):
             predictions = self._run(batch.frames) if memory is None else self._run(batch.frames, memory)
         self._carrier.keep(memory, batch)
         with phases("loss"):
@@ -94,6 +103,9 @@ class TrainStep:
             with phases("teacher"):
                 taught = self._teacher(batch.frames, predictions, maps)
             total, named = total + taught.total, named | taught.named()
+        if self._firing_rate is not None:
+            rate = self._firing_rate(spikes)
+            total, named = total + rate, named | {"firing_rate": rate.detach()}
         if not self._pending:
             self.optimizer.zero_grad(set_to_none=True)
         with phases("backward"):
@@ -104,6 +116,9 @@ class TrainStep:
 
     def _watching(self) -> AbstractContextManager[list[Tensor]]:
         return nullcontext([]) if self._teacher is None else self._teacher.watching(self.module)
+
+    def _counting(self) -> AbstractContextManager[list[tuple[Tensor, int]]]:
+        return nullcontext([]) if self._firing_rate is None else self._firing_rate.watching(self.module)
 
     def is_due(self, *, last: bool) -> bool:
         """Whether the update comes now; after an epoch's ``last`` batch it always does."""
