@@ -114,7 +114,7 @@ def test_the_tour_runs_from_training_to_export(tmp_path: Path) -> None:
         "multirun/highfreq/study.journal",
     ):
         assert (tmp_path / left).exists(), left
-    assert "runs/relu" in said["compare"].output
+    assert "Relu" in said["compare"].output
     assert re.search(r"HOTA|hota", said["track"].output + said["track"].errors)
 
 

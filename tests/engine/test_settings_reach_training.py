@@ -128,7 +128,7 @@ def test_windows_that_nobody_labelled_are_not_judged() -> None:
 
         def detections(self, detector: Any, batches: Any, *, device: Any) -> Any:
             for batch in batches:
-                yield batch, [right, wrong]
+                yield batch, 1, [right, wrong]
 
     figures = []
     for supervised in ([True, False], [True, True]):

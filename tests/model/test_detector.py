@@ -239,7 +239,7 @@ def test_one_sample_does_not_depend_on_another_in_eval_mode() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "words"),
-    [((0, 1, 2, 32, 32), "T and B"), ((1, 0, 2, 32, 32), "T and B"), ((1, 2, 32, 32), "T, B, C, H, W"),
+    [((0, 1, 2, 32, 32), "T at least 1"), ((1, 2, 32, 32), "T, B, C, H, W"),
      ((1, 1, 3, 32, 32), "3 channels"), ((1, 1, 2, 31, 64), "at least 32 px")],
 )  # fmt: skip
 def test_frames_that_do_not_fit_are_one_clear_error(shape: tuple[int, ...], words: str) -> None:

@@ -40,7 +40,7 @@ def quadratic(curvature: float, *, lr: float = 0.01, wrong: bool = False) -> Tra
 
 def batches() -> Iterator[Any]:
     while True:
-        yield SimpleNamespace(frames=torch.ones(1), targets=None)
+        yield SimpleNamespace(frames=torch.ones(1), targets=None, follows=())
 
 
 @pytest.mark.parametrize("curvature", [5.0, 50.0, 500.0])
