@@ -187,6 +187,7 @@ def test_every_claim_of_the_recipe_is_there_once() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_command_trains_evaluates_compares_and_goes_on_where_a_run_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -137,6 +137,7 @@ def test_a_network_learns_a_few_windows_by_heart() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_learning_rate_at_which_nothing_is_learnt_is_to_blame() -> None:
     section, _ = learnt(partial(Sgd, lr=1e-9), 100)
     assert names(section) == ["learning_rate"], section.facts

@@ -93,6 +93,7 @@ def run(command: Command, *less: str, cwd: Path) -> Ended:
     return ended
 
 
+@pytest.mark.long
 def test_the_tour_runs_from_training_to_export(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="needs spikeyolo[export]")
     tour = block("tour")

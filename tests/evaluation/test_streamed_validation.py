@@ -18,6 +18,7 @@ from spikeyolo.engine.checkpoints import restore
 from spikeyolo.evaluation.looks import WholeRecordings
 
 
+@pytest.mark.long
 def test_the_figures_and_the_truth_of_a_training_in_lanes_are_those_of_evaluate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

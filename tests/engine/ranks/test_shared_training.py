@@ -137,7 +137,7 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("world", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_a_training_goes_on_bit_for_bit_after_a_process_was_killed(processes: Processes, world: int) -> None:
     assert processes.codes("training", f"whole-{world}", world) == [0] * world, processes.said(f"whole-{world}", world)
     name, began = f"killed-{world}", time.monotonic()
@@ -164,6 +164,7 @@ def test_sigterm_to_one_process_stops_all_and_another_number_goes_on(processes: 
     assert float(found[0]["train/total"]) == pytest.approx(float(alone[0]["train/total"]), rel=0.2)
 
 
+@pytest.mark.long
 def test_lanes_of_two_processes_that_are_stopped_go_on_bit_for_bit(processes: Processes) -> None:
     lanes = {"overrides": ["data.sampling=mixed", "data.reset_share=0", "data.batch_size=4", "augment=light",
                            "data.dataset.duration_us=3000", "data.dataset.label_rate_hz=2000"]}  # fmt: skip
