@@ -140,6 +140,7 @@ def test_a_failure_names_its_shard(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @needs_submitit
+@pytest.mark.long
 def test_a_cluster_converts_a_set_and_a_shard_that_was_killed_is_started_again(
     tmp_path: Path, slurm: dict[str, str]
 ) -> None:

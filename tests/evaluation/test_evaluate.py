@@ -250,6 +250,7 @@ def test_a_network_is_not_tested_on_what_it_was_trained_on(cwd: Path, tmp_path: 
     "backend",
     ["torch", *(pytest.param(name, marks=pytest.mark.slow) for name in ("compile", "onnxruntime", "openvino"))],
 )
+@pytest.mark.long
 def test_every_backend_makes_the_table_that_the_network_itself_makes(
     cwd: Path, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
