@@ -12,19 +12,16 @@ import argparse
 import itertools
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
 
-from spikeyolo import schema
-from spikeyolo.engine.update.average import WeightAverage
-from spikeyolo.engine.update.optimizer import build_optimizer
-from spikeyolo.engine.update.step import TrainStep
-from spikeyolo.model.blocks import SpikingConv
+from experiments.equal_updates import Trained, fit
+from experiments.etram_like.neurons import Probe
 from spikeyolo.model.detector import Detector
+from spikeyolo.model.neuron import Neuron
 
 HERE = Path(__file__).resolve().parent
 PROBE = "model.neuron._target_=experiments.etram_like.neurons.Probe"
@@ -69,98 +66,65 @@ def composed(overrides: list[str]) -> Any:
         return compose("train", [f"hydra.searchpath=[file://{HERE / 'conf'}]", "data=etram_like", *overrides])
 
 
-@dataclass
-class Trained:
-    """What came of a training: the averaged weights, the data, and loss and gradient norm of every update."""
+def fit_arm(arm: str, seed: int, steps: int, more: list[str]) -> Trained:
+    """Train one arm; a :class:`Probe` hears how much of the training is done."""
 
-    weights: Detector
-    data: Any
-    evaluator: Any
-    losses: list[float]
-    norms: list[float]
+    def tell(detector: Detector, share: float) -> None:
+        for unit in detector.modules():
+            if isinstance(unit, Probe):
+                unit.progress = share
 
-    def held_out(self) -> dict[str, float]:
-        """Figures on the recordings of ``val`` and ``test`` together."""
-        loaders = (self.data.val_loader(), self.data.test_loader())
-        batches = (batch for loader in loaders for batch in loader.epoch(0))
-        return dict(self.evaluator.evaluate(self.weights, batches, device=torch.device("cpu")))
-
-    def seen(self) -> dict[str, float]:
-        """Figures on the first 30 batches of the training windows, without augmentation."""
-        batches = itertools.islice(self.data.train_loader(augmentation=None, seed=0).epoch(0), 30)
-        return dict(self.evaluator.evaluate(self.weights, batches, device=torch.device("cpu")))
+    return fit(composed([*more, *ARMS[arm], f"seed={seed}"]), steps, before=tell)
 
 
-def fit(arm: str, seed: int, steps: int, more: list[str]) -> Trained:
-    """Train one arm."""
-    config = composed([*more, *ARMS[arm], f"seed={seed}"])
-    torch.manual_seed(seed)
-    data = schema.build(config.data)
-    detector = schema.build(config.model, num_classes=len(data.classes), in_channels=data.encoder.channels)
-    loader = data.train_loader(augmentation=schema.build(config.augment), seed=seed)
-    average = WeightAverage(decay=0.98)
-    weights = average.start(detector)
-    optimizer = build_optimizer(schema.build(config.optimizer, _partial_=True), detector)
-    schedule = schema.build(config.scheduler)
-    base = float(optimizer.defaults["lr"])
-    step = TrainStep(detector, run=detector, loss=schema.build(config.loss), optimizer=optimizer, average=average,
-                     precision="float32", clip_gradient=10.0)  # fmt: skip
-    detector.train()
-    losses: list[float] = []
-    norms: list[float] = []
-    epoch = 0
-    while len(losses) < steps:
-        for batch in loader.epoch(epoch):
-            if len(losses) == steps:
-                break
-            step.set_factor(schedule.factor(len(losses) / steps, base_lr=base, max_epochs=max(steps // len(loader), 1)))
-            for unit in detector.modules():
-                if hasattr(unit, "progress"):
-                    unit.progress = len(losses) / steps
-            loss, _ = step.gradients(batch)
-            norms.append(float(step.clip()))
-            step.update()
-            losses.append(float(loss))
-        epoch += 1
-    return Trained(weights, data, schema.build(config.evaluator, classes=data.classes), losses, norms)
+def held_out(trained: Trained) -> dict[str, float]:
+    """Figures on the recordings of ``val`` and ``test`` together."""
+    loaders = (trained.data.val_loader(), trained.data.test_loader())
+    batches = (batch for loader in loaders for batch in loader.epoch(0))
+    return dict(trained.evaluator.evaluate(trained.weights, batches, device=torch.device("cpu")))
+
+
+def seen(trained: Trained) -> dict[str, float]:
+    """Figures on the first 30 batches of the training windows, without augmentation."""
+    batches = itertools.islice(trained.data.train_loader(augmentation=None, seed=0).epoch(0), 30)
+    return dict(trained.evaluator.evaluate(trained.weights, batches, device=torch.device("cpu")))
 
 
 def measure(arm: str, seed: int, steps: int, more: list[str]) -> dict[str, Any]:
     """One arm's figures."""
     started = time.process_time()
-    done = fit(arm, seed, steps, more)
+    trained = fit_arm(arm, seed, steps, more)
     seconds = time.process_time() - started
-    heard = Silence(done.weights)
-    held_out = done.held_out()
-    rate, silent = heard.figures()
-    known = done.seen()
-    losses, norms = done.losses, done.norms
+    unseen, known = held_out(trained), seen(trained)
+    rate, silent = outputs(trained)
+    losses, norms = trained.losses, trained.norms
     tail = losses[-max(steps // 10, 1) :]
     return {
-        "arm": arm, "seed": seed, "steps": steps, "overrides": more, "map": held_out["map"], "map50": held_out["map50"],
+        "arm": arm, "seed": seed, "steps": steps, "overrides": more, "map": unseen["map"], "map50": unseen["map50"],
         "train_map": known["map"], "train_map50": known["map50"], "loss": sum(tail) / len(tail),
         "curve": [round(sum(losses[i : i + 50]) / len(losses[i : i + 50]), 3) for i in range(0, steps, 50)],
         "gradient": sum(norms) / len(norms), "rate": rate, "silent": silent, "cpu_s": round(seconds),
     }  # fmt: skip
 
 
-class Silence:
-    """Mean output of all neurons, and the share of zeros."""
+def outputs(trained: Trained) -> tuple[float, float]:
+    """Mean output of all neurons on the validation windows, and the share of zeros."""
+    values = total = zeros = 0.0
 
-    def __init__(self, detector: torch.nn.Module) -> None:
-        self.values = self.spikes = self.zeros = 0.0
-        for unit in detector.modules():
-            if isinstance(unit, SpikingConv) and unit.neuron is not None:
-                unit.neuron.register_forward_hook(self.count)
+    def count(module: torch.nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal values, total, zeros
+        values += output[0].numel()
+        total += float(output[0].sum())
+        zeros += float((output[0] == 0).sum())
 
-    def count(self, module: torch.nn.Module, inputs: Any, output: Any) -> None:
-        spikes = output[0]
-        self.values += spikes.numel()
-        self.spikes += float(spikes.sum())
-        self.zeros += float((spikes == 0).sum())
-
-    def figures(self) -> tuple[float, float]:
-        return self.spikes / self.values, self.zeros / self.values
+    network = trained.weights.eval()
+    hooks = [unit.register_forward_hook(count) for unit in network.modules() if isinstance(unit, Neuron)]
+    with torch.inference_mode():
+        for batch in trained.data.val_loader().epoch(0):
+            network(batch.frames)
+    for hook in hooks:
+        hook.remove()
+    return total / values, zeros / values
 
 
 def main() -> None:

@@ -13,7 +13,8 @@ import argparse
 
 import torch
 
-from experiments.etram_like.equal_steps import Trained, fit
+from experiments.equal_updates import Trained
+from experiments.etram_like.equal_steps import fit_arm, held_out
 from experiments.etram_like.neurons import Probe
 
 
@@ -24,7 +25,7 @@ def scored(trained: Trained, prefix: str, gain: float, levels: int) -> dict[str,
             rounds = name.startswith(prefix)
             unit.rounding, unit.rescaled = ("even" if rounds else "none"), True
             unit.gain, unit.top = (gain, levels) if rounds else (1.0, 4)
-    return trained.held_out()
+    return held_out(trained)
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", default=[])
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    trained = fit("branch0.2_clamp", asked.seed, asked.steps, asked.overrides)
+    trained = fit_arm("branch0.2_clamp", asked.seed, asked.steps, asked.overrides)
     units = [name for name, unit in trained.weights.named_modules() if isinstance(unit, Probe)]
     parts = list(dict.fromkeys(".".join(name.split(".")[:2]) + "." for name in units))
     rows = [("none", "-", 1.0, 4)]

@@ -24,11 +24,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from scipy.special import stdtrit
 
+from experiments.equal_updates import fit
 from spikeyolo import schema
 from spikeyolo.engine.evaluator import DetectionEvaluator, truth_at
-from spikeyolo.engine.update.average import WeightAverage
-from spikeyolo.engine.update.optimizer import build_optimizer
-from spikeyolo.engine.update.step import TrainStep
 from spikeyolo.events import Boxes, Detections
 from spikeyolo.metrics.detection import DetectionMetrics
 
@@ -54,37 +52,9 @@ def train(overrides: list[str], arm: str, seed: int, steps: int) -> dict[str, An
     """One arm's figures."""
     started = time.process_time()
     config = composed([*overrides, *ARMS[arm], f"seed={seed}"])
-    torch.manual_seed(seed)
-    data = schema.build(config.data)
-    detector = schema.build(config.model, num_classes=len(data.classes), in_channels=data.encoder.channels)
-    loader = data.train_loader(augmentation=schema.build(config.augment), seed=seed)
-    average = WeightAverage(decay=0.98)
-    weights = average.start(detector)
-    optimizer = build_optimizer(schema.build(config.optimizer, _partial_=True), detector)
-    schedule = schema.build(config.scheduler)
-    base = float(optimizer.defaults["lr"])
-    step = TrainStep(detector, run=detector, loss=schema.build(config.loss), optimizer=optimizer, average=average,
-                     precision="float32", clip_gradient=10.0)  # fmt: skip
-    detector.train()
-    losses: list[float] = []
-    epoch = 0
-    while len(losses) < steps:
-        for batch in loader.epoch(epoch):
-            if len(losses) == steps:
-                break
-            if len(batch.windows) < data.batch_size:  # every update is of equally many windows
-                continue
-            done = len(losses)
-            step.set_factor(
-                schedule.factor(done / steps, base_lr=base, max_epochs=max(steps // 8, 1), step=done, max_steps=steps)
-            )
-            loss, _ = step.gradients(batch)
-            step.clip()
-            step.update()
-            losses.append(float(loss))
-        epoch += 1
+    trained = fit(config, steps, whole_batches=True)  # every update is of equally many windows
+    weights, evaluator, losses = trained.weights, trained.evaluator, trained.losses
     seconds = time.process_time() - started
-    evaluator = schema.build(config.evaluator, classes=data.classes)
     found = {
         "fresh": looks(evaluator, weights, [*overrides, "data.sampling=uniform", "data.max_samples_per_file=null"]),
         "carried": looks(evaluator, weights, [*overrides, "data.sampling=streaming"]),

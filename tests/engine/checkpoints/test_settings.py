@@ -12,6 +12,7 @@ from small_training import World
 from torch import nn
 
 from spikeyolo.engine.checkpoints import settings
+from spikeyolo.engine.checkpoints.checkpoint import read_state
 from spikeyolo.engine.checkpoints.restore import check_data, read_training
 from spikeyolo.engine.task import Stopped
 from spikeyolo.engine.update.optimizer import AdamW, Sgd, build_optimizer
@@ -186,7 +187,9 @@ def test_other_recordings_or_labels_under_the_same_settings_are_refused_with_bot
 
 def test_a_checkpoint_that_kept_no_digests_goes_on(tmp_path: Path) -> None:
     World(described={"settings": composed()}).fit(tmp_path, max_epochs=1)
-    check_data(tmp_path / "checkpoints" / "last", DIGESTS, {"settings": composed()})
+    last = tmp_path / "checkpoints" / "last"
+    assert "digests" not in read_state(last)
+    check_data(last, DIGESTS, {"settings": composed()})
 
 
 def test_other_classes_are_named_before_the_shapes_of_their_weights(midway: Path, tmp_path: Path) -> None:

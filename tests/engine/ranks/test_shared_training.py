@@ -50,7 +50,7 @@ class Processes:
     def found(self, case: str, name: str, world: int, **more: Any) -> list[Any]:
         """What each process of a case saved."""
         assert self.codes(case, name, world, **more) == [0] * world, self.said(name, world)
-        return [torch.load(self.folder / f"{name}-{rank}.pt") for rank in range(world)]
+        return [torch.load(self.folder / f"{name}-{rank}.pt", weights_only=True) for rank in range(world)]
 
     def said(self, name: str, world: int) -> str:
         return "\n".join((self.folder / f"{name}-{rank}.log").read_text() for rank in range(world))

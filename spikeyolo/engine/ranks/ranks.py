@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import secrets
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
-from multiprocessing.connection import Listener
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
-from torch._C._distributed_c10d import GradBucket, PrefixStore, Store
-from torch.distributed.rendezvous import rendezvous
-from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
-from spikeyolo.engine.lifeline import Lifeline
+from spikeyolo.engine.ranks.lifeline import Lifeline
+from spikeyolo.engine.ranks.sums import Rows, Sum, summed, summed_in_order
 from spikeyolo.errors import ConfigError, SpikeyoloError, TrainingError
-from spikeyolo.launch import Place, place
+from spikeyolo.launch import Place
 from spikeyolo.loss.detection import DetectionLoss
 from spikeyolo.model.norm import Norm
 
 T = TypeVar("T")
-
-JOIN_S = 300.0
-# The lifeline ends a training whose process died; one may wait long for another that converts a data set.
-_PATIENCE = timedelta(days=1)
 
 
 class Ranks:
@@ -94,7 +82,7 @@ class Ranks:
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum over processes of a tensor that has one shape in all; differentiable."""
-        return value if self.world == 1 else _Sum.apply(value)
+        return value if self.world == 1 else Sum.apply(value)
 
     def sums(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The sum of each scalar."""
@@ -106,7 +94,7 @@ class Ranks:
 
     def rows(self, value: Tensor) -> Tensor:
         """The rows ``[M, ...]`` of all processes, in their order; differentiable, and M may be another in each."""
-        return value if self.world == 1 else _Rows.apply(value, self.rank, self.world)
+        return value if self.world == 1 else Rows.apply(value, self.rank, self.world)
 
     def align(self, module: nn.Module) -> None:
         """Give the buffers of a module (norms' statistics) the first process's values."""
@@ -182,7 +170,7 @@ class Ranks:
         assert isinstance(run, nn.Module)
         parallel = DistributedDataParallel(run, forward_sync_buffers=False)
         on_gpu = next(module.parameters()).is_cuda
-        hook = _summed if on_gpu else _summed_in_order
+        hook = summed if on_gpu else summed_in_order
         # DDP looks at annotations, and takes none that are texts.
         parallel.register_comm_hook(None, lambda _, bucket: hook(bucket))
         return parallel
@@ -219,170 +207,3 @@ class Ranks:
 
 def _sentence(error: BaseException) -> str:
     return str(error) if isinstance(error, SpikeyoloError) else f"{type(error).__name__}: {error}"
-
-
-@contextmanager
-def joined(device: str, *, ends: Sequence[type[BaseException]] = ()) -> Iterator[Ranks]:
-    """The processes that the launcher started, as one training; alone where it started none.
-
-    Args:
-        device: ``trainer.device``.
-        ends: exceptions that are no errors, to which all processes come.
-
-    Raises:
-        ConfigError: the device cannot be shared out.
-        TrainingError: processes are missing, or one failed.
-    """
-    here = place()
-    if here is None:
-        yield Ranks()
-        return
-    if here.rank:
-        _be_silent()
-    line = Lifeline(here.rank, here.world)
-    ranks = Ranks(here, line)
-    store = _meet(here, line)
-    try:
-        with ranks.watched(ends=tuple(ends)):
-            backend = "cpu:gloo,cuda:nccl" if _choose_device(device, here, store) else "gloo"
-            distributed.init_process_group(
-                backend, store=store, rank=here.rank, world_size=here.world, timeout=_PATIENCE
-            )
-            yield ranks
-    finally:
-        line.leave()
-        if line.failure is None and distributed.is_initialized():  # what waits for one that is gone, waits for ever
-            distributed.destroy_process_group()
-
-
-def _meet(here: Place, line: Lifeline) -> Store:
-    """Wait until all processes are there, and hold the line between them."""
-    os.environ |= {"MASTER_ADDR": here.address, "MASTER_PORT": str(here.port)}
-    url = f"env://?rank={here.rank}&world_size={here.world}"
-    try:
-        found, _, _ = next(iter(rendezvous(url, timeout=timedelta(seconds=JOIN_S))))
-    except RuntimeError as error:
-        raise TrainingError(
-            f"process {here.rank} of {here.world}: no answer from process 0 at {here.address}:{here.port} "
-            f"({' '.join(str(error).split())[:200]}); expected all processes of a training to be started together"
-        ) from error
-    store = PrefixStore("spikeyolo", found)
-    store.set(f"here/{here.rank}", "")
-    missing = list(range(here.world))
-    deadline = time.monotonic() + JOIN_S
-    while missing:
-        missing = [rank for rank in missing if not store.check([f"here/{rank}"])]
-        if missing and time.monotonic() > deadline:
-            raise TrainingError(
-                f"process {', '.join(map(str, missing))} of {here.world} did not come within {JOIN_S:.0f} s; expected "
-                "all processes of a training to be started together"
-            )
-        time.sleep(0.05 if missing else 0.0)
-    if here.rank == 0:
-        key = secrets.token_bytes(16)
-        listener = Listener(("0.0.0.0", 0), backlog=here.world, authkey=key)
-        store.set("line", f"{listener.address[1]} {key.hex()}")
-        line.listen(listener)
-    else:
-        port, key_text = store.get("line").decode().split()
-        line.call(here.address, int(port), bytes.fromhex(key_text))
-    return store
-
-
-def _choose_device(device: str, here: Place, store: Store) -> bool:
-    """Make one GPU this process's own; False where all train on the CPU.
-
-    Raises:
-        ConfigError: there are more processes than GPUs, or some have none.
-    """
-    if device.startswith("cuda:"):
-        raise ConfigError(
-            f"trainer.device: found {device!r} for {here.world} processes, of which each takes a device of its own; "
-            "expected auto, cpu or cuda"
-        )
-    on_gpu = device != "cpu" and torch.cuda.is_available()
-    own = "cpu"
-    if on_gpu:
-        count = torch.cuda.device_count()
-        # SLURM may show each task a device of its own.
-        torch.cuda.set_device(min(here.local, count - 1))
-        own = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
-    store.set(f"device/{here.rank}", own)
-    found = [store.get(f"device/{rank}").decode() for rank in range(here.world)]
-    gpus = [name for name in found if name != "cpu"]
-    if gpus and (len(gpus) < len(found) or len(set(gpus)) < len(gpus)):
-        raise ConfigError(
-            f"trainer.device: found {len(set(gpus))} CUDA devices for {here.world} processes; expected a device each, "
-            "or trainer.device=cpu"
-        )
-    return on_gpu
-
-
-def _be_silent() -> None:
-    """Process 0 speaks for all; the others only say why they end."""
-    root = logging.getLogger()
-    root.setLevel(logging.ERROR)
-    for handler in [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]:
-        root.removeHandler(handler)
-        handler.close()
-
-
-class _Sum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, value: Tensor) -> Tensor:
-        joint = value.clone(memory_format=torch.contiguous_format)
-        distributed.all_reduce(joint)
-        return joint
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _Sum.apply(gradient)  # type: ignore[no-any-return]
-
-
-class _Rows(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, rank: int, world: int) -> Tensor:
-        counts = torch.zeros(world, dtype=torch.int64)
-        counts[rank] = len(value)
-        distributed.all_reduce(counts)
-        sizes = counts.tolist()
-        longest = max(sizes)
-        own = value.new_zeros((longest, *value.shape[1:]))
-        own[: len(value)] = value
-        plain = own.to(torch.uint8) if own.dtype == torch.bool else own
-        each = plain.new_empty((world * longest, *value.shape[1:]))
-        if longest:
-            distributed.all_gather_single(each, plain)
-        ctx.begin, ctx.size = sum(sizes[:rank]), len(value)
-        parts = [each[at * longest : at * longest + size] for at, size in enumerate(sizes)]
-        return torch.cat(parts).to(value.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        joint = gradient.clone(memory_format=torch.contiguous_format)
-        distributed.all_reduce(joint)
-        return joint[ctx.begin : ctx.begin + ctx.size], None, None
-
-
-def _summed(bucket: GradBucket) -> Future[Tensor]:
-    """DDP's mean would be wrong: each process's gradient is its share of the whole batch's."""
-    work = distributed.all_reduce(bucket.buffer(), async_op=True)
-    return work.get_future().then(lambda done: done.value()[0])
-
-
-def _summed_in_order(bucket: GradBucket) -> Future[Tensor]:
-    """The sum in the order of processes, whatever lies beside a gradient in its bucket: DDP sorts its buckets anew
-    after the first step, and a training that goes on shall have the digits of one that never stopped."""
-    own = bucket.buffer()
-    each = own.new_empty(distributed.get_world_size() * len(own))
-    work = distributed.all_gather_single(each, own, async_op=True)
-
-    def total(_: Any) -> Tensor:
-        first, *others = each.view(-1, len(own)).unbind()
-        joint = first.clone()
-        for part in others:
-            joint += part
-        return joint
-
-    assert work is not None
-    return work.get_future().then(total)
