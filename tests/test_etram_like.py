@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
+from experiments.equal_updates import Trained
 from experiments.etram_like import street
 from experiments.etram_like.dataset import EtramLike, is_night
-from experiments.etram_like.equal_steps import ARMS, composed
+from experiments.etram_like.equal_steps import ARMS, composed, outputs
 from experiments.etram_like.neurons import Probe
 from experiments.etram_like.sprites import CLASSES, PHASES, draw
 from experiments.etram_like.yolo import score, write_images
@@ -179,3 +181,12 @@ def test_the_truth_as_the_peers_detections_scores_one_and_an_empty_list_zero(tmp
     for detections, expected in ((found, 1.0), ({}, 0.0)):
         (tmp_path / "detections.json").write_text(json.dumps(detections))
         assert score(tmp_path / "images", tmp_path)["map"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_outputs_are_counted_in_a_network_that_is_left_as_it_was() -> None:
+    network = schema.build(composed(["model=femto"]).model, num_classes=3)
+    frames = torch.poisson(torch.full((1, 2, 2, 64, 64), 2.0))
+    data = SimpleNamespace(val_loader=lambda: SimpleNamespace(epoch=lambda number: [SimpleNamespace(frames=frames)]))
+    mean, zeros = outputs(Trained(network, data, None, [], []))
+    assert 0.0 < 1.0 - zeros <= mean  # each output that is not 0 is at least 1
+    assert not any(module._forward_hooks for module in network.modules())

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import pytest
 import torch
 from lively import lively
 
+from spikeyolo.engine.update.optimizer import Sgd, build_optimizer
+from spikeyolo.engine.update.step import TrainStep
 from spikeyolo.errors import ConfigError
+from spikeyolo.loss import DetectionLoss
 from spikeyolo.loss.firing_rate import FiringRate
 from spikeyolo.model.blocks import Block
 from spikeyolo.model.detector import Detector
 from spikeyolo.model.neuron import Ilif, Lif, Neuron, Relu
+from spikeyolo.windows.batch import Batch, Targets
 
 
 def network(neuron: Any = Ilif) -> Detector:
@@ -110,3 +115,23 @@ def test_neurons_that_do_not_spike_are_refused_in_one_sentence() -> None:
         ConfigError, match=r"^loss.firing_rate.weight: found 1.0 with neurons that do not spike \(Relu\)"
     ):
         FiringRate(weight=1.0).check(network(Relu))
+
+
+def test_a_step_of_training_takes_the_penalty_into_its_gradients_and_names_it() -> None:
+    norms, named = [], {}
+    for weight in (0.0, 1e4):
+        detector = network().train()
+        optimizer = build_optimizer(partial(Sgd, lr=0.1), detector)
+        penalised = FiringRate(weight=weight) if weight else None
+        step = TrainStep(
+            detector, run=detector, loss=DetectionLoss(), optimizer=optimizer, average=None, precision="float32",
+            clip_gradient=None, firing_rate=penalised,
+        )  # fmt: skip
+        none = torch.zeros(0, dtype=torch.int64)
+        targets = Targets(none, none, torch.zeros(0, 4), none, none, none, torch.ones(2, 2, dtype=torch.bool))
+        total, named = step.gradients(Batch(frames(), targets, ()))
+        norms.append(float(step.clip() or 0.0))
+    assert norms[1] > 10 * norms[0] > 0
+    assert float(named["firing_rate"]) > 100
+    terms = sum(float(named[name]) for name in ("box", "class", "dfl", "firing_rate"))
+    assert float(total) == pytest.approx(terms, rel=1e-5)
