@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -39,13 +40,14 @@ def given_by(raw: Path, out: Path) -> list[str]:
     return [f"source={raw}", f"out={out}", "classes=[car]", "workers=1", "previews=1"]
 
 
-def files_of(out: Path) -> dict[str, bytes]:
-    """All that a set consists of, locks too."""
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+def files_of(out: Path) -> dict[str, str]:
+    """All that a set consists of, locks too, with what each file holds: digests, so that a failure names the file."""
+    files = sorted(path for path in out.rglob("*") if path.is_file())
+    return {path.relative_to(out).as_posix(): sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.fixture(scope="module")
-def of_one_job(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def of_one_job(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     out = tmp_path_factory.mktemp("one") / "out"
     configured(*given_by(raw, out))
     return files_of(out)
@@ -56,7 +58,7 @@ def of_one_job(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 @given(shards=st.integers(1, 9), others=st.integers(1, 9), random=st.randoms(use_true_random=False))
 def test_shards_in_any_order_some_again_with_another_number_write_what_one_job_writes(
     raw: Path,
-    of_one_job: dict[str, bytes],
+    of_one_job: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,
     caplog: pytest.LogCaptureFixture,
     shards: int,
@@ -89,7 +91,7 @@ def start(raw: Path, out: Path, *more: str, **environment: str) -> subprocess.Po
 
 
 def test_the_same_shard_started_twice_and_the_other_one_at_once_write_what_one_job_writes(
-    raw: Path, of_one_job: dict[str, bytes], tmp_path: Path
+    raw: Path, of_one_job: dict[str, str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     jobs = [
