@@ -102,13 +102,14 @@ def _png(study: optuna.Study, function: str, arguments: Mapping[str, Any], path:
     import optuna.visualization.matplotlib as drawing
 
     _need(study, function)
-    try:
-        axes = getattr(drawing, function)(study, **arguments)
-        figure = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
-        darken(figure)
-        figure.savefig(path, dpi=120, bbox_inches="tight", facecolor=BACKGROUND)
-    finally:
-        pyplot.close("all")
+    with matplotlib.rc_context():  # Optuna changes the style of the whole process
+        try:
+            axes = getattr(drawing, function)(study, **arguments)
+            figure = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
+            darken(figure)
+            figure.savefig(path, dpi=120, bbox_inches="tight", facecolor=BACKGROUND)
+        finally:
+            pyplot.close("all")
     return path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib
 import optuna
 import pytest
 from matplotlib.axes import Axes
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from spikeyolo.sweep.report import figures
-from spikeyolo.sweep.report.figures import objective_names, write_figures
+from spikeyolo.sweep.report.figures import import_drawing, objective_names, write_figures
 
 
 def finished(*directions: str) -> optuna.Study:
@@ -42,6 +43,16 @@ def test_every_figure_is_dark_and_the_objectives_are_named(
     assert len([path for path in written if path.suffix == ".png"]) >= 4
     assert set(names) <= set(words)
     assert not any(word.startswith("Objective") for word in words)
+
+
+def test_other_pictures_of_the_process_keep_their_style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "_html", lambda study, function, arguments, path: path)
+    import_drawing()
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        before = dict(matplotlib.rcParams)
+        assert any(path.suffix == ".png" for path in write_figures(finished("maximize"), tmp_path, ["val/map50"]))
+        assert dict(matplotlib.rcParams) == before
 
 
 @pytest.mark.parametrize(
