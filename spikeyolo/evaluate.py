@@ -36,6 +36,7 @@ OPTIONS: Mapping[str, Any] = {
     "max_detections": Annotated[int, Ge(1)] | None,
     "backend": Literal["torch", "compile", "openvino", "onnxruntime", "auto"] | None,
     "precision": Literal["float32", "bfloat16"],
+    "weight_bits": Literal[4, 8] | None,
     "device": str,
     "threads": Annotated[int, Ge(1)] | None,
     "out": str | None,

@@ -56,9 +56,7 @@ def run(config: DictConfig) -> Path:
     from spikeyolo.model.exchange import export_nir, export_onnx, export_torch
 
     folder = Path(options["checkpoint"])
-    detector, state = restore_detector(folder)
-    if options["weight_bits"] is not None:
-        detector.quantise(options["weight_bits"])
+    detector, state = restore_detector(folder, weight_bits=options["weight_bits"])
     frames = run_window(folder) if options["window"] == "run" else None
     if frames is None:
         frames = drawn_window(detector.in_channels, options["time_steps"], options["height"], options["width"])

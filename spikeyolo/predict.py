@@ -41,6 +41,7 @@ OPTIONS: Mapping[str, Any] = {
     "min_score": Annotated[float, Interval(ge=0, le=1)],
     "backend": Literal["torch", "compile", "openvino", "onnxruntime", "auto"] | None,
     "precision": Literal["float32", "bfloat16"],
+    "weight_bits": Literal[4, 8] | None,
     "device": str,
     "threads": Annotated[int, Ge(1)] | None,
     "fresh": bool,

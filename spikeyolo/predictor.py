@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -112,19 +112,26 @@ class Predictor:
                 yield opened
 
 
-def load(checkpoint: Path | str, *, device: str = "auto", backend: Backend | None = None) -> Predictor:
+def load(
+    checkpoint: Path | str,
+    *,
+    device: str = "auto",
+    backend: Backend | None = None,
+    weight_bits: Literal[4, 8] | None = None,
+) -> Predictor:
     """A checkpoint's detector, ready to predict.
 
     Args:
         checkpoint: folder such as ``outputs/…/checkpoints/best``, or an ONNX file of ``spikeyolo.export``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         backend: that runs the network; None takes torch, folded (an ONNX file: onnxruntime).
+        weight_bits: rounds a checkpoint's weights to so few bits; None leaves them as they were trained.
 
     Raises:
         CheckpointError: it cannot be read, or does not tell its encoder and windows.
-        ConfigError: there is no such device or backend.
+        ConfigError: there is no such device or backend, or the weights cannot be rounded.
     """
-    return Predictor(load_trained(checkpoint, device=device, backend=backend))
+    return Predictor(load_trained(checkpoint, device=device, backend=backend, weight_bits=weight_bits))
 
 
 def read_events(path: Path | str) -> Events:

@@ -114,11 +114,10 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
     firing_rate = loss.firing_rate if loss.firing_rate.weight else None
     if firing_rate is not None:
         firing_rate.check(detector)
-        if ranks.world > 1 or trainer.compile:
-            place = "trainer.compile=true" if trainer.compile else f"{ranks.world} processes"
+        if trainer.compile:
             raise ConfigError(
-                f"loss.firing_rate.weight: found {firing_rate.weight} with {place}, where spikes are not counted; "
-                "expected 0, or one process that does not compile"
+                f"loss.firing_rate.weight: found {firing_rate.weight} with trainer.compile=true, where spikes are not "
+                "counted; expected 0, or trainer.compile=false"
             )
     trial = current_trial() if ranks.is_main else None
     trainer.find_checkpoint(folder, put_back=trial is not None)

@@ -19,6 +19,7 @@ SMALLER = (
     *SMOKE,
     "logger=none",
     "model.weight_bits=8",
+    "loss.firing_rate.weight=0.1",
     "+pruning=channels",
     "trainer.callbacks.channels.first_epoch=2",
     "trainer.callbacks.channels.last_epoch=2",
@@ -42,6 +43,7 @@ def test_a_pruned_network_of_eight_bits_is_saved_loaded_measured_and_gone_on_wit
     assert {unit.weight_bits for unit in detector.modules() if isinstance(unit, SpikingConv)} == {8}
     figures = json.loads((run / "metrics.json").read_text())
     assert figures["size/weight_bytes"] == weight_bytes(detector)
+    assert figures["train/firing_rate"] > 0
 
     going_on = f"trainer.resume={run}/checkpoints/last"
     refused = train(*SMALLER, going_on, "trainer.max_epochs=3", "model.weight_bits=4", cwd=tmp_path)
@@ -55,6 +57,7 @@ def test_a_pruned_network_of_eight_bits_is_saved_loaded_measured_and_gone_on_wit
 def test_what_cannot_be_is_refused_by_name(tmp_path: Path) -> None:
     for override, sentence in {
         "model.weight_bits=2": "model.weight_bits: found 2",
+        "trainer.compile=true": "loss.firing_rate.weight: found 0.1 with trainer.compile=true",
         "model/neuron=relu model.weight_bits=8": "model.weight_bits=8 is for weights that meet spikes, found",
         "trainer.callbacks.channels.share=1": "trainer.callbacks.channels.share: found 1",
         "trainer.callbacks.channels.share=0": "trainer.callbacks.channels.share: found 0",

@@ -7,11 +7,14 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from command_line import SMOKE, Ended, environment, run_folder
+from etram_set import CLASSES, write_set
 from mlflow import MlflowClient
+from slurm_node import ON_THE_NODE, needs_submitit
 
 ARGUMENTS = (*SMOKE, "trainer.max_epochs=1", "trainer.device=cpu")
 
@@ -42,20 +45,16 @@ def test_two_processes_leave_one_run(tmp_path: Path) -> None:
     assert run.info.status == "FINISHED"
 
 
-@pytest.mark.slow
-def test_processes_that_were_told_different_things_end_with_a_sentence(tmp_path: Path) -> None:
+def side_by_side(folder: Path, given: Sequence[Sequence[str]]) -> tuple[list[str], list[int]]:
+    """What two processes say that train together, each in a folder of its own, and how they end."""
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         port = door.getsockname()[1]
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, "-m", "spikeyolo.train", *ARGUMENTS, "logger=none"]
-    given = ("trainer.patience=1", "trainer.patience=2")
     started = [
         subprocess.Popen(
-            [*command, own],
-            cwd=tmp_path / name,
+            [sys.executable, "-m", "spikeyolo.train", "logger=none", *own],
+            cwd=folder / name,
             env={**environment(), **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
             text=True,
@@ -63,9 +62,71 @@ def test_processes_that_were_told_different_things_end_with_a_sentence(tmp_path:
         for rank, (name, own) in enumerate(zip(("one", "two"), given, strict=True))
     ]
     errors = [process.communicate(timeout=300)[1] for process in started]
-    assert [process.returncode for process in started] == [2, 2]
+    return errors, [process.returncode for process in started]
+
+
+@pytest.mark.slow
+def test_processes_that_were_told_different_things_end_with_a_sentence(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    errors, codes = side_by_side(tmp_path, ([*ARGUMENTS, "trainer.patience=1"], [*ARGUMENTS, "trainer.patience=2"]))
+    assert codes == [2, 2]
     assert "configuration trainer.patience: found 2 in process 1 and 1 in process 0" in errors[0]
     assert not list((tmp_path / "two").glob("outputs"))
+
+
+@pytest.mark.slow
+def test_a_process_that_does_not_see_the_data_ends_all_with_its_sentence(tmp_path: Path) -> None:
+    write_set(tmp_path / "one" / "etram")
+    (tmp_path / "two").mkdir()
+    given = ["data=etram", "data.root=etram", f"data.classes=[{','.join(CLASSES)}]", "data.slice_duration_us=1000"]
+    given += ["model=femto", "data.time_steps=2", "trainer.device=cpu", "trainer.threads=1", "trainer.max_epochs=1"]
+    errors, codes = side_by_side(tmp_path, (given, given))
+    assert codes == [2, 2], errors
+    assert len([line for line in errors[0].splitlines() if line.startswith("error: ")]) == 1
+    assert "process 1 of 2 (" in errors[0]
+    assert "etram" in errors[0].splitlines()[-1]
+    assert not list((tmp_path / "one").glob("outputs/*/*/checkpoints/*"))
+    assert not list((tmp_path / "two").iterdir())
+
+
+@pytest.mark.slow
+@needs_submitit
+def test_two_tasks_of_a_slurm_step_leave_one_run(tmp_path: Path, slurm: dict[str, str]) -> None:
+    command = [
+        "srun",
+        "--ntasks=2",
+        "--partition=idle",
+        sys.executable,
+        "-m",
+        "spikeyolo.train",
+        *ARGUMENTS,
+        "logger=none",
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**environment(), **slurm}, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("epoch 1/1") == 1
+    assert len(list(tmp_path.glob("outputs/*/*"))) == 1
+    assert (run_folder(tmp_path) / "checkpoints" / "last" / "state.json").is_file()
+
+
+@pytest.mark.slow
+@needs_submitit
+@pytest.mark.long
+def test_each_job_of_a_cluster_trains_in_two_tasks(tmp_path: Path, slurm: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "spikeyolo.train", "-m", "seed=0,1", *ARGUMENTS, *ON_THE_NODE, "logger=none"]
+    done = subprocess.run(
+        [*command, "hydra.launcher.tasks_per_node=2", "hydra.sweep.dir=sweep"],
+        cwd=tmp_path, env={**environment(), **slurm}, capture_output=True, text=True, timeout=500, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    runs = sorted(path.parent for path in tmp_path.glob("sweep/*/metrics.csv"))
+    assert len(runs) == 2
+    for run in runs:
+        assert len(list(run.glob("training_*.log"))) == 1
+        assert len((run / "metrics.csv").read_text().splitlines()) == 2
 
 
 @pytest.mark.slow

@@ -16,12 +16,12 @@ from torch import nn
 
 from spikeyolo import schema
 from spikeyolo.diagnosis.finding import Finding, Section
-from spikeyolo.diagnosis.labels import LabelDiagnosis, check_labels
+from spikeyolo.diagnosis.labels.check import LabelDiagnosis, check_labels
 from spikeyolo.diagnosis.machine import check_machine
-from spikeyolo.diagnosis.network import check_network
-from spikeyolo.diagnosis.overfit import Learnt, check_overfit
+from spikeyolo.diagnosis.network.check import check_network
+from spikeyolo.diagnosis.network.overfit import Learnt, check_overfit
 from spikeyolo.diagnosis.sampled import SampledFiles, SampledStore, sample
-from spikeyolo.diagnosis.windows import check_windows
+from spikeyolo.diagnosis.windows.check import check_windows
 from spikeyolo.diagnosis.written import Written, written
 from spikeyolo.engine.checkpoints.restore import restore_detector
 from spikeyolo.engine.memory import out_of_memory

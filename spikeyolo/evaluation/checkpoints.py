@@ -41,8 +41,10 @@ def evaluated(
     if options["threads"] is not None:
         torch.set_num_threads(options["threads"])
     folder, device = Path(options["checkpoint"]), choose_device(options["device"])
-    detector, state = restore_detector(folder)
-    restored = Restored(folder, detector.to(device), state, checkpoint_digest(folder), device)
+    bits = options["weight_bits"]
+    detector, state = restore_detector(folder, weight_bits=bits)
+    digest = checkpoint_digest(folder, weight_bits=bits)
+    restored = Restored(folder, detector.to(device), state, digest, device)
     run_data.stored_data(folder)  # which says what is wrong with it
     data, configured = run_data.build(
         config, state, chosen=runtime.runtime.choices.get("data"), overridden=list(runtime.overrides.task)

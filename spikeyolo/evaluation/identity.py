@@ -16,14 +16,18 @@ from spikeyolo.errors import CheckpointError
 from spikeyolo.windows import Part
 
 
-def checkpoint_digest(folder: Path) -> str:
-    """SHA-256 of a checkpoint's weights and of what they are the weights of.
+def checkpoint_digest(folder: Path, *, weight_bits: int | None = None) -> str:
+    """SHA-256 of a checkpoint's weights and of what they are the weights of; ``weight_bits`` replaces the model's.
 
     Raises:
         CheckpointError: it cannot be read.
     """
     state = checkpoint.read_state(folder)
-    digest = hashlib.sha256(_plain({name: state.get(name) for name in ("model", "classes", "in_channels")}))
+    model = state.get("model")
+    if weight_bits is not None:
+        model = {**(model or {}), "weight_bits": weight_bits}
+    described = {"model": model, **{name: state.get(name) for name in ("classes", "in_channels")}}
+    digest = hashlib.sha256(_plain(described))
     try:
         weights = next(path for path in checkpoint.paths(folder, state) if path.name == checkpoint.WEIGHTS)
         digest.update(weights.read_bytes())

@@ -14,11 +14,15 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from spikeyolo.errors import ConfigError
+from spikeyolo.loss.shared import Alone, Sharing
 from spikeyolo.model.neuron import Neuron
 
 
 class FiringRate:
     """``weight`` times the spikes an element (one neuron of one map in one time step) beyond ``target``.
+
+    Where several processes share a batch (``sharing``), rates are those of the whole batch, and each process gives its
+    share of the term: terms and gradients are to be summed over processes.
 
     Args:
         weight: of the term; 0 counts nothing.
@@ -37,6 +41,7 @@ class FiringRate:
         self.weight = weight
         self.target = target
         self.of = of
+        self.sharing: Sharing = Alone()
 
     def check(self, network: nn.Module) -> None:
         """Refuse a penalty on neurons that do not spike.
@@ -61,7 +66,8 @@ class FiringRate:
         def count(module: nn.Module, inputs: tuple[Tensor, ...], output: tuple[Tensor, object]) -> None:
             spikes = output[0]
             if torch.is_grad_enabled():
-                counted.append((spikes.sum(dtype=torch.float32), spikes.numel()))
+                exact = torch.promote_types(spikes.dtype, torch.float32)
+                counted.append((spikes.sum(dtype=exact), spikes.numel()))
 
         neurons = [module for module in network.modules() if isinstance(module, Neuron)] if self.weight else []
         # For one pass only: hooks that stay would be copied with the network.
@@ -74,7 +80,8 @@ class FiringRate:
 
     def __call__(self, counted: list[tuple[Tensor, int]]) -> Tensor:
         """The weighted term, a scalar to be differentiated."""
-        sums = torch.stack([spikes for spikes, _ in counted])
-        sizes = sums.new_tensor([size for _, size in counted])
+        sharing = self.sharing
+        sums = sharing.sum(torch.stack([spikes for spikes, _ in counted]))
+        sizes = sharing.sum(sums.new_tensor([size for _, size in counted]))
         rates = sums / sizes if self.of == "layer" else sums.sum() / sizes.sum()
-        return self.weight * (rates - self.target).clamp_min(0).mean()
+        return self.weight * (rates - self.target).clamp_min(0).mean() / sharing.world

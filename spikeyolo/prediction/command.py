@@ -47,7 +47,7 @@ def predicted(options: Mapping[str, Any], rules: Mapping[str, Any], given: Set[s
     """
     if options["threads"] is not None:
         torch.set_num_threads(options["threads"])
-    running = {key: options[key] for key in ("device", "backend", "precision")}
+    running = {key: options[key] for key in ("device", "backend", "precision", "weight_bits")}
     trained = load_trained(options["checkpoint"], **running)
     trained = settled(trained, options)
     own = {

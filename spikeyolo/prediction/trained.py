@@ -65,6 +65,7 @@ def load_trained(
     device: str = "auto",
     backend: Backend | None = None,
     precision: Precision = "float32",
+    weight_bits: Literal[4, 8] | None = None,
 ) -> Trained:
     """A checkpoint's folder or an ONNX file that ``spikeyolo.export`` wrote.
 
@@ -73,17 +74,23 @@ def load_trained(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; an ONNX file runs on the CPU.
         backend: that runs the network; None runs a checkpoint folded in torch, an ONNX file in onnxruntime.
         precision: of weights and maps.
+        weight_bits: rounds a checkpoint's weights to so few bits; None leaves them as they were trained.
 
     Raises:
         CheckpointError: it cannot be read, or does not tell its encoder and windows.
-        ConfigError: there is no such device or backend.
+        ConfigError: there is no such device or backend, or the weights cannot be rounded.
     """
     place = Path(checkpoint)
     if place.suffix.lower() == ".onnx":
+        if weight_bits is not None:
+            raise ConfigError(
+                f"weight_bits: found {weight_bits} with {place}, whose weights are those of its export; expected null, "
+                "and python -m spikeyolo.export … weight_bits=…"
+            )
         return _of_file(place, device, backend, precision)
     if place.is_file():
         raise CheckpointError(f"{place}: is a file; expected a checkpoint's folder, or a file NAME.onnx")
-    detector, state = restore_detector(place)
+    detector, state = restore_detector(place, weight_bits=weight_bits)
     detector = detector.to(choose_device(device))
     network = InferenceDetector(detector, backend=backend or "torch", precision=precision)
     return Trained(
@@ -92,7 +99,7 @@ def load_trained(
         next(detector.parameters()).device,
         **_settled(state, place),
         backend=network.backend,
-        digest=checkpoint_digest(place),
+        digest=checkpoint_digest(place, weight_bits=weight_bits),
     )
 
 

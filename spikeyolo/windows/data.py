@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
-import numpy as np
 from annotated_types import Ge, Interval
 
 from spikeyolo.errors import ConfigError, LabelError
 from spikeyolo.events.conversion.prepare import check_labels, prepare
 from spikeyolo.events.datasets import Source
-from spikeyolo.events.labels import selected, warn_once, without_common_ids
+from spikeyolo.events.labels import warn_once
 from spikeyolo.events.splits import Role, Span, check_apart
 from spikeyolo.events.store import Recording
 from spikeyolo.events.store.chunks import ChunkCache
@@ -21,13 +20,12 @@ from spikeyolo.events.store.location import is_remote
 from spikeyolo.events.store.mapped import default_folder
 from spikeyolo.events.store.memory import memory_bytes
 from spikeyolo.events.store.recording import Cache
-from spikeyolo.events.types import Boxes
 from spikeyolo.windows.augment import Augmentation
 from spikeyolo.windows.dataset import Cut, WindowDataset
 from spikeyolo.windows.encoders import Encoder
 from spikeyolo.windows.lanes import LaneSampler, MixedSampler, RecordingSampler
 from spikeyolo.windows.loader import WindowLoader
-from spikeyolo.windows.parts import Part
+from spikeyolo.windows.parts import Part, absent_classes, labels_from, stored_parts
 from spikeyolo.windows.rules import Slicing, TargetRule, WindowRules
 from spikeyolo.windows.sampler import BatchSampler, EpochSampler
 
@@ -193,22 +191,7 @@ class EventData:
         if isinstance(self.dataset, StoredSet):
             found = self.dataset.recordings(role, progress=progress)
             opened = [item if isinstance(item, Recording) else Recording.open(item) for item in found]
-            shared = {
-                id_ for item in opened for id_ in (item.attributes.get("notes") or {}).get("shared_track_ids", ())
-            }
-            parts = [
-                Part(
-                    item,
-                    _boxes_of(item, self.classes, shared),
-                    item.start_us,
-                    item.end_us,
-                    item.name,
-                    _labels_from(item, _stored_skip(item)),
-                    np.array((item.attributes.get("notes") or {}).get("left_out_us", ()), np.int64),
-                )
-                for item in self._cached(role, opened)
-            ]
-            return self._apart(role, parts)
+            return self._apart(role, stored_parts(self._cached(role, opened), self.classes))
         prepared = prepare(self._sources(self.dataset, role), store=self.store, classes=self.classes, progress=progress)
         warn_once([(item.source.labels, item.warnings) for item in prepared if item.source.labels], self._said)
         parts = []
@@ -216,7 +199,7 @@ class EventData:
             start, end = recording.start_us + (item.source.start_us or 0), recording.end_us
             if item.source.end_us is not None:
                 end = recording.start_us + item.source.end_us
-            known_from = _labels_from(recording, item.source.rules.skip_first_us)
+            known_from = labels_from(recording, item.source.rules.skip_first_us)
             end = min(end, recording.end_us)
             parts.append(Part(recording, item.boxes, start, end, item.source.name, known_from, item.left_out_us))
         return self._apart(role, parts)
@@ -374,29 +357,3 @@ class EventData:
         else:
             sampler = EpochSampler(size=len(dataset), batch_size=self.batch_size, shuffle=False)
         return WindowLoader(dataset, sampler, workers=self.workers, pin_memory=pin_memory)
-
-
-def absent_classes(parts: Sequence[Part], classes: Sequence[str]) -> list[str]:
-    """Names of the classes of which no part has a box."""
-    shown = np.zeros(len(classes), np.bool_)
-    for part in parts:
-        shown[part.inside.class_id] = True
-    return [name for name, there in zip(classes, shown.tolist(), strict=True) if not there]
-
-
-def _labels_from(recording: Recording, skip_first_us: int) -> int | None:
-    """From when on a labelled recording's objects are known, µs, where a rule left out those before."""
-    return recording.start_us + skip_first_us if recording.labelled and skip_first_us else None
-
-
-def _boxes_of(recording: Recording, classes: tuple[str, ...], shared_ids: Set[int]) -> Boxes | None:
-    """The boxes of selected classes, with track ids only where those name objects in this set."""
-    if not recording.labelled:
-        return None
-    return selected(without_common_ids(recording.boxes, shared_ids), recording.classes, classes)
-
-
-def _stored_skip(recording: Recording) -> int:
-    """``skip_first_us`` of the rules under which a recording was converted, as its notes tell."""
-    rules = (recording.attributes.get("notes") or {}).get("rules") or {}
-    return int(rules.get("skip_first_us", 0))

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.events import Boxes
+from spikeyolo.events.labels import selected, without_common_ids
 from spikeyolo.events.store import Recording
 from spikeyolo.windows.matching import Times
 
@@ -43,6 +44,38 @@ class Part:
             return Boxes.empty()
         first = np.searchsorted(self.boxes.t, self.start_us, side="left")
         return self.boxes[int(first) : int(np.searchsorted(self.boxes.t, self.end_us, side="right"))]
+
+
+def stored_parts(recordings: Sequence[Recording], classes: tuple[str, ...]) -> list[Part]:
+    """Whole recordings as they were stored, with the labels of selected classes and what the rules of their conversion
+    left out; track ids are kept where they name objects in this set."""
+    notes = [recording.attributes.get("notes") or {} for recording in recordings]
+    shared = {track_id for note in notes for track_id in note.get("shared_track_ids", ())}
+    return [
+        Part(
+            item,
+            selected(without_common_ids(item.boxes, shared), item.classes, classes) if item.labelled else None,
+            item.start_us,
+            item.end_us,
+            item.name,
+            labels_from(item, int((note.get("rules") or {}).get("skip_first_us", 0))),
+            np.array(note.get("left_out_us", ()), np.int64),
+        )
+        for item, note in zip(recordings, notes, strict=True)
+    ]
+
+
+def labels_from(recording: Recording, skip_first_us: int) -> int | None:
+    """From when on a labelled recording's objects are known, µs, where a rule left out those before."""
+    return recording.start_us + skip_first_us if recording.labelled and skip_first_us else None
+
+
+def absent_classes(parts: Sequence[Part], classes: Sequence[str]) -> list[str]:
+    """Names of the classes of which no part has a box."""
+    shown = np.zeros(len(classes), np.bool_)
+    for part in parts:
+        shown[part.inside.class_id] = True
+    return [name for name, there in zip(classes, shown.tolist(), strict=True) if not there]
 
 
 def without_labels(part: Part) -> Part:

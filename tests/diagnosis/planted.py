@@ -89,6 +89,24 @@ def _labels(change: Callable[[Labels], object]) -> Callable[[Files], Files]:
     return fault
 
 
+@_labels
+def upside_down(labels: Labels) -> None:
+    """Rows counted from the bottom."""
+    labels["y"] = SIZE - labels["y"] - labels["h"]
+
+
+@_labels
+def mirrored(labels: Labels) -> None:
+    """Columns counted from the right."""
+    labels["x"] = SIZE - labels["x"] - labels["w"]
+
+
+@_labels
+def without_extent(labels: Labels) -> None:
+    """Every tenth box has no width."""
+    labels["w"][::10] = 0
+
+
 def later(us: int) -> Callable[[Files], Files]:
     """A clock that is off."""
 
@@ -184,5 +202,7 @@ LABEL_FAULTS: Mapping[str, tuple[Callable[[Files], Files], str, str]] = {
     "half as large": (scaled(0.5, 0.5), "scale", "scale=[2,2]"),
     "centre for corner": (centred, "centre", "columns=cxcywh"),
     "corner for size": (cornered, "corners", "columns=xyxy"),
+    "rows from the bottom": (upside_down, "flipped", "flip=y"),
+    "columns from the right": (mirrored, "flipped", "flip=x"),
     "beside": (moved, "offset", "offset_px=[-14"),
 }

@@ -9,12 +9,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted import CLASSES, LABEL_FAULTS, Files, later, one_sided, scaled, simulated, write_labels, write_set
+from planted import (
+    CLASSES,
+    LABEL_FAULTS,
+    Files,
+    later,
+    one_sided,
+    scaled,
+    simulated,
+    without_extent,
+    write_labels,
+    write_set,
+)
 from stored import store
 
 from spikeyolo.diagnosis.diagnose import look_at_data
 from spikeyolo.diagnosis.finding import Finding, Section
-from spikeyolo.diagnosis.labels import check_labels
+from spikeyolo.diagnosis.labels.check import check_labels
 from spikeyolo.diagnosis.written import Written
 from spikeyolo.events.datasets import RecordingFolders
 from spikeyolo.events.labels import LabelCorrection, LabelRules
@@ -78,6 +89,13 @@ def test_a_planted_fault_is_named_first_with_what_mends_it_and_no_consequence_af
     assert any(override in text for text in found[0].overrides), found[0].overrides
     assert found[0].draw is not None
     assert found[0].draw(tmp_path / "a.png").stat().st_size > 5000
+
+
+def test_labels_that_training_refuses_are_named_first_with_what_leaves_them_out(small: Set) -> None:
+    first, *_ = findings(small.diagnosed(without_extent))
+    assert first.name == "refused"
+    assert "0" in first.sentence
+    assert first.overrides == ("data.dataset.train_labels.drop_invalid_boxes=true",)
 
 
 @pytest.mark.parametrize("shift_ms", [-1000, -20, 20, 1000])

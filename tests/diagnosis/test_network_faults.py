@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -10,9 +11,9 @@ import torch
 from torch import nn
 
 from spikeyolo.diagnosis.finding import Section
-from spikeyolo.diagnosis.layers import examine
-from spikeyolo.diagnosis.network import check_network, expected_start
-from spikeyolo.diagnosis.overfit import Learnt, check_overfit
+from spikeyolo.diagnosis.network.check import check_network, expected_start
+from spikeyolo.diagnosis.network.layers import examine
+from spikeyolo.diagnosis.network.overfit import Learnt, check_overfit
 from spikeyolo.engine.evaluator import DetectionEvaluator
 from spikeyolo.engine.update.optimizer import AdamW, Sgd
 from spikeyolo.loss.detection import DetectionLoss
@@ -86,9 +87,26 @@ def broken(detector: Detector) -> None:
     nn.init.constant_(next(detector.parameters()), float("nan"))
 
 
+def cut(detector: Detector) -> None:
+    """No gradient goes back to the first stage."""
+    detector.backbone.down2.register_forward_hook(lambda module, inputs, output: output.detach())
+
+
+def endless(detector: Detector) -> None:
+    """A gradient that is not finite, of a loss that is."""
+    detector.backbone.down4.register_full_backward_pre_hook(lambda module, grad: tuple(g * torch.inf for g in grad))
+
+
 @pytest.mark.parametrize(
     ("plant", "name"),
-    [(silent, "silent"), (saturated, "saturated"), (sure_of_everything, "loss_start"), (broken, "not_finite")],
+    [
+        (silent, "silent"),
+        (saturated, "saturated"),
+        (sure_of_everything, "loss_start"),
+        (broken, "not_finite"),
+        (cut, "gradient"),
+        (endless, "gradient"),
+    ],
 )
 def test_a_planted_fault_is_named_first(plant: Callable[[Detector], None], name: str) -> None:
     detector = network()
@@ -96,6 +114,18 @@ def test_a_planted_fault_is_named_first(plant: Callable[[Detector], None], name:
     section = checked(detector)
     assert names(section)[:1] == [name], names(section)
     assert section.findings[0].overrides
+
+
+def test_a_crowd_of_boxes_in_one_place_leaves_some_without_an_anchor_point() -> None:
+    batch = shapes()
+    crowd = torch.tensor([[20.0, 20.0, 23.0, 23.0]]).repeat(len(batch.targets), 1)
+    rows = torch.arange(len(batch.targets)).repeat(4)
+    columns = ("batch_index", "time_step", "class_id", "track_id", "recording")
+    every = {name: getattr(batch.targets, name)[rows] for name in columns}
+    targets = replace(batch.targets, xyxy=crowd.repeat(4, 1), **every)
+    section, found = check_network(network(), DetectionLoss(), replace(batch, targets=targets), trained=True)
+    assert "positives" in names(section), section.facts
+    assert found.positives < len(targets)
 
 
 def test_the_expected_start_is_that_of_a_network_without_weights() -> None:

@@ -11,7 +11,8 @@ import pytest
 from stored import store
 
 from spikeyolo.diagnosis.finding import Finding
-from spikeyolo.diagnosis.windows import check_windows, near_duplicates
+from spikeyolo.diagnosis.windows.check import check_windows
+from spikeyolo.diagnosis.windows.lost import near_duplicates
 from spikeyolo.diagnosis.written import Written
 from spikeyolo.events.types import Boxes, Events
 from spikeyolo.metrics.protocols import Coco, PropheseeGen1, Protocol
@@ -190,7 +191,7 @@ def test_boxes_that_cleaning_leaves_out_are_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seconds", [0.0])
 def test_the_sample_of_windows_is_bounded_in_time(seconds: float, tmp_path: Path) -> None:
-    from spikeyolo.diagnosis.counted import count_windows
+    from spikeyolo.diagnosis.windows.counted import count_windows
     from spikeyolo.windows.dataset import WindowDataset
     from spikeyolo.windows.rules import WindowRules
 

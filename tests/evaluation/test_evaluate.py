@@ -91,12 +91,20 @@ def test_truth_as_detections_scores_one_at_every_step(cwd: Path) -> None:
 
 def test_what_is_unchanged_is_found_again(cwd: Path) -> None:
     detections = shutil.copytree(cwd / "trained", cwd / "again") / "detections.parquet"
-    for changes, found in (((), True), (("fresh=true",), False), (("confidence=0.2",), False)):
+    as_trained = table(detections)
+    for changes, found in (
+        ((), True),
+        (("fresh=true",), False),
+        (("weight_bits=4",), False),
+        (("confidence=0.2",), False),
+    ):
         before = detections.stat().st_mtime_ns
         ended = evaluate(*QUICK, "windows=as_trained", "out=again", *changes, cwd=cwd)
         assert ended.code == 0, ended.errors
         assert ("unchanged" in ended.errors) is found
         assert (detections.stat().st_mtime_ns == before) is found
+        same = np.array_equal(table(detections).score, as_trained.score)
+        assert same is (changes in ((), ("fresh=true",)))
     assert table(detections).score.min() > 0.2
 
 

@@ -82,11 +82,25 @@ def test_what_runs_by_default_is_the_folded_network_and_finds_what_the_trained_o
     same(found, as_trained.predict(cwd / "recording.raw", **options), atol=1e-4)
 
 
+def test_weights_are_rounded_to_the_bits_that_were_asked_for(cwd: Path) -> None:
+    best = cwd / "run" / "checkpoints" / "best"
+    found, _ = run(cwd, "run/checkpoints/best", "source=recording.raw", "weight_bits=4", "carry=false", "steps=last")
+    detector, _ = restore_detector(best)
+    detector.quantise(4)
+    rounded = replace(load_trained(best, device="cpu"), window=detector, stream=None)
+    same(found, Predictor(rounded).predict(cwd / "recording.raw", confidence=0.3, iou=0.95), atol=1e-4)
+    in_python = spikeyolo.load(best, weight_bits=4).predict(cwd / "recording.raw", confidence=0.3, iou=0.95)
+    same(found, in_python, atol=1e-6)
+    floating = spikeyolo.load(best).predict(cwd / "recording.raw", confidence=0.3, iou=0.95)
+    assert not np.array_equal(floating.score, found.score)
+
+
 def test_what_an_exported_network_cannot_do_is_said_in_a_sentence(cwd: Path, exported: str) -> None:
     for overrides, sentence in (
         (["carry=true"], "carry: found true, but what runs the network starts every window afresh"),
         (["time_steps=8"], "time_steps: found 8; expected 2"),
         (["device=cuda"], "device: found cuda; an ONNX file runs on the CPU"),
+        (["weight_bits=8"], "weight_bits: found 8 with best.onnx, whose weights are those of its export"),
         (["backend=torch"], "backend: found torch; an ONNX file runs in onnxruntime or openvino"),
         (["source=wide.raw"], "the exported network takes 32x32: expected fit=scale"),
     ):

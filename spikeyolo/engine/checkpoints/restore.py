@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from omegaconf import OmegaConf
@@ -23,13 +23,18 @@ from spikeyolo.moved import moved
 log = logging.getLogger(__name__)
 
 
-def restore_detector(folder: Path) -> tuple[Detector, dict[str, Any]]:
+def restore_detector(folder: Path, *, weight_bits: Literal[4, 8] | None = None) -> tuple[Detector, dict[str, Any]]:
     """The detector of a checkpoint in eval mode, and what its ``state.json`` says.
 
     Channels that pruning has silenced are left out.
 
+    Args:
+        folder: of the checkpoint.
+        weight_bits: rounds weights to so few bits, see :class:`Detector`; None leaves them as they were trained.
+
     Raises:
         CheckpointError: it cannot be read or its files contradict one another.
+        ConfigError: its weights do not meet spikes, so that they cannot be rounded.
     """
     state = checkpoint.read_state(folder)
     try:
@@ -44,6 +49,8 @@ def restore_detector(folder: Path) -> tuple[Detector, dict[str, Any]]:
     silent = remove_silent(detector)
     if silent:
         log.info("%s: %d channels were pruned and are left out", folder, silent)
+    if weight_bits is not None:
+        detector.quantise(weight_bits)
     return detector.eval(), state
 
 

@@ -163,7 +163,7 @@ class Ranks:
         """
         if self.world == 1:
             return run
-        loss.sharing = loss.distillation.sharing = self
+        loss.sharing = loss.distillation.sharing = loss.firing_rate.sharing = self
         for norm in module.modules():
             if isinstance(norm, Norm):
                 norm.synchronised = synchronise_norms

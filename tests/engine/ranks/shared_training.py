@@ -100,9 +100,10 @@ def built(config: DictConfig, ranks: Ranks, folder: Path, dtype: torch.dtype = t
         val = data.val_loader()
     for loader in (train, val):
         loader.share(ranks.rank, ranks.world)
+    loss = schema.build(config.loss)
     return Task(
         detector=detector,
-        loss=schema.build(config.loss),
+        loss=loss,
         optimizer=schema.build(config.optimizer, _partial_=True),
         schedule=schema.build(config.scheduler),
         train=train,
@@ -117,6 +118,7 @@ def built(config: DictConfig, ranks: Ranks, folder: Path, dtype: torch.dtype = t
             "model": dict(config.model) | {"neuron": dict(config.model.neuron)},
             "encoder": dict(config.data.encoder),
         },
+        firing_rate=loss.firing_rate if loss.firing_rate.weight else None,
         ranks=ranks,
     )
 

@@ -80,6 +80,8 @@ KINDS = {
     "positives": {"overrides": ["loss.normalisation=positives", "loss.class_weights=inverse_frequency"]},
     "embedding": {"overrides": ["model.embedding=8", "augment=none"]},
     "teacher": {"overrides": ["loss.distillation.feature_weight=1.0"], "teacher": True},
+    "firing": {"overrides": ["loss.firing_rate.weight=10", "loss.firing_rate.target=0.1"]},
+    "firing of layers": {"overrides": ["loss.firing_rate.weight=10", "loss.firing_rate.of=layer"]},
     "recomputed": {"recomputed": True},
     "streaming": {"overrides": ["data.sampling=streaming", "data.batch_size=3"]},
 }

@@ -89,3 +89,19 @@ def count_windows(dataset: WindowDataset, *, most: int = 300, seconds: float = 1
         class_id=np.concatenate([*classes, np.empty(0, np.int64)]),
         pixel_events=pixels,
     )
+
+
+def spread_words(values: npt.NDArray[np.number]) -> str:
+    """Median and the range of four fifths, in words."""
+    if not len(values):
+        return "none"
+    low, middle, high = np.percentile(values, (10, 50, 90))
+    return f"{middle:.4g} ({low:.4g} to {high:.4g} of four fifths)"
+
+
+def rounded(value: float) -> int:
+    """To two figures."""
+    if value <= 0:
+        return 1
+    unit = int(10 ** max(int(np.floor(np.log10(value))) - 1, 0))
+    return max(1, int(np.ceil(value / unit)) * unit)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from spikeyolo.diagnosis.finding import Finding, Section, listed, share
-from spikeyolo.diagnosis.layers import Examined, examine
+from spikeyolo.diagnosis.network.layers import Examined, examine
 from spikeyolo.model.head import REFERENCE_PIXELS
 from spikeyolo.model.predictions import Predictions
 from spikeyolo.report.diagnosis import draw_bars, draw_layers

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from spikeyolo.diagnosis.boxes import FOLLOWS, Reading, changed, check_boxes, check_offset
-from spikeyolo.diagnosis.clock import ClockCheck, check_clock
-from spikeyolo.diagnosis.density import Density, Stretch, density
 from spikeyolo.diagnosis.finding import Draw, Finding, Section, listed, share
-from spikeyolo.diagnosis.stretches import bin_us, crossing_us, cut
+from spikeyolo.diagnosis.labels.boxes import FOLLOWS, Reading, changed, check_boxes, check_offset
+from spikeyolo.diagnosis.labels.clock import ClockCheck, check_clock
+from spikeyolo.diagnosis.labels.density import Density, Stretch, density
+from spikeyolo.diagnosis.labels.stretches import bin_us, crossing_us, cut
 from spikeyolo.diagnosis.written import Written
 from spikeyolo.events.labels import LabelCorrection
 from spikeyolo.report.diagnosis import Overlay, draw_clock, draw_overlays, draw_readings

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spikeyolo.diagnosis.density import Stretch
+from spikeyolo.diagnosis.labels.density import Stretch
 from spikeyolo.diagnosis.written import Written
 from spikeyolo.events.packing import Packed, unpack
 from spikeyolo.events.types import Boxes

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spikeyolo.diagnosis.density import Change, Density, Stretch, density
+from spikeyolo.diagnosis.labels.density import Change, Density, Stretch, density
 from spikeyolo.events.labels import LabelCorrection
 
 # Sensors and frames that labels are drawn on, width and height, px.

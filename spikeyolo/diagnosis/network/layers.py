@@ -122,7 +122,8 @@ def _membrane(neuron: nn.Module, currents: Tensor, spikes: Tensor) -> Tensor:
 def _gradients(network: nn.Module) -> dict[str, float]:
     squares: dict[str, float] = {}
     for name, parameter in network.named_parameters():
-        if parameter.grad is not None:
+        if parameter.requires_grad:
             block = ".".join(name.split(".")[:2])
-            squares[block] = squares.get(block, 0.0) + float(parameter.grad.float().square().sum())
+            square = 0.0 if parameter.grad is None else float(parameter.grad.float().square().sum())
+            squares[block] = squares.get(block, 0.0) + square
     return {block: square**0.5 for block, square in squares.items()}

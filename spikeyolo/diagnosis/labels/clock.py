@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spikeyolo.diagnosis.density import Change, Stretch, density
-from spikeyolo.diagnosis.stretches import SHIFT_US
+from spikeyolo.diagnosis.labels.density import Change, Stretch, density
+from spikeyolo.diagnosis.labels.stretches import SHIFT_US
 
 COVERED = 0.6  # share of bins that must be labelled under a shift, of the most under any
 SLOWEST_US = 200_000  # objects that take longer to cross their size are looked for as if they did not

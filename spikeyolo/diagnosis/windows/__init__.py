@@ -1,0 +1,1 @@
+"""What training windows hold, and what of the labels gets lost on the way to them."""

@@ -1,0 +1,169 @@
+"""Labels that never reach a window: cleaned away, before no window, in gaps, or written twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from spikeyolo.diagnosis.finding import Finding, listed, share
+from spikeyolo.diagnosis.windows.counted import Counted, rounded
+from spikeyolo.diagnosis.written import Written
+from spikeyolo.events.types import Boxes
+from spikeyolo.windows import slicing
+from spikeyolo.windows.data import EventData
+from spikeyolo.windows.parts import Part
+
+WITHOUT_BOXES = 0.05  # share of windows with a box, below which training sees little else than background
+LOST = 0.5  # share of label times before which no window fits
+UNKNOWN = 0.3  # share of time steps of labelled windows of which nothing is known
+DROPPED = 0.3  # share of a file's boxes that cleaning leaves out
+REPEATED = 0.05  # share of boxes that stand twice
+_SAME_IOU = 0.9
+
+
+def no_labels(parts: Sequence[Part], recordings: Sequence[Written], data: EventData) -> Finding | None:
+    """That there is no box to learn from, and why."""
+    if any(len(part.inside) for part in parts):
+        return None
+    files = [item for item in recordings if item.boxes is not None]
+    if not files:
+        return Finding(
+            "no_labels",
+            f"none of {len(recordings)} recordings has labels",
+            remedy="put NAME_bbox.npy, .csv, .json or .txt beside each NAME.raw, or name them with data.labels=PATH "
+            "(data=recording); of a converted set, convert it again with its labels",
+            evidence=(("recordings", listed([item.name for item in recordings])),),
+        )
+    counts = sum((Counter(item.counts) for item in files), Counter[str]())
+    rules = {rule: number for rule, number in counts.items() if rule.startswith("dropped_") and number}
+    words = ", ".join(f"{rule.removeprefix('dropped_')} {number}" for rule, number in rules.items())
+    worst = max(rules, key=lambda rule: rules[rule]) if rules else ""
+    remedy = {
+        "dropped_class_not_kept": f"none is of data.classes=[{','.join(data.classes)}]: name the files' classes",
+        "dropped_outside_frame": "their boxes lie outside the sensor: data.label_correction.scale",
+        "dropped_outside_recording": "their times lie outside the recording: data.label_correction.time_shift_us, or "
+        "data.label_clock",
+    }.get(worst, "look at the label files with python -m spikeyolo.view source=FILE labels=FILE")
+    elsewhere = sum(len(item.boxes) for item in files if item.boxes is not None)
+    if not rules and elsewhere:
+        remedy = "the labels lie in what does not train: data.train_until_us, or another split"
+    return Finding(
+        "no_labels",
+        f"{counts['in_file']} boxes are in {len(files)} label files, and none is left to learn from"
+        + (f" ({words})" if words else ""),
+        remedy=remedy,
+        overrides=("data.names=[…]",) if worst == "dropped_class_not_kept" else (),
+        evidence=tuple((rule, str(number)) for rule, number in rules.items()),
+    )
+
+
+def dropped(recordings: Sequence[Written]) -> list[Finding]:
+    """That cleaning leaves out many boxes of the label files, and by which rules."""
+    counts = sum((Counter(item.counts) for item in recordings), Counter[str]())
+    asked = ("dropped_class_not_kept", "dropped_skip_first", "dropped_duplicate")
+    rules = {
+        rule: number for rule, number in counts.items() if rule.startswith("dropped_") and number and rule not in asked
+    }
+    number = sum(rules.values())
+    if number < DROPPED * max(counts["in_file"], 1) or not counts["kept"]:
+        return []
+    words = ", ".join(f"{rule.removeprefix('dropped_')} {number}" for rule, number in rules.items())
+    return [
+        Finding(
+            "dropped",
+            f"cleaning leaves out {number} of {counts['in_file']} boxes ({words})",
+            remedy="look at them with python -m spikeyolo.view; rules are under data.dataset.train_labels",
+            evidence=tuple((rule, str(number)) for rule, number in rules.items()),
+        )
+    ]
+
+
+def lost(found: Counted, parts: Sequence[Part], data: EventData, labelled: float) -> list[Finding]:
+    """That label times get no window, that gaps between them are not filled, or that few windows show a box."""
+    findings = []
+    rules = data.rules
+    looks = [slicing.distinct(part.inside.t) for part in parts]
+    fitting = sum(
+        len(
+            slicing.anchored(times, duration_us=rules.duration_us, start_us=part.start_us, end_us=part.end_us)
+        )
+        for times, part in zip(looks, parts)
+    )  # fmt: skip
+    every = sum(map(len, looks))
+    if rules.slicing == "around_labels" and fitting < (1 - LOST) * every:
+        shorter = max(1, rules.time_steps // 4)
+        findings.append(
+            Finding(
+                "labels_lost",
+                f"before {every - fitting} of {every} label times no window of {rules.duration_us} µs fits into its "
+                "recording: they are not learnt from",
+                overrides=(f"data.time_steps={shorter}",),
+                evidence=(("label times", str(every)), ("with a window", str(fitting))),
+            )
+        )
+    known = float(found.supervised.mean()) if found.supervised.size else 1.0
+    if known < 1 - UNKNOWN and rules.targets == "per_slice":
+        gaps = np.concatenate([np.diff(times) for times in looks])
+        usual = int(np.median(gaps)) if len(gaps) else 0
+        findings.append(
+            Finding(
+                "labels_gap",
+                f"of {share(1 - known)} of the time steps of labelled windows nothing is known: label times lie "
+                f"{usual} µs apart, and longer gaps than data.max_label_gap_us are not filled",
+                overrides=(f"data.max_label_gap_us={rounded(2 * usual)}",),
+                evidence=(("steps that are learnt from", share(known)), ("between label times", f"{usual} µs")),
+            )
+        )
+    if labelled < WITHOUT_BOXES:
+        findings.append(
+            Finding(
+                "windows_without_boxes",
+                f"only {share(labelled)} of the windows show a box",
+                overrides=("data.slicing=around_labels", "data.negative_share=0.1"),
+            )
+        )
+    return findings
+
+
+def repeated(parts: Sequence[Part], recordings: Sequence[Written], mended: bool) -> list[Finding]:
+    """That many boxes stand twice."""
+    counts = sum((Counter(item.counts) for item in recordings), Counter[str]())
+    exact = 0 if mended else counts["dropped_duplicate"]
+    near, looked = 0, 0
+    for part in parts:
+        near += near_duplicates(part.inside)
+        looked += len(part.inside)
+    if exact <= REPEATED * max(counts["in_file"], 1) and near <= REPEATED * max(looked, 1):
+        return []
+    where = [item.name for item in recordings if item.counts.get("dropped_duplicate")]
+    words = f"{near} of {looked} boxes lie on another one of their class and time (IoU over {_SAME_IOU})"
+    if exact > REPEATED * max(counts["in_file"], 1):
+        words = f"{exact} of {counts['in_file']} boxes stand twice in their files (training leaves them out)"
+    return [
+        Finding(
+            "duplicates",
+            words,
+            remedy="write each object once a label time, with one track id",
+            evidence=(("exact copies", str(exact)), ("nearly the same", str(near)), ("first in", listed(where, 1))),
+        )
+    ]
+
+
+def near_duplicates(boxes: Boxes) -> int:
+    """Boxes that overlap an earlier one of their time and class by an IoU over 0.9."""
+    found = 0
+    edges = np.flatnonzero(np.diff(boxes.t)) + 1
+    for rows in np.split(np.arange(len(boxes)), edges)[:2000]:
+        if not 1 < len(rows) < 200:
+            continue
+        xyxy = boxes.xyxy[rows].astype(np.float64)
+        low = np.maximum(xyxy[:, None, :2], xyxy[None, :, :2])
+        high = np.minimum(xyxy[:, None, 2:], xyxy[None, :, 2:])
+        shared = np.clip(high - low, 0, None).prod(2)
+        area = (xyxy[:, 2:] - xyxy[:, :2]).prod(1)
+        same = shared > _SAME_IOU * (area[:, None] + area[None] - shared)
+        same &= boxes.class_id[rows][:, None] == boxes.class_id[rows][None]
+        found += int(np.tril(same, -1).any(1).sum())
+    return found
