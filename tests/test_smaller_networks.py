@@ -43,7 +43,7 @@ def test_a_pruned_network_of_eight_bits_is_saved_loaded_measured_and_gone_on_wit
     assert {unit.weight_bits for unit in detector.modules() if isinstance(unit, SpikingConv)} == {8}
     figures = json.loads((run / "metrics.json").read_text())
     assert figures["size/weight_bytes"] == weight_bytes(detector)
-    assert figures["train/firing_rate"] > 0
+    assert figures["last/train/firing_rate"] > 0
 
     going_on = f"trainer.resume={run}/checkpoints/last"
     refused = train(*SMALLER, going_on, "trainer.max_epochs=3", "model.weight_bits=4", cwd=tmp_path)
