@@ -15,15 +15,15 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
-
-T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57}  # Student's t for a 95 % interval of a mean of so many seeds
+from scipy.stats import t
 
 
 def interval(values: list[float]) -> str:
-    """Mean and half the width of its 95 % interval over seeds."""
+    """Mean and half the width of its 95 % interval over seeds (Student's t)."""
     if len(values) < 2:
         return f"{values[0]:.3f}"
-    return f"{mean(values):.3f} ± {T95.get(len(values), 2.0) * stdev(values) / math.sqrt(len(values)):.3f}"
+    half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    return f"{mean(values):.3f} ± {half:.3f}"
 
 
 def main() -> None:
