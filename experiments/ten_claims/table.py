@@ -172,7 +172,7 @@ def draw_forest(path: Path, rows: Sequence[Row], *, title: str) -> Path:
     axes.set_ylim(len(rows) - 0.4, -0.7)
     axes.margins(x=0.1)
     axes.set(
-        xlabel="mAP on less off: 95 % interval over seeds (thick), over recordings (thin); blue: what was claimed",
+        xlabel="mAP on less off: 95 % interval over seeds (thick), over recordings (thin)\nblue: what was claimed",
         title=title,
     )
     axes.grid(color=canvas.FAINT, linewidth=0.5, axis="x")

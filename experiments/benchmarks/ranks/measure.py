@@ -1,6 +1,6 @@
 """Windows a second of one and of several processes of one thread, on the same batches; prints a line of JSON.
 
-python experiments/benchmarks/ranks/measure.py [--processes 2] [--steps 20] [--model pico] [--batch 8]
+python experiments/benchmarks/ranks/measure.py [--processes 2] [--steps 20] [--model pico] [--batch 8] [--apart]
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 import torch
 
 
-def worker(steps: int, batch: int, model: str) -> None:
+def worker(steps: int, batch: int, model: str, apart: bool) -> None:
     """One process: the median time of a training step on its share of ``batch`` windows; process 0 prints it."""
     torch.set_num_threads(1)
     from hydra import compose, initialize_config_dir
@@ -48,7 +48,7 @@ def worker(steps: int, batch: int, model: str) -> None:
         )
         frames = torch.randint(0, 3, (time_steps, windows, 2, 96, 128), generator=draw, dtype=torch.uint8)
         given = Batch(frames=frames, targets=targets, windows=())
-        run = ranks.spread(detector, detector, loss=loss, synchronise_norms=True)
+        run = ranks.spread(detector, detector, loss=loss, synchronise_norms=not apart)
         optimizer = torch.optim.SGD(detector.parameters(), lr=1e-4)
         taken = []
         for _ in range(steps + 3):
@@ -67,10 +67,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--model", default="pico")
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--apart", action="store_true", help="norms take each process's own windows")
     parser.add_argument("--worker", action="store_true")
     given = parser.parse_args()
     if given.worker:
-        worker(given.steps, given.batch, given.model)
+        worker(given.steps, given.batch, given.model, given.apart)
         return
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     seconds = {}
@@ -78,6 +79,7 @@ def main() -> None:
         # Weak scaling: each process has as many windows as the one alone has.
         command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", __file__, "--worker"]
         command += [f"--steps={given.steps}", f"--model={given.model}", f"--batch={given.batch * processes}"]
+        command += ["--apart"] * given.apart
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
         seconds[processes] = json.loads(done.stdout.splitlines()[-1])["step_s"]
     rates = {count: given.batch * count / step for count, step in seconds.items()}
