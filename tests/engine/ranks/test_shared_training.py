@@ -87,7 +87,9 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.long] if kind == "firing of layers" else []) for kind in KINDS]
+)
 def test_two_and_three_processes_have_the_loss_and_the_gradients_of_one(processes: Processes, kind: str) -> None:
     (alone,) = processes.found("gradients", f"{kind}-1", 1, **KINDS[kind])
     assert sum(len(batch["gradients"]) for batch in alone) > 100
