@@ -8,22 +8,19 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from spikeyolo.engine.budget import TimeBudget
 from spikeyolo.engine.callbacks import Outcome, agreed, chosen
-from spikeyolo.engine.checkpoints import checkpoint
-from spikeyolo.engine.checkpoints.restore import Saved, read_training
-from spikeyolo.engine.checkpoints.settings import measuring, sentence
 from spikeyolo.engine.checkpoints.state import Generator, Position, TrainingState
 from spikeyolo.engine.interrupt import StopRequested, StopWatch
 from spikeyolo.engine.memory import out_of_memory
 from spikeyolo.engine.meter import LossMeter, NotFiniteError
-from spikeyolo.engine.record import epoch_line, summary, write_metrics, write_rows
+from spikeyolo.engine.record import epoch_line, summary
 from spikeyolo.engine.recovery import Recovery, save_batch
+from spikeyolo.engine.run_files import RunFiles
 from spikeyolo.engine.task import Task
 from spikeyolo.engine.update.build import build_step
 from spikeyolo.engine.update.optimizer import OptimizerState
@@ -81,10 +78,10 @@ class TrainingRun:
             val_batches=len(task.val),
             agreed=self.ranks.first,
         )
+        self.files = RunFiles(self)
         if settings.resume is not None:
-            self._resume(settings.resume)
+            self.files.resume(settings.resume)
         self.warm_up_s = self.position.warm_up_s  # of the runs this one goes on from
-        self.saved_at = settings._clock()
         self.stopping = False
         self.recovery = Recovery(self.ranks)
         self.spoilt: Batch | None = None  # the last batch whose loss was not finite
@@ -96,7 +93,13 @@ class TrainingRun:
         # The evaluator's figures of nothing have the names of those to come.
         settings.check_selection(self.task.evaluator.evaluate(self.weights, (), device=settings.device))
         if position.step:
-            self._write()
+            self.files.write_epoch()
+        with self.files.behind:
+            self._epochs(stop)
+        return self.figures()
+
+    def _epochs(self, stop: StopWatch) -> None:
+        position, settings = self.position, self.settings
         while position.epoch < settings.max_epochs:
             if position.batch == 0 and self._is_spent():
                 log.info("time is up after epoch %d of %d", position.epoch, settings.max_epochs)
@@ -104,10 +107,11 @@ class TrainingRun:
             try:
                 self._epoch(stop)
             except _RolledBack:
-                self._roll_back()
+                self.files.roll_back()
                 log.warning("back to epoch %d, batch %d, as a callback asked", position.epoch + 1, position.batch)
                 continue
             except NotFiniteError as error:
+                self.files.behind.wait()
                 if stop.requested or not self.recovery.takes_back(self.task.folder / "checkpoints" / "last"):
                     raise self._with_batch(error) from error
                 self._go_back_slower(error)
@@ -116,7 +120,6 @@ class TrainingRun:
             if self.stopping:
                 log.info("stopped after epoch %d of %d, as a callback asked", position.epoch, settings.max_epochs)
                 break
-        return self._summary()
 
     def _epoch(self, stop: StopWatch) -> None:
         position, settings = self.position, self.settings
@@ -233,7 +236,7 @@ class TrainingRun:
         if Outcome.ROLL_BACK in asked:
             raise _RolledBack
         if Outcome.SAVE in asked:
-            self.save_last()
+            self.files.save_last_behind()
 
     def _finish_epoch(self, row: dict[str, float], figure: float) -> None:
         position = self.position
@@ -259,18 +262,11 @@ class TrainingRun:
 
     def _keep(self, better: bool) -> None:
         """Everything needed to go on, then the best weights, which a run that goes on could make of it."""
-        self._write()
+        self.files.write_epoch()
         if better:
-            self.save("best")
+            self.files.save_behind("best")
 
-    def _write(self) -> None:
-        self.save_last()
-        if not self.ranks.is_main:
-            return
-        write_rows(self.task.folder / "metrics.csv", self.position.history)
-        write_metrics(self.task.folder / "metrics.json", self._summary())
-
-    def _summary(self) -> dict[str, float]:
+    def figures(self) -> dict[str, float]:
         figures, teacher = summary(self.position), self.task.teacher
         seconds = {"data_wait_share": self.wait_s}
         if teacher is not None:
@@ -290,10 +286,14 @@ class TrainingRun:
             max_steps=settings.max_epochs * math.ceil(epoch / settings.accumulated(self.task.train)),
         )
 
+    @property
+    def saved_at(self) -> float:
+        return self.files.saved_at
+
     def save_last(self) -> None:
         """Write ``checkpoints/last`` with the states of all processes, which come here together."""
-        self.step.gather()
-        self.save("last")
+        self.files.save_last_behind()
+        self.files.behind.wait()
 
     def save(self, name: str) -> None:
         """Write ``checkpoints/<name>``; ``best`` holds no state to go on from.
@@ -302,67 +302,14 @@ class TrainingRun:
             TrainingError: the weights are not finite, and never replace good ones.
             CheckpointError: it cannot be written.
         """
-        position = self.position
-        if not self.ranks.is_main:
-            return
-        if self.meter is not None:  # in mid-epoch
-            self.meter.check()
-            position.meter = self.meter.state()
-        if position.elapsed_s == 0.0 or position.batch:
-            position.elapsed_s = self.budget.elapsed()
-        checkpoint.save(
-            self.task.folder / "checkpoints" / name,
-            weights=self.weights,
-            training=self.state.state_dict() if name == "last" else None,
-            state={**self.task.description, "position": position.state_dict()},
-        )
-        if name == "last":
-            self.saved_at = self.settings._clock()
-
-    def _load(self, folder: Path) -> Saved:
-        self.ranks.barrier()  # the first process has written it
-        saved = read_training(
-            folder, self.module, self.step.optimizer, self.task.description, max_epochs=self.settings.max_epochs
-        )
-        self.position.load_state_dict(saved.position)
-        checkpoint.load_weights(folder, self.weights)
-        self.state.load_state_dict(saved.components)
-        self.ranks.same(f"{folder}:", {name: getattr(self.position, name) for name in ("epoch", "batch", "step")})
-        return saved
-
-    def _resume(self, folder: Path) -> None:
-        changed, position = self._load(folder).changed, self.position
-        self.budget.started -= position.elapsed_s
-        if changed:
-            log.info("changed since the checkpoint: %s", sentence(changed))
-        if measuring(changed) and position.best_epoch >= 0:
-            log.warning("figures so far were measured with other settings: the best epoch is chosen anew")
-            position.best_epoch, position.best = -1, float("-inf")
-            self.task.schedule.forget()
-        self._bring_best(folder.parent / "best")
-        if position.epoch >= self.settings.max_epochs:
-            log.warning(
-                "%s: finished, all %d epochs are trained: nothing is trained or validated now, and figures are those "
-                "of the checkpoint (a larger trainer.max_epochs goes on)",
-                folder,
-                position.epoch,
-            )
-        else:
-            log.info("going on from %s: epoch %d, batch %d", folder, position.epoch + 1, position.batch)
-
-    def _roll_back(self) -> None:
-        """To the run's own last checkpoint; what callbacks remember is kept."""
-        folder = self.task.folder / "checkpoints" / "last"
-        kept = {name: callback.state_dict() for name, callback in self.callbacks.items()}
-        self._load(folder)
-        for name, state in kept.items():
-            self.callbacks[name].load_state_dict(state)
+        self.files.save_behind(name)
+        self.files.behind.wait()
 
     def _go_back_slower(self, error: NotFiniteError) -> None:
         """To the last checkpoint, from where learning rates are half of what they were."""
         position = self.position
         share, skipped = position.lr_share / 2, position.skipped
-        self._roll_back()
+        self.files.roll_back()
         position.lr_share, position.skipped = share, skipped
         log.warning(
             "loss term '%s' is not finite at step %d: back to epoch %d, batch %d, with half the learning rate",
@@ -379,23 +326,6 @@ class TrainingRun:
         path = self.task.folder / f"not_finite_batch{self.ranks.rank or ''}.pt"
         save_batch(path, self.spoilt, error)
         return TrainingError(f"{error}; its batch is {path}")
-
-    def _bring_best(self, best: Path) -> None:
-        """The best checkpoint so far may stay the best: this run's folder gets a copy."""
-        position = self.position
-        if position.best_epoch < 0:
-            return
-        is_there = (best / checkpoint.STATE).is_file()
-        is_it = is_there and checkpoint.read_state(best)["position"]["epoch"] == position.best_epoch + 1
-        if self.ranks.first(is_it):
-            if self.ranks.is_main:
-                checkpoint.copy(best, self.task.folder / "checkpoints" / "best")
-            return
-        if position.batch or position.epoch != position.best_epoch + 1:
-            log.warning("%s: no best checkpoint beside the one to go on from; its weights become the best", best)
-            position.best_epoch = len(position.history) - 1
-            position.best = position.history[-1].get(f"val/{self.settings.select_by}", float("-inf"))
-        self.save("best")
 
 
 @contextmanager

@@ -195,6 +195,7 @@ def timed(owner: Any, name: str, spent: dict[str, float]) -> Iterator[None]:
 def epoch(arguments: argparse.Namespace) -> None:
     from spikeyolo import entry
     from spikeyolo.engine.checkpoints import checkpoint
+    from spikeyolo.engine.checkpoints.behind import Behind
     from spikeyolo.report.mlflow import MlflowLogger
     from spikeyolo.train import train
 
@@ -205,7 +206,8 @@ def epoch(arguments: argparse.Namespace) -> None:
         given = arguments.overrides or ["+experiment=highfreq", "trainer.max_epochs=4"]
         store = f"logger.tracking_uri=sqlite:///{folder}/mlflow.db"
         sys.argv = ["measure", *given, f"trainer.threads={arguments.threads}", f"hydra.run.dir={run}", store]
-        with timed(checkpoint, "save", saving), timed(MlflowLogger, "log_metrics", tracking):
+        waiting = timed(Behind, "wait", saving)  # for what is still being written when the next is due
+        with timed(checkpoint, "save", saving), waiting, timed(MlflowLogger, "log_metrics", tracking):
             entry.run(train, "train")
         figures: Mapping[str, float] = json.loads((run / "metrics.json").read_text())
     epochs = figures["epochs"]

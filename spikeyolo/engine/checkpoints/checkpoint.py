@@ -20,6 +20,7 @@ import math
 import pickle
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from spikeyolo.engine.checkpoints.behind import Behind
 from spikeyolo.engine.checkpoints.files import Files, replace_text
 from spikeyolo.errors import CheckpointError
 
@@ -46,6 +48,7 @@ def save(
     training: Mapping[str, Any] | None,
     state: Mapping[str, Any],
     files: Files | None = None,
+    behind: Behind | None = None,
 ) -> None:
     """Make ``folder`` a checkpoint of these weights, so that a reader, or a power cut, never meets half of one.
 
@@ -55,6 +58,7 @@ def save(
         training: what is needed to go on; None for a checkpoint to use only.
         state: what ``state.json`` says; a number that is not finite is null, since JSON has no NaN.
         files: the file system's steps; for tests.
+        behind: writes it while the caller goes on, who may change weights and state at once, and raises its errors.
 
     Raises:
         CheckpointError: it cannot be written (a full disk); the checkpoint that was there is kept.
@@ -65,7 +69,8 @@ def save(
         buffer = io.BytesIO()
         torch.save(dict(training), buffer)
         contents[TRAINING] = buffer.getvalue()
-    _write(folder, contents, state, files or Files())
+    write = partial(_write, folder, contents, finite(state), files or Files())
+    write() if behind is None else behind.do(write)
 
 
 def copy(source: Path, folder: Path) -> None:
@@ -106,7 +111,7 @@ def _write(folder: Path, contents: Mapping[str, bytes], state: Mapping[str, Any]
             files.sync(numbered / name)
         files.sync(numbered)
         files.sync(folder)
-        named = {**finite(state), "format_version": FORMAT_VERSION, "folder": numbered.name}
+        named = {**state, "format_version": FORMAT_VERSION, "folder": numbered.name}
         replace_text(folder / STATE, json.dumps(named, indent=2, allow_nan=False) + "\n", files=files)
     except OSError as error:
         if _named(folder) != numbered.name:

@@ -136,7 +136,9 @@ class TrainStep:
             self._unscaled = True
         if self._pending > 1:
             torch._foreach_div_([p.grad for p in parameters], float(self._pending))  # type: ignore[misc]
-        norm = nn.utils.clip_grad_norm_(parameters, self._limit, foreach=True)
+        norm = nn.utils.get_total_norm([p.grad for p in parameters], foreach=True)  # type: ignore[misc]
+        if norm.device.type != "cpu" or norm > self._limit:  # on a CPU, looking is free and a pass over all is not
+            nn.utils.clip_grads_with_norm_(parameters, self._limit, norm, foreach=True)
         self._overflowed = self._scaler.is_enabled() and not bool(torch.isfinite(norm))
         # Where nothing is scaled any more, no smaller scale will help: as in any other precision.
         return None if self._overflowed and self._scaler.get_scale() > 1.0 else norm
