@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from spikeyolo import entry
 
 if TYPE_CHECKING:
-    from spikeyolo.report.comparison import ComparedRow
+    from spikeyolo.report.pictures.comparison import ComparedRow
 
 log = logging.getLogger("spikeyolo")
 
@@ -57,7 +57,7 @@ def run(config: DictConfig) -> list[ComparedRow]:
     schema.check(node, groups=("protocol",))
     from spikeyolo.evaluation.comparing import compared
     from spikeyolo.evaluation.entrants import by_configuration, differing, find_entrants
-    from spikeyolo.report.comparison import cells, draw_forest, markdown, print_table
+    from spikeyolo.report.pictures.comparison import cells, draw_forest, markdown, print_table
 
     entrants = find_entrants(options["runs"], split=options["split"], tracking_uri=options["tracking_uri"])
     groups = by_configuration(entrants)

@@ -87,7 +87,7 @@ def run(config: DictConfig) -> list[Outcome]:
     from spikeyolo.evaluation.present import present
 
     if options["detections"] is not None:
-        from spikeyolo.evaluation.stored_tables import stored_tables
+        from spikeyolo.evaluation.tables.stored_tables import stored_tables
 
         tables, recordings = stored_tables(config, options, protocol)
         outcomes = [present(tables, protocol, options, command=command, seen=recordings, tracker=tracker)]

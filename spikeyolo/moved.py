@@ -19,6 +19,7 @@ MOVED: Mapping[str, str] = {
     "spikeyolo.model.neuron_norse.Lif": "spikeyolo.model.neuron.Lif",
     "spikeyolo.model.neuron_norse.LifBox": "spikeyolo.model.neuron.LifBox",
     "spikeyolo.model.neuron_norse.ParametricLif": "spikeyolo.model.neuron.ParametricLif",
+    "spikeyolo.report.mlflow.MlflowLogger": "spikeyolo.report.mlflow.logger.MlflowLogger",
     "spikeyolo.windows.binary.BinaryEncoder": "spikeyolo.windows.encoders.BinaryEncoder",
     "spikeyolo.windows.encode.HistogramEncoder": "spikeyolo.windows.encoders.HistogramEncoder",
     "spikeyolo.windows.mixed_density.MixedDensityEncoder": "spikeyolo.windows.encoders.MixedDensityEncoder",

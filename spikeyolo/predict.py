@@ -52,7 +52,7 @@ OPTIONS: Mapping[str, Any] = {
 @entry.in_a_sentence
 def predict(config: DictConfig) -> None:
     """One prediction of a composed configuration."""
-    from spikeyolo.engine.interrupt import StopRequested
+    from spikeyolo.engine.guards.interrupt import StopRequested
 
     try:
         print(run(config))

@@ -12,7 +12,7 @@ from spikeyolo.engine.trainer import Trainer
 from spikeyolo.engine.update.build import build_step
 from spikeyolo.engine.update.range_test import UPDATES, range_test
 from spikeyolo.errors import ConfigError
-from spikeyolo.report.rates import draw_range_test, draw_schedule
+from spikeyolo.report.pictures.rates import draw_range_test, draw_schedule
 from spikeyolo.windows.batch import Batch
 
 log = logging.getLogger("spikeyolo")

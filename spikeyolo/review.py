@@ -23,12 +23,12 @@ from spikeyolo.metrics.energy import EnergyMeter, EnergyReport
 from spikeyolo.metrics.speed import Latency, window_latency
 from spikeyolo.model import InferenceDetector, fold
 from spikeyolo.model.inference import weight_bytes
-from spikeyolo.report.energy import draw_energy
-from spikeyolo.report.figures import draw_confusion, draw_precision_recall
-from spikeyolo.report.history import draw_history
-from spikeyolo.report.render import RenderedWindow, render_windows
+from spikeyolo.report.pictures.energy import draw_energy
+from spikeyolo.report.pictures.figures import draw_confusion, draw_precision_recall
+from spikeyolo.report.pictures.history import draw_history
+from spikeyolo.report.pictures.render import RenderedWindow, render_windows
 from spikeyolo.windows.batch import Batch
-from spikeyolo.windows.loader import WindowLoader
+from spikeyolo.windows.serving.loader import WindowLoader
 from spikeyolo.windows.slicing import spread
 
 SIZE = "size/weight_bytes"

@@ -15,7 +15,7 @@ from spikeyolo import entry
 
 if TYPE_CHECKING:
     from spikeyolo.detections import DetectionTable
-    from spikeyolo.evaluation.stored_truth import StoredTruth
+    from spikeyolo.evaluation.tables.stored_truth import StoredTruth
     from spikeyolo.metrics.tracking import TrackingScores
 
 log = logging.getLogger("spikeyolo")
@@ -146,7 +146,7 @@ def tracked(
 
 def _truth(named: str | None, source: Path) -> StoredTruth | None:
     """What was asked for, or what lies beside the detections if it tells tracks."""
-    from spikeyolo.evaluation.stored_truth import StoredTruth
+    from spikeyolo.evaluation.tables.stored_truth import StoredTruth
 
     if named is not None:
         return StoredTruth.read(Path(named))
@@ -158,7 +158,7 @@ def _truth(named: str | None, source: Path) -> StoredTruth | None:
 
 
 def _scores(tracks: DetectionTable, stored: StoredTruth, protocol: Any) -> TrackingScores:
-    from spikeyolo.evaluation.stored_truth import of_step, ran_at
+    from spikeyolo.evaluation.tables.stored_truth import of_step, ran_at
     from spikeyolo.metrics.tracking import track_scores
 
     truth = stored.scored()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spikeyolo import entry
-from spikeyolo.report.dataset_use import DatasetUse
+from spikeyolo.report.mlflow.dataset_use import DatasetUse
 from spikeyolo.windows.dataset import WindowDataset
 
 NOT_PARAMETERS = ("logger.", "hydra.")  # an address may hold a password

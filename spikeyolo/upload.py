@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spikeyolo.errors import SpikeyoloError
-from spikeyolo.report.pending import PendingRecords
-from spikeyolo.report.server import send_pending
+from spikeyolo.report.mlflow.pending import PendingRecords
+from spikeyolo.report.mlflow.server import send_pending
 
 
 def upload(folder: Path, *, tracking_uri: str | None = None) -> int:

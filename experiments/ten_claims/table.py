@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from experiments.ten_claims.claims import Claim
-from spikeyolo.report import canvas
+from spikeyolo.report.pictures import canvas
 
 CONFIDENCE = 0.95
 LEARNT = 0.01  # mAP below which a detector has learnt nothing

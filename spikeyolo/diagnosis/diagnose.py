@@ -24,7 +24,7 @@ from spikeyolo.diagnosis.sampled import SampledFiles, SampledStore, sample
 from spikeyolo.diagnosis.windows.check import check_windows
 from spikeyolo.diagnosis.written import Written, written
 from spikeyolo.engine.checkpoints.restore import restore_detector
-from spikeyolo.engine.memory import out_of_memory
+from spikeyolo.engine.guards.memory import out_of_memory
 from spikeyolo.errors import ConfigError, LabelError, RecordingError
 from spikeyolo.evaluation import run_data
 from spikeyolo.events.labels import LabelCorrection
@@ -33,8 +33,8 @@ from spikeyolo.report.console import Console
 from spikeyolo.windows.batch import Batch
 from spikeyolo.windows.data import EventData
 from spikeyolo.windows.dataset import Sample, WindowDataset
-from spikeyolo.windows.loader import collate
 from spikeyolo.windows.parts import Part
+from spikeyolo.windows.serving.loader import collate
 from spikeyolo.windows.slicing import spread
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spikeyolo.diagnosis.finding import Finding, Section
-from spikeyolo.report.page import embedded, write_html
+from spikeyolo.report.pages.page import embedded, write_html
 
 
 def words(sections: Sequence[Section], page: Path) -> str:

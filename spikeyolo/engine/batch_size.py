@@ -22,14 +22,14 @@ from omegaconf import OmegaConf
 
 from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.engine.checkpoints.files import replace_text
-from spikeyolo.engine.memory import WHAT_ELSE, is_out_of_memory
+from spikeyolo.engine.guards.memory import WHAT_ELSE, is_out_of_memory
 from spikeyolo.engine.task import Task
 from spikeyolo.engine.update.build import build_step
 from spikeyolo.engine.update.parts import train_mode
 from spikeyolo.errors import ConfigError, TrainingError
 from spikeyolo.events.store.memory import memory_bytes
 from spikeyolo.windows.batch import Batch
-from spikeyolo.windows.loader import collate
+from spikeyolo.windows.serving.loader import collate
 
 if TYPE_CHECKING:
     from spikeyolo.engine.trainer import Trainer

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import nn
 
-from spikeyolo.engine.budget import Clock
 from spikeyolo.engine.checkpoints.state import Position
+from spikeyolo.engine.guards.budget import Clock
 from spikeyolo.engine.hooks import Logger, Pruner
 from spikeyolo.engine.ranks import Ranks
 from spikeyolo.engine.record import curves, summary

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from spikeyolo.engine.budget import TimeBudget
 from spikeyolo.engine.callbacks import Outcome, agreed, chosen
 from spikeyolo.engine.checkpoints.state import Generator, Position, TrainingState
-from spikeyolo.engine.interrupt import StopRequested, StopWatch
-from spikeyolo.engine.memory import out_of_memory
-from spikeyolo.engine.meter import LossMeter, NotFiniteError
+from spikeyolo.engine.guards.budget import TimeBudget
+from spikeyolo.engine.guards.interrupt import StopRequested, StopWatch
+from spikeyolo.engine.guards.memory import out_of_memory
+from spikeyolo.engine.guards.meter import LossMeter, NotFiniteError
+from spikeyolo.engine.guards.recovery import Recovery, save_batch
 from spikeyolo.engine.record import epoch_line, summary
-from spikeyolo.engine.recovery import Recovery, save_batch
 from spikeyolo.engine.run_files import RunFiles
 from spikeyolo.engine.task import Task
 from spikeyolo.engine.update.build import build_step

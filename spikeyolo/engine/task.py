@@ -16,7 +16,7 @@ from spikeyolo.engine.update.schedule import Schedule
 from spikeyolo.engine.update.teacher import Teacher
 from spikeyolo.loss.detection import DetectionLoss
 from spikeyolo.loss.firing_rate import FiringRate
-from spikeyolo.windows.loader import WindowLoader
+from spikeyolo.windows.serving.loader import WindowLoader
 
 
 class Stopped(Exception):  # noqa: N818 -- an outcome, not an error

@@ -13,11 +13,11 @@ import torch
 from annotated_types import Ge, Gt
 from torch import nn
 
-from spikeyolo.engine.budget import Clock
 from spikeyolo.engine.callbacks import Callback
 from spikeyolo.engine.checkpoints.restore import check_data, read_training
 from spikeyolo.engine.device import Precision, choose_device
-from spikeyolo.engine.interrupt import StopRequested, StopWatch
+from spikeyolo.engine.guards.budget import Clock
+from spikeyolo.engine.guards.interrupt import StopRequested, StopWatch
 from spikeyolo.engine.run import TrainingRun
 from spikeyolo.engine.task import Pruned, Stopped, Task
 from spikeyolo.engine.update.average import Average
@@ -25,7 +25,7 @@ from spikeyolo.engine.update.optimizer import OptimizerFactory, build_optimizer
 from spikeyolo.engine.update.parts import Part, freeze
 from spikeyolo.engine.update.schedule import Schedule
 from spikeyolo.errors import ConfigError, TrainingError
-from spikeyolo.windows.loader import WindowLoader
+from spikeyolo.windows.serving.loader import WindowLoader
 
 log = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ from spikeyolo.engine.device import choose_device
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.evaluation import run_data
 from spikeyolo.evaluation.costs import measure
-from spikeyolo.evaluation.detect import Detecting
-from spikeyolo.evaluation.identity import checkpoint_digest
 from spikeyolo.evaluation.looks import looks_of
 from spikeyolo.evaluation.present import Seen
-from spikeyolo.evaluation.tables import Restored, Tables, labelled_parts, tables_of
+from spikeyolo.evaluation.tables.detect import Detecting
+from spikeyolo.evaluation.tables.identity import checkpoint_digest
+from spikeyolo.evaluation.tables.tables import Restored, Tables, labelled_parts, tables_of
 from spikeyolo.events.splits import Role, Span
 from spikeyolo.metrics.protocols import Protocol
 

@@ -15,12 +15,12 @@ from spikeyolo.detections import GroundTruth, Looks
 from spikeyolo.detections.table import read_metadata
 from spikeyolo.errors import ConfigError, DetectionError
 from spikeyolo.evaluation.entrants import Entrant
-from spikeyolo.evaluation.stored_truth import StoredTruth, of_step, ran_at
+from spikeyolo.evaluation.tables.stored_truth import StoredTruth, of_step, ran_at
 from spikeyolo.metrics.comparison import paired_difference
 from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.metrics.resample import MeanPrecision, ResampledPrecision
 from spikeyolo.metrics.score import judge
-from spikeyolo.report.comparison import ComparedRow
+from spikeyolo.report.pictures.comparison import ComparedRow
 
 log = logging.getLogger("spikeyolo")
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from spikeyolo import schema
 from spikeyolo.engine.checkpoints.files import replace_text
 from spikeyolo.engine.record import write_rows
-from spikeyolo.evaluation.detect import Detecting
 from spikeyolo.evaluation.looks import Looks, Stretch, WindowsAtLabels
-from spikeyolo.evaluation.tables import Restored
+from spikeyolo.evaluation.tables.detect import Detecting
+from spikeyolo.evaluation.tables.tables import Restored
 from spikeyolo.metrics.energy import EnergyMeter
 from spikeyolo.metrics.speed import Latency, call_latency
 from spikeyolo.model import fold

@@ -15,7 +15,7 @@ from spikeyolo.errors import ConfigError
 from spikeyolo.events import Boxes
 from spikeyolo.windows import EventData, Part, WindowDataset, WindowLoader, WindowRules, scored
 from spikeyolo.windows.matching import BoxMatcher
-from spikeyolo.windows.sampler import EpochSampler
+from spikeyolo.windows.serving.sampler import EpochSampler
 
 Windows = Literal["around_labels", "as_trained", "every"]
 Times = npt.NDArray[np.int64]

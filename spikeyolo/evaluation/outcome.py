@@ -18,8 +18,8 @@ from spikeyolo.detections import DetectionTable, GroundTruth, Looks, coco, mot, 
 from spikeyolo.detections.exchange import read_any
 from spikeyolo.engine.checkpoints.files import replace_text
 from spikeyolo.errors import DetectionError
-from spikeyolo.evaluation.stored_truth import StoredTruth, in_frame, of_step, ran_at
-from spikeyolo.evaluation.tables import Tables
+from spikeyolo.evaluation.tables.stored_truth import StoredTruth, in_frame, of_step, ran_at
+from spikeyolo.evaluation.tables.tables import Tables
 from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.metrics.score import Judged, score, step_figures
 from spikeyolo.metrics.scores import Scores

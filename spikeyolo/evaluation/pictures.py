@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from spikeyolo.detections import GroundTruth
-from spikeyolo.evaluation.identity import recording_names
 from spikeyolo.evaluation.outcome import Outcome, worst_looks
+from spikeyolo.evaluation.tables.identity import recording_names
 from spikeyolo.events import Boxes, Detections, packing
 from spikeyolo.metrics.coco import BoxColumns
 from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.metrics.score import judge
-from spikeyolo.report import evaluation as drawing
-from spikeyolo.report.figures import draw_confusion, draw_precision_recall
-from spikeyolo.report.render import RenderedWindow, render_windows
+from spikeyolo.report.pictures import evaluation as drawing
+from spikeyolo.report.pictures.figures import draw_confusion, draw_precision_recall
+from spikeyolo.report.pictures.render import RenderedWindow, render_windows
 from spikeyolo.windows import EventData, Part
 
 WORST = 12  # windows that are drawn

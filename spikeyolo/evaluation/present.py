@@ -9,9 +9,9 @@ from typing import Any
 from spikeyolo.entry import flatten
 from spikeyolo.evaluation import pictures
 from spikeyolo.evaluation.outcome import Outcome, read_tables, save_as, scored
-from spikeyolo.evaluation.tables import Tables
+from spikeyolo.evaluation.tables.tables import Tables
 from spikeyolo.metrics.protocols import Protocol
-from spikeyolo.report.page import write_page
+from spikeyolo.report.pages.page import write_page
 from spikeyolo.tracking import Tracker
 from spikeyolo.windows import EventData, Part
 

@@ -13,9 +13,9 @@ import torch
 from omegaconf import OmegaConf
 
 from spikeyolo import __version__, schema
-from spikeyolo.engine.interrupt import StopRequested, StopWatch
+from spikeyolo.engine.guards.interrupt import StopRequested, StopWatch
 from spikeyolo.errors import ConfigError, RecordingError
-from spikeyolo.evaluation.identity import is_made_from, short
+from spikeyolo.evaluation.tables.identity import is_made_from, short
 from spikeyolo.events.store import Recording
 from spikeyolo.prediction.detecting import Detecting
 from spikeyolo.prediction.formats import save_as

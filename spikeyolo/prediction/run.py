@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from spikeyolo.detections import DetectionWriter
-from spikeyolo.engine.interrupt import StopRequested, StopWatch
+from spikeyolo.engine.guards.interrupt import StopRequested, StopWatch
 from spikeyolo.errors import RecordingError
 from spikeyolo.events.formats.live import LiveSource
 from spikeyolo.events.packing import Packed, times

@@ -16,7 +16,7 @@ from spikeyolo import schema
 from spikeyolo.engine.checkpoints.restore import restore_detector
 from spikeyolo.engine.device import choose_device
 from spikeyolo.errors import CheckpointError, ConfigError
-from spikeyolo.evaluation.identity import checkpoint_digest
+from spikeyolo.evaluation.tables.identity import checkpoint_digest
 from spikeyolo.model import InferenceDetector
 from spikeyolo.model.inference import Backend, OnnxDetector, Precision
 from spikeyolo.model.predictions import Predictions

@@ -192,8 +192,8 @@ def draw_preview(path: Path, views: Sequence[View], *, classes: Sequence[str], t
     """
     from matplotlib.patches import Rectangle
 
-    from spikeyolo.report import canvas
-    from spikeyolo.report.render import event_image
+    from spikeyolo.report.pictures import canvas
+    from spikeyolo.report.pictures.render import event_image
 
     height, width = views[0].counts.shape[-2:]
     figure = canvas.sheet(3.6 * len(views), 3.6 * height / width + 0.7)

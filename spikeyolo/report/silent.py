@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spikeyolo.report.dataset_use import DatasetUse
-from spikeyolo.report.mlflow import Status
+from spikeyolo.report.mlflow.dataset_use import DatasetUse
+from spikeyolo.report.mlflow.logger import Status
 
 
 class SilentLogger:
-    """Takes what :class:`spikeyolo.report.mlflow.MlflowLogger` takes, and does nothing."""
+    """Takes what :class:`spikeyolo.report.mlflow.logger.MlflowLogger` takes, and does nothing."""
 
     run_id: str | None = None
     tracking_uri: str | None = None

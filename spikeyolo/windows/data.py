@@ -23,11 +23,11 @@ from spikeyolo.events.store.recording import Cache
 from spikeyolo.windows.augment import Augmentation
 from spikeyolo.windows.dataset import Cut, WindowDataset
 from spikeyolo.windows.encoders import Encoder
-from spikeyolo.windows.lanes import LaneSampler, MixedSampler, RecordingSampler
-from spikeyolo.windows.loader import WindowLoader
 from spikeyolo.windows.parts import Part, absent_classes, labels_from, stored_parts
 from spikeyolo.windows.rules import Slicing, TargetRule, WindowRules
-from spikeyolo.windows.sampler import BatchSampler, EpochSampler
+from spikeyolo.windows.serving.lanes import LaneSampler, MixedSampler, RecordingSampler
+from spikeyolo.windows.serving.loader import WindowLoader
+from spikeyolo.windows.serving.sampler import BatchSampler, EpochSampler
 
 log = logging.getLogger(__name__)
 

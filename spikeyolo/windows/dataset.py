@@ -14,15 +14,15 @@ import torch
 from spikeyolo.errors import ConfigError
 from spikeyolo.windows import scored, slicing
 from spikeyolo.windows.augment import Augmentation, clip
-from spikeyolo.windows.balance import ClassBalance
 from spikeyolo.windows.batch import Window
 from spikeyolo.windows.encoders import Encoder
 from spikeyolo.windows.matching import BoxMatcher, SliceBoxes, Times
 from spikeyolo.windows.parts import Part, common_sensor, used, without_labels
 from spikeyolo.windows.placement import Placement
 from spikeyolo.windows.rules import WindowRules
-from spikeyolo.windows.sampler import Draw
-from spikeyolo.windows.shared import SharedColumns
+from spikeyolo.windows.serving.balance import ClassBalance
+from spikeyolo.windows.serving.sampler import Draw
+from spikeyolo.windows.serving.shared import SharedColumns
 
 log = logging.getLogger(__name__)
 

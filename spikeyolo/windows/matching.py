@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from spikeyolo.events import Boxes
 from spikeyolo.windows import slicing
-from spikeyolo.windows.shared import SharedColumns
+from spikeyolo.windows.serving.shared import SharedColumns
 
 Times = npt.NDArray[np.int64]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from spikeyolo.windows import slicing
 from spikeyolo.windows.matching import BoxMatcher, Times
-from spikeyolo.windows.shared import SharedColumns
+from spikeyolo.windows.serving.shared import SharedColumns
 
 if TYPE_CHECKING:
     from spikeyolo.windows.parts import Part

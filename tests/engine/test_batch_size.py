@@ -19,7 +19,7 @@ from test_trainer_resume import TINY, Alarm, task
 from spikeyolo.engine import batch_size
 from spikeyolo.engine.batch_size import find_batch_size, keep_in_configuration, kept_batch_size, largest
 from spikeyolo.engine.checkpoints import checkpoint
-from spikeyolo.engine.memory import out_of_memory
+from spikeyolo.engine.guards.memory import out_of_memory
 from spikeyolo.engine.trainer import Trainer
 from spikeyolo.entry import config_directory
 from spikeyolo.errors import ConfigError, TrainingError

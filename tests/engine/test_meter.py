@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spikeyolo.engine.meter import LossMeter
+from spikeyolo.engine.guards.meter import LossMeter
 from spikeyolo.errors import TrainingError
 
 CPU = torch.device("cpu")

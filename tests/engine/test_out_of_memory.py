@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_training import World
 
-from spikeyolo.engine.memory import out_of_memory
+from spikeyolo.engine.guards.memory import out_of_memory
 from spikeyolo.errors import TrainingError
 
 CPU = torch.device("cpu")

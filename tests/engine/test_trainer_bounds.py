@@ -249,7 +249,7 @@ def test_a_step_that_spoils_the_statistics_of_norms_is_not_left_out(
 def test_ctrl_c_after_a_loss_that_is_no_number_does_not_replace_the_last_good_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from spikeyolo.engine import meter
+    from spikeyolo.engine.guards import meter
 
     class Unhurried(meter.LossMeter):
         def __init__(self, device: torch.device) -> None:

@@ -19,7 +19,7 @@ from spikeyolo.errors import ConfigError
 from spikeyolo.evaluation.comparing import compared
 from spikeyolo.evaluation.entrants import by_configuration, differing, find_entrants
 from spikeyolo.metrics.protocols import Coco
-from spikeyolo.report.comparison import cells, draw_forest, markdown, print_table
+from spikeyolo.report.pictures.comparison import cells, draw_forest, markdown, print_table
 
 TRUTH = moving_truth(("car", "bus"), recordings=6, seed=1)
 FOUND = imperfect(TRUTH)

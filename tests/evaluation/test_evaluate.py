@@ -109,7 +109,7 @@ def test_what_is_unchanged_is_found_again(cwd: Path) -> None:
 
 
 def test_a_changed_weight_makes_another_table(cwd: Path, tmp_path: Path) -> None:
-    from spikeyolo.evaluation.identity import checkpoint_digest
+    from spikeyolo.evaluation.tables.identity import checkpoint_digest
 
     other = small_run(tmp_path, "model.neuron.levels=3")
     assert checkpoint_digest(other) != checkpoint_digest(cwd / "run" / "checkpoints" / "best")

@@ -13,7 +13,7 @@ import pytest
 from command_line import evaluate
 from scored_scenes import imperfect, moving_truth
 
-import spikeyolo.report.page
+import spikeyolo.report.pages.page
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -59,7 +59,7 @@ def test_names_are_text_and_never_markup(page: Path) -> None:
 @pytest.mark.parametrize("ink", ["text", "soft", "strong"])
 def test_every_text_colour_stands_out_from_every_ground(scheme: int, ink: str) -> None:
     """WCAG 2.2, 1.4.3: a contrast of at least 4.5."""
-    style = Path(spikeyolo.report.page.__file__).with_name("base.html").read_text()
+    style = Path(spikeyolo.report.pages.page.__file__).with_name("base.html").read_text()
     found = re.findall(r"--(\w+): #([0-9a-f]{6})", style)
     half = len(found) // 2
     colours = dict(found[:half] if scheme == 0 else found[half:])

@@ -20,7 +20,7 @@ from small_run import SMALL, small_config
 from spikeyolo import schema
 from spikeyolo.detections import DetectionTable, GroundTruth, coco, mot, prophesee
 from spikeyolo.detections.table import empty
-from spikeyolo.evaluation.truth_of_data import truth_of_data
+from spikeyolo.evaluation.tables.truth_of_data import truth_of_data
 from spikeyolo.metrics import score
 from spikeyolo.metrics.protocols import Coco
 

@@ -13,7 +13,7 @@ from spikeyolo.metrics.energy import EnergyMeter
 from spikeyolo.model.detector import Detector
 from spikeyolo.model.inference.fold import fold, macs
 from spikeyolo.model.neuron import Ilif, Relu
-from spikeyolo.report.energy import draw_energy
+from spikeyolo.report.pictures.energy import draw_energy
 
 
 class _Unit(nn.Module):

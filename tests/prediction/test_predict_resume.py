@@ -18,7 +18,7 @@ from small_run import small_run
 
 import spikeyolo
 from spikeyolo.detections import DetectionTable
-from spikeyolo.engine.interrupt import StopRequested, StopWatch
+from spikeyolo.engine.guards.interrupt import StopRequested, StopWatch
 from spikeyolo.events.filters import EventFilters
 from spikeyolo.prediction import parts as module
 from spikeyolo.prediction.detecting import Detecting

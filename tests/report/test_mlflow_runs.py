@@ -17,14 +17,14 @@ from mlflow.entities import Run
 from spikeyolo import processes
 from spikeyolo.errors import LoggerError
 from spikeyolo.mlflow_store import open_client
-from spikeyolo.report.dataset_use import DatasetUse
-from spikeyolo.report.mlflow import MlflowLogger
+from spikeyolo.report.mlflow.dataset_use import DatasetUse
+from spikeyolo.report.mlflow.logger import MlflowLogger
 from spikeyolo.upload import main as upload
 
 KILLED = """
 import os, signal
 from pathlib import Path
-from spikeyolo.report.mlflow import MlflowLogger
+from spikeyolo.report.mlflow.logger import MlflowLogger
 logger = MlflowLogger(run_name="killed")
 logger.start(folder=Path("."), params={}, tags={})
 logger.log_metrics({"epochs": 1.0}, 1)
@@ -231,7 +231,7 @@ READ_ONLY = """
 import os, sys, time
 import mlflow, tempfile
 from spikeyolo.errors import LoggerError
-from spikeyolo.report.mlflow import MlflowLogger
+from spikeyolo.report.mlflow.logger import MlflowLogger
 if os.getuid() == 0:
     os.setuid(65534)  # the superuser writes everywhere
 began = time.monotonic()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from spikeyolo.report.labels import label_corners
+from spikeyolo.report.pictures.labels import label_corners
 
 
 @given(

@@ -25,14 +25,14 @@ from hypothesis import strategies as st
 
 from spikeyolo.errors import LoggerError
 from spikeyolo.mlflow_store import open_client
-from spikeyolo.report.mlflow import MlflowLogger
-from spikeyolo.report.pending import PendingRecords
-from spikeyolo.report.server import name_for_mlflow, reach, shortened, without_secret
+from spikeyolo.report.mlflow.logger import MlflowLogger
+from spikeyolo.report.mlflow.pending import PendingRecords
+from spikeyolo.report.mlflow.server import name_for_mlflow, reach, shortened, without_secret
 from spikeyolo.upload import main as upload
 
 EMBEDDED = """
 from pathlib import Path
-from spikeyolo.report.mlflow import MlflowLogger
+from spikeyolo.report.mlflow.logger import MlflowLogger
 logger = MlflowLogger(run_name="embedded")
 logger.start(folder=Path("."), params={"optimizer.lr": 0.001}, tags={"overrides": "optimizer=adamw"})
 logger.log_metrics({"val/map50": 0.5}, 0)

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from spikeyolo.events.types import Boxes, Detections
-from spikeyolo.report import canvas
-from spikeyolo.report.energy import by_stage, draw_energy
-from spikeyolo.report.figures import draw_confusion, draw_precision_recall
-from spikeyolo.report.history import draw_history
-from spikeyolo.report.render import RenderedWindow, event_image, render_windows
+from spikeyolo.report.pictures import canvas
+from spikeyolo.report.pictures.energy import by_stage, draw_energy
+from spikeyolo.report.pictures.figures import draw_confusion, draw_precision_recall
+from spikeyolo.report.pictures.history import draw_history
+from spikeyolo.report.pictures.render import RenderedWindow, event_image, render_windows
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

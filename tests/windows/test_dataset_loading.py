@@ -23,9 +23,9 @@ from spikeyolo.windows.augment import Augmentation
 from spikeyolo.windows.batch import Batch
 from spikeyolo.windows.dataset import WindowDataset
 from spikeyolo.windows.encoders import HistogramEncoder
-from spikeyolo.windows.loader import WindowLoader, leave_signals_to_the_trainer
 from spikeyolo.windows.rules import WindowRules
-from spikeyolo.windows.sampler import EpochSampler
+from spikeyolo.windows.serving.loader import WindowLoader, leave_signals_to_the_trainer
+from spikeyolo.windows.serving.sampler import EpochSampler
 
 LABELS = list(range(10_000, END_US + 1, 10_000))
 
@@ -125,8 +125,8 @@ def test_a_process_that_keeps_its_loader_to_the_end_does_end(windows: WindowData
 KEEPS_ITS_LOADER = """
 import gc, pickle, sys
 from pathlib import Path
-from spikeyolo.windows.loader import WindowLoader
-from spikeyolo.windows.sampler import EpochSampler
+from spikeyolo.windows.serving.loader import WindowLoader
+from spikeyolo.windows.serving.sampler import EpochSampler
 
 if __name__ == "__main__":
     gc.disable()

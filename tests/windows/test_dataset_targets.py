@@ -13,8 +13,8 @@ from spikeyolo.events.types import Boxes
 from spikeyolo.windows.augment import Augmentation
 from spikeyolo.windows.dataset import Sample, WindowDataset
 from spikeyolo.windows.encoders import HistogramEncoder
-from spikeyolo.windows.loader import collate
 from spikeyolo.windows.rules import WindowRules
+from spikeyolo.windows.serving.loader import collate
 
 LABELS = list(range(10_000, END_US + 1, 10_000))
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikeyolo.errors import ConfigError
-from spikeyolo.windows.lanes import LaneSampler, MixedSampler, RecordingSampler
-from spikeyolo.windows.sampler import BatchSampler, Draw, EpochSampler
+from spikeyolo.windows.serving.lanes import LaneSampler, MixedSampler, RecordingSampler
+from spikeyolo.windows.serving.sampler import BatchSampler, Draw, EpochSampler
 
 COUNTS = st.lists(st.integers(0, 9), min_size=1, max_size=8).filter(lambda counts: sum(counts) > 0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikeyolo.windows.sampler import EpochSampler
+from spikeyolo.windows.serving.sampler import EpochSampler
 
 
 @given(st.integers(1, 60), st.integers(1, 12), st.integers(0, 5), st.integers(0, 9))

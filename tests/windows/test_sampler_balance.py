@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from stored import END_US, boxes_at, part, random_events, store
 
 from spikeyolo.events.types import Boxes
-from spikeyolo.windows.balance import ClassBalance
 from spikeyolo.windows.dataset import WindowDataset
 from spikeyolo.windows.encoders import HistogramEncoder
 from spikeyolo.windows.rules import WindowRules
-from spikeyolo.windows.sampler import EpochSampler
+from spikeyolo.windows.serving.balance import ClassBalance
+from spikeyolo.windows.serving.sampler import EpochSampler
 
 
 def balances() -> st.SearchStrategy[ClassBalance]:

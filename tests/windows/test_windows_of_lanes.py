@@ -14,12 +14,12 @@ from spikeyolo.windows.augment import Augmentation
 from spikeyolo.windows.data import EventData
 from spikeyolo.windows.dataset import WindowDataset
 from spikeyolo.windows.encoders import HistogramEncoder
-from spikeyolo.windows.lanes import LaneSampler, MixedSampler, RecordingSampler
-from spikeyolo.windows.loader import WindowLoader
 from spikeyolo.windows.parts import Part
 from spikeyolo.windows.placement import Placement
 from spikeyolo.windows.rules import WindowRules
-from spikeyolo.windows.sampler import Draw
+from spikeyolo.windows.serving.lanes import LaneSampler, MixedSampler, RecordingSampler
+from spikeyolo.windows.serving.loader import WindowLoader
+from spikeyolo.windows.serving.sampler import Draw
 
 LABELS = (10_000, 20_300, 30_000, 40_000)  # µs; the second lies within a slice
 RULES = WindowRules(slice_duration_us=1000, time_steps=3, max_samples_per_file=2)

@@ -196,7 +196,7 @@ def epoch(arguments: argparse.Namespace) -> None:
     from spikeyolo import entry
     from spikeyolo.engine.checkpoints import checkpoint
     from spikeyolo.engine.checkpoints.behind import Behind
-    from spikeyolo.report.mlflow import MlflowLogger
+    from spikeyolo.report.mlflow.logger import MlflowLogger
     from spikeyolo.train import train
 
     saving: dict[str, float] = {}

@@ -26,7 +26,7 @@ from made import CLASSES, events, labels, write_set
 from spikeyolo import schema
 from spikeyolo.entry import config_directory
 from spikeyolo.windows.batch import Batch
-from spikeyolo.windows.loader import WindowLoader
+from spikeyolo.windows.serving.loader import WindowLoader
 
 WARM_UP = 2  # batches: workers start, kernels compile
 

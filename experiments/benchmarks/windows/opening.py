@@ -28,7 +28,7 @@ def resident_mb() -> float:
 
 def open_set(root: str) -> None:
     """Open the set as training does, and print what it took."""
-    from spikeyolo.events.conversion.manifest import ConvertedSet
+    from spikeyolo.events.conversion.converted import ConvertedSet
     from spikeyolo.windows.data import EventData
     from spikeyolo.windows.dataset import WindowDataset
     from spikeyolo.windows.encoders import HistogramEncoder

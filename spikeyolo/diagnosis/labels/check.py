@@ -15,7 +15,7 @@ from spikeyolo.diagnosis.labels.density import Density, Stretch, density
 from spikeyolo.diagnosis.labels.stretches import bin_us, crossing_us, cut
 from spikeyolo.diagnosis.written import Written
 from spikeyolo.events.labels import LabelCorrection
-from spikeyolo.report.diagnosis import Overlay, draw_clock, draw_overlays, draw_readings
+from spikeyolo.report.pictures.diagnosis import Overlay, draw_clock, draw_overlays, draw_readings
 
 ONE_SIDED = 0.02  # share of events of the rarer polarity below which the other stands alone
 _AS_GOOD = 0.9  # a plainer explanation is taken that explains nearly as much

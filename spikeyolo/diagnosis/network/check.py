@@ -15,7 +15,7 @@ from spikeyolo.diagnosis.finding import Finding, Section, listed, share
 from spikeyolo.diagnosis.network.layers import Examined, examine
 from spikeyolo.model.head import REFERENCE_PIXELS
 from spikeyolo.model.predictions import Predictions
-from spikeyolo.report.diagnosis import draw_bars, draw_layers
+from spikeyolo.report.pictures.diagnosis import draw_bars, draw_layers
 from spikeyolo.windows.batch import Batch
 
 SILENT = 1e-4  # share of outputs above 0 below which a layer says nothing

@@ -18,7 +18,7 @@ from spikeyolo.engine.evaluator import DetectionEvaluator, truth_at
 from spikeyolo.engine.update.optimizer import AdamW, OptimizerFactory, build_optimizer
 from spikeyolo.engine.update.step import TrainStep
 from spikeyolo.metrics.detection import DetectionMetrics
-from spikeyolo.report.diagnosis import draw_curve
+from spikeyolo.report.pictures.diagnosis import draw_curve
 from spikeyolo.windows.batch import Batch
 
 LEARNT = 0.9  # mAP50 on windows that were learnt by heart

@@ -9,7 +9,7 @@ import numpy as np
 from spikeyolo.diagnosis.finding import Finding, listed, share
 from spikeyolo.diagnosis.windows.counted import Counted, spread_words
 from spikeyolo.metrics.protocols import Protocol
-from spikeyolo.report.diagnosis import draw_bars, draw_histogram
+from spikeyolo.report.pictures.diagnosis import draw_bars, draw_histogram
 from spikeyolo.windows.data import EventData
 from spikeyolo.windows.parts import Part
 

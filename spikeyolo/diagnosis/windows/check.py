@@ -20,7 +20,7 @@ from spikeyolo.diagnosis.windows.lost import dropped, lost, no_labels, repeated
 from spikeyolo.diagnosis.written import Written
 from spikeyolo.errors import ConfigError
 from spikeyolo.metrics.protocols import Protocol
-from spikeyolo.report.diagnosis import draw_histogram
+from spikeyolo.report.pictures.diagnosis import draw_histogram
 from spikeyolo.windows.data import EventData
 from spikeyolo.windows.dataset import WindowDataset
 from spikeyolo.windows.parts import Part

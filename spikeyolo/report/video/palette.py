@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.colors import to_rgb
 
-from spikeyolo.report import canvas
+from spikeyolo.report.pictures import canvas
 
 Rgb = tuple[int, int, int]
 _GOLDEN = 0.6180339887498949  # turns of the colour wheel from one track to the next: no two near ones for long

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spikeyolo.report.labels import covered_area, label_spots
+from spikeyolo.report.pictures.labels import covered_area, label_spots
 from spikeyolo.report.video.overlap import overlaps
 
 Float64 = npt.NDArray[np.float64]

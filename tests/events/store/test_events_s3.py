@@ -23,10 +23,10 @@ from spikeyolo.events.store import Recording
 from spikeyolo.events.store.attributes import FORMAT_VERSION
 from spikeyolo.windows.dataset import WindowDataset
 from spikeyolo.windows.encoders import HistogramEncoder
-from spikeyolo.windows.loader import WindowLoader
 from spikeyolo.windows.parts import Part
 from spikeyolo.windows.rules import WindowRules
-from spikeyolo.windows.sampler import EpochSampler
+from spikeyolo.windows.serving.loader import WindowLoader
+from spikeyolo.windows.serving.sampler import EpochSampler
 
 s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed (spikeyolo[s3] brings it)")
 

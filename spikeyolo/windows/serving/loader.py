@@ -15,8 +15,8 @@ import torch
 from spikeyolo.errors import SpikeyoloError
 from spikeyolo.windows.batch import Batch, Targets
 from spikeyolo.windows.dataset import Sample, WindowDataset
-from spikeyolo.windows.sampler import BatchSampler, Draw
-from spikeyolo.windows.share import Share
+from spikeyolo.windows.serving.sampler import BatchSampler, Draw
+from spikeyolo.windows.serving.share import Share
 
 _Made = Sample | SpikeyoloError
 

@@ -24,8 +24,8 @@ from urllib.parse import quote, urlsplit
 from spikeyolo.errors import LoggerError
 from spikeyolo.mlflow_store import database_file, open_client
 from spikeyolo.mlflow_store import shown as without_secret
-from spikeyolo.report.model import log_model
-from spikeyolo.report.pending import PendingRecords
+from spikeyolo.report.mlflow.model import log_model
+from spikeyolo.report.mlflow.pending import PendingRecords
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import LinearSegmentedColormap
 
-from spikeyolo.report import canvas
+from spikeyolo.report.pictures import canvas
 
 
 def draw_precision_recall(path: Path | str, curves: Mapping[str, npt.NDArray[np.float64]]) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from spikeyolo.report import canvas
+from spikeyolo.report.pictures import canvas
 
 TERMS = ("total", "box", "class", "dfl", "track")  # of the loss, as metrics.csv names them
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from spikeyolo.windows.balance import ClassBalance
+from spikeyolo.windows.serving.balance import ClassBalance
 
 
 class Draw(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from spikeyolo.report import canvas
+from spikeyolo.report.pictures import canvas
 
 
 @dataclass(frozen=True)

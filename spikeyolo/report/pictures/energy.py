@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spikeyolo.report import canvas
+from spikeyolo.report.pictures import canvas
 
 
 @dataclass

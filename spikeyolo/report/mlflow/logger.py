@@ -27,9 +27,9 @@ from spikeyolo.mlflow_store import (
     open_client,
     open_experiment,
 )
-from spikeyolo.report.dataset_use import DatasetUse, log_datasets
-from spikeyolo.report.pending import PendingRecords
-from spikeyolo.report.server import (
+from spikeyolo.report.mlflow.dataset_use import DatasetUse, log_datasets
+from spikeyolo.report.mlflow.pending import PendingRecords
+from spikeyolo.report.mlflow.server import (
     PARAM_LENGTH,
     PARAMS_PER_BATCH,
     TAG_LENGTH,
@@ -44,7 +44,7 @@ from spikeyolo.report.server import (
     send_pending,
     shortened,
 )
-from spikeyolo.report.system import SystemSampler
+from spikeyolo.report.mlflow.system import SystemSampler
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

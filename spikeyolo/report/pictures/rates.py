@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikeyolo.report import canvas
+from spikeyolo.report.pictures import canvas
 
 
 def draw_schedule(path: Path | str, rates: Sequence[float], *, epochs: int, title: str) -> Path:

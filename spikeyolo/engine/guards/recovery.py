@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spikeyolo.engine.meter import NotFiniteError
+from spikeyolo.engine.guards.meter import NotFiniteError
 from spikeyolo.engine.ranks import Ranks
 from spikeyolo.windows.batch import Batch
 

@@ -17,8 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from spikeyolo.events.types import Boxes, Detections
-from spikeyolo.report import canvas
-from spikeyolo.report.labels import label_corners
+from spikeyolo.report.pictures import canvas
+from spikeyolo.report.pictures.labels import label_corners
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from spikeyolo.metrics.coco import ThresholdCurve
 from spikeyolo.metrics.scores import Calibration, PropertyCurve, Scores
 from spikeyolo.metrics.tracking import TrackingScores
-from spikeyolo.report import canvas
+from spikeyolo.report.pictures import canvas
 
 
 def draw_steps(

@@ -15,8 +15,8 @@ from torch import nn
 
 from spikeyolo.detections import DetectionTable, DetectionWriter
 from spikeyolo.errors import ConfigError
-from spikeyolo.evaluation.identity import recording_names
 from spikeyolo.evaluation.looks import Looks, Stretch, WholeRecordings
+from spikeyolo.evaluation.tables.identity import recording_names
 from spikeyolo.model import InferenceDetector
 from spikeyolo.model.decode import Decoder
 from spikeyolo.model.inference import Backend, fold

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from spikeyolo.report import canvas
-from spikeyolo.report.render import event_image
+from spikeyolo.report.pictures import canvas
+from spikeyolo.report.pictures.render import event_image
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,11 +13,11 @@ from spikeyolo.detections import DetectionTable
 from spikeyolo.detections.exchange import read_any
 from spikeyolo.errors import ConfigError, DetectionError
 from spikeyolo.evaluation import run_data
-from spikeyolo.evaluation.identity import data_digest, recording_names
 from spikeyolo.evaluation.present import Seen
-from spikeyolo.evaluation.stored_truth import StoredTruth
-from spikeyolo.evaluation.tables import Tables, labelled_parts
-from spikeyolo.evaluation.truth_of_data import truth_of_data
+from spikeyolo.evaluation.tables.identity import data_digest, recording_names
+from spikeyolo.evaluation.tables.stored_truth import StoredTruth
+from spikeyolo.evaluation.tables.tables import Tables, labelled_parts
+from spikeyolo.evaluation.tables.truth_of_data import truth_of_data
 from spikeyolo.events.splits import Role
 from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.metrics.score import check_recordings

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikeyolo.errors import ConfigError
-from spikeyolo.windows.sampler import BatchSampler, Draw, EpochSampler
+from spikeyolo.windows.serving.sampler import BatchSampler, Draw, EpochSampler
 
 Indices = npt.NDArray[np.int64]
 

@@ -1,0 +1,1 @@
+"""The tables that an evaluation scores: detections and truth, made here, found again or brought along."""

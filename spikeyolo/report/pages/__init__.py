@@ -1,0 +1,1 @@
+"""Pages of HTML in one file that need no network."""

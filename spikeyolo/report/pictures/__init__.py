@@ -1,0 +1,1 @@
+"""Pictures for people, all on one dark canvas."""

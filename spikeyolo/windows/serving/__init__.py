@@ -1,0 +1,1 @@
+"""How windows reach the network: in which order, by which process, in which batch."""
