@@ -51,8 +51,9 @@ def run(config: DictConfig) -> float | tuple[float, ...] | None:
     from hydra.types import RunMode
     from omegaconf import OmegaConf
 
-    from spikeyolo import objective, schema
+    from spikeyolo import schema
     from spikeyolo.errors import ConfigError
+    from spikeyolo.training import objective
 
     entry.quieten()
     if OmegaConf.is_missing(config, "detections"):

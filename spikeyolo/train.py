@@ -64,7 +64,7 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from spikeyolo import objective, rates, schema, tracked
+    from spikeyolo import schema
     from spikeyolo.engine.batch_size import find_batch_size, keep_in_configuration, kept_batch_size
     from spikeyolo.engine.checkpoints import checkpoint
     from spikeyolo.engine.task import Pruned, Stopped, Task
@@ -75,8 +75,9 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
     from spikeyolo.report.console import Console
     from spikeyolo.report.environment import run_tags, write_environment
     from spikeyolo.report.silent import SilentLogger
-    from spikeyolo.review import FINDS_NOTHING, cost_names, review
     from spikeyolo.sweep.trial import TrialPruned, current_trial
+    from spikeyolo.training import objective, rates, tracked
+    from spikeyolo.training.review import FINDS_NOTHING, cost_names, review
 
     runtime = HydraConfig.get()
     folder = ranks.first(Path(runtime.runtime.output_dir).resolve())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from command_line import SMOKE, run_folder, train
 
-from spikeyolo.objective import chosen
+from spikeyolo.training.objective import chosen
 
 LONELY = (
     "data.dataset.val_sequences=1",

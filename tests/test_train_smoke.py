@@ -321,7 +321,7 @@ def test_the_energy_of_a_network_that_finds_nothing_is_said_to_be_so(smoke: tupl
 def test_learning_rates_can_be_looked_at_and_found_before_a_training(
     smoke: tuple[Path, Path, Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spikeyolo.rates.UPDATES", 40)  # less than half, for the tests' time
+    monkeypatch.setattr("spikeyolo.training.rates.UPDATES", 40)  # less than half, for the tests' time
     before = runs(smoke[0])
     ended = train(*SMOKE, "trainer.preview_schedule=true", "trainer.range_test=true", cwd=smoke[0])
     assert ended.code == 0, ended.errors
