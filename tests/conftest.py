@@ -47,6 +47,16 @@ def reference_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database before its first run, to be copied: MLflow takes seconds to make the tables of one."""
+    from spikeyolo.mlflow_store import open_client
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    open_client(f"sqlite:///{path}").search_experiments()
+    return path
+
+
 @pytest.fixture(scope="module")
 def slurm() -> Iterator[dict[str, str]]:
     """The environment in which SLURM's commands find a node of this machine."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -164,10 +165,11 @@ def test_a_multirun_a_table_and_a_checkpoint_are_found_too(tmp_path: Path) -> No
     assert [e.seed for e in find_entrants([str(table), str(table.parent), str(best)])] == [3, 3, 4]
 
 
-def test_a_run_is_found_by_its_id_in_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_found_by_its_id_in_mlflow(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow import MlflowClient
 
     monkeypatch.chdir(tmp_path)
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     folder = run(tmp_path / "a")
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     tracked = client.create_run(client.create_experiment("e"), tags={"folder": str(folder)})

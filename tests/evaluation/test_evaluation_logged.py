@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ from small_run import small_run
 from tracked_scenes import scene, straight
 
 QUICK = ("checkpoint=run/checkpoints/best", "split=val", "costs=false", "device=cpu", "threads=1", "logger=mlflow")
+
+
+@pytest.fixture(autouse=True)
+def store(empty_store: Path, tmp_path: Path) -> None:
+    """The database that a logger finds in this folder."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
 
 
 @pytest.mark.parametrize("run", ["new", "child", "same"])

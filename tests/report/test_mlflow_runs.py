@@ -32,17 +32,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an empty database, whose tables take MLflow seconds to make."""
-    folder = tmp_path_factory.mktemp("template")
-    open_client(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
-    return folder
-
-
 @pytest.fixture
-def folder(template: Path, tmp_path: Path) -> Path:
-    shutil.copy(template / "mlflow.db", tmp_path / "mlflow.db")
+def folder(empty_store: Path, tmp_path: Path) -> Path:
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     return tmp_path
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
@@ -13,16 +15,21 @@ from spikeyolo.sweep.trial import trial_name
 pytestmark = pytest.mark.slow
 
 
-def test_a_sweep_is_one_parent_run_with_a_child_for_every_trial(sweep) -> None:
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path) -> str:
+    """A tracking URI of its own."""
+    return f"sqlite:///{shutil.copy(empty_store, tmp_path / 'runs.db')}"
+
+
+def test_a_sweep_is_one_parent_run_with_a_child_for_every_trial(sweep, store: str) -> None:
     mlflow = pytest.importorskip("mlflow")
-    uri = f"sqlite:///{sweep.folder.parent}/runs.db"
-    settings = f'+hydra.sweeper.mlflow={{tracking_uri: "{uri}", experiment_name: demo}}'
+    settings = f'+hydra.sweeper.mlflow={{tracking_uri: "{store}", experiment_name: demo}}'
     command = (settings, "chosen=kill,raise", "chosen_below=0", "hydra.sweeper.max_failure_rate=1")
     starts = "hydra.sweeper.enqueue=[{x: -1.0, chosen: kill}, {x: -1.5, chosen: raise}, {x: 1.0, chosen: kill}]"
     output = sweep.run(*command, starts, "hydra.sweeper.n_trials=3")
     assert "database tables" not in output
     sweep.run(*command, "hydra.sweeper.n_trials=4")  # resumed, it goes on with the same parent
-    client = mlflow.MlflowClient(uri)
+    client = mlflow.MlflowClient(store)
     runs = client.search_runs([client.get_experiment_by_name("demo").experiment_id])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert len(parents) == 1
@@ -45,10 +52,9 @@ def test_a_sweep_is_one_parent_run_with_a_child_for_every_trial(sweep) -> None:
     assert {"optimization_results.yaml", "best_config.yaml"} <= artifacts
 
 
-def test_six_trials_are_six_children_though_trials_are_stopped_and_put_back(sweep) -> None:
+def test_six_trials_are_six_children_though_trials_are_stopped_and_put_back(sweep, store: str) -> None:
     mlflow = pytest.importorskip("mlflow")
-    uri = f"sqlite:///{sweep.folder.parent}/runs.db"
-    settings = f'+hydra.sweeper.mlflow={{tracking_uri: "{uri}", experiment_name: demo}}'
+    settings = f'+hydra.sweeper.mlflow={{tracking_uri: "{store}", experiment_name: demo}}'
     command = (settings, "hydra.sweeper.n_trials=6", f"hold={sweep.hold}")
     sweep.hold.touch()
     sweep.start(*command)
@@ -57,7 +63,7 @@ def test_six_trials_are_six_children_though_trials_are_stopped_and_put_back(swee
     sweep.end(130)
     sweep.hold.unlink()
     sweep.run(*command)
-    client = mlflow.MlflowClient(uri)
+    client = mlflow.MlflowClient(store)
     runs = client.search_runs([client.get_experiment_by_name("demo").experiment_id])
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     assert sorted(int(run.data.tags["trial.number"]) for run in children) == list(range(6))
