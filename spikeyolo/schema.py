@@ -121,6 +121,25 @@ def build(node: DictConfig, **arguments: Any) -> Any:
         raise ConfigError(" ".join(str(error).split())) from error
 
 
+def defaults(node: Any, path: str) -> dict[str, Any]:
+    """Flat key → default of each parameter that a plain node's classes have one for.
+
+    Args:
+        node: with a ``_target_``, and nodes below it.
+        path: of the node.
+    """
+    if not isinstance(node, Mapping):
+        return {}
+    found: dict[str, Any] = {}
+    for key, child in node.items():
+        found |= defaults(child, f"{path}.{key}")
+    if "_target_" in node:
+        parameters = _parameters(pkgutil.resolve_name(node["_target_"])) or {}
+        known = {name: one.default for name, one in parameters.items() if one.default is not inspect.Parameter.empty}
+        found |= {f"{path}.{name}": value for name, value in known.items()}
+    return found
+
+
 def _variables(tree: Any) -> set[str]:
     """Keys that others refer to: they need not be a parameter of the node they stand in."""
     if isinstance(tree, str):

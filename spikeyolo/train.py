@@ -112,6 +112,11 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
     if loss.teacher is not None:
         teacher = Teacher(loss.teacher, detector, loss.distillation, description)
         description["settings"]["teacher"] = {"weights": teacher.digest}
+        if trainer.compile and loss.distillation.feature_weight:
+            raise ConfigError(
+                f"loss.distillation.feature_weight: found {loss.distillation.feature_weight} with "
+                "trainer.compile=true, where maps are not seen; expected 0, or trainer.compile=false"
+            )
     firing_rate = loss.firing_rate if loss.firing_rate.weight else None
     if firing_rate is not None:
         firing_rate.check(detector)

@@ -32,30 +32,37 @@ def main() -> None:
     curves: dict[str, list[list[tuple[float, float]]]] = defaultdict(list)
     for run in sorted(folder.glob("*_s[0-9]*")):
         arm = run.name.rpartition("_s")[0]
-        for path in sorted((run / "evaluation").rglob("scores.json")):
-            scores = json.loads(path.read_text())
-            for name in ("map", "map50"):
-                figures[arm][name].append(_find(scores, name))
-        trained = json.loads((run / "metrics.json").read_text())
-        figures[arm]["mJ a window"].append(trained.get("energy/window_mj", math.nan))
+        judged = sorted((run / "evaluation").glob("best_test_*"), key=lambda path: path.stat().st_mtime)
+        if not judged:
+            continue  # the rest of the table is of use without it
+        scores = json.loads(next(judged[-1].rglob("scores.json")).read_text())
+        for name in ("map", "map50"):
+            figures[arm][name].append(_find(scores, name))
+        costs = json.loads((judged[-1] / "costs.json").read_text())
+        figures[arm]["mJ a window"].append(costs["energy/window_mj"])
+        state = json.loads((run / "checkpoints" / "last" / "state.json").read_text())
+        figures[arm]["seen"].append(state["position"]["step"] * state["settings"]["data"]["batch_size"])
         with (run / "metrics.csv").open() as file:
             rows = list(csv.DictReader(file))
         minutes = accumulate(float(row["seconds"]) / 60 for row in rows)
         curves[arm].append([(at, float(row["val/map"] or "nan")) for at, row in zip(minutes, rows, strict=True)])
+    images = len(list((folder / "yolov8n" / "images" / "images" / "train").glob("*.png")))
     for path in sorted((folder / "yolov8n").glob("s[0-9]*.json")):
         for name, value in json.loads(path.read_text()).items():
             figures["yolov8n"][name].append(value)
         with (path.with_suffix("") / "results.csv").open() as file:
             rows = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(file)]
+        figures["yolov8n"]["seen"].append(images * len(rows))
         curves["yolov8n"].append([(float(row["time"]) / 60, float(row["metrics/mAP50-95(B)"])) for row in rows])
     columns = ["map", "map50", "mJ a window"]
     lines = [
-        "| arm | seeds | mAP50:95 on the test recordings | mAP50 | energy of a window, mJ |",
-        "|---|---|---|---|---|",
+        "| arm | seeds | mAP50:95 on the test recordings | mAP50 | energy of a window, mJ | windows or images seen |",
+        "|---|---|---|---|---|---|",
     ]
     for arm, found in sorted(figures.items(), key=lambda item: -mean(item[1]["map"] or [math.nan])):
         cells = [interval(found[name]) if found.get(name) else "" for name in columns]
-        lines.append(f"| {arm} | {len(found['map'])} | " + " | ".join(cells) + " |")
+        seen = f"{mean(found['seen']):,.0f}"
+        lines.append(f"| {arm} | {len(found['map'])} | " + " | ".join([*cells, seen]) + " |")
     (folder / "table.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
     figure, axes = plt.subplots(figsize=(8, 5))

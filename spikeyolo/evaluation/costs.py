@@ -24,6 +24,7 @@ from spikeyolo.metrics.speed import Latency, call_latency
 from spikeyolo.model import fold
 from spikeyolo.model.decode import Decoder
 from spikeyolo.model.inference import weight_bytes
+from spikeyolo.model.inference.binary import in_integers
 from spikeyolo.report.environment import device_name
 from spikeyolo.windows import collate
 from spikeyolo.windows.slicing import spread
@@ -134,7 +135,7 @@ def _energy(restored: Restored, stretches: list[Stretch]) -> tuple[dict[str, flo
         for stretch in stretches:
             yield stretch.frames.to(restored.device)
 
-    report = meter.measure(fold(restored.detector, synapses="single"), frames())
+    report = meter.measure(fold(in_integers(restored.detector), synapses="single"), frames())
     figures, steps = report.metrics(), stretches[0].frames.shape[0]
     figures["energy/window_mj"] = steps * figures["energy/snn_mj"]
     figures["energy/ann_window_mj"] = steps * figures["energy/ann_mj"]

@@ -93,6 +93,11 @@ class Distillation:
             sides = (bins[0].exp() * (bins[0] - bins[1])).sum(-1).mean(-1)  # [T, B, A]
             box = self.box_weight * (confidence * sides).sum() / count
             total, features = classification + box, None
+            if self.feature_weight and not student_features:
+                raise ConfigError(
+                    f"loss.distillation.feature_weight: found {self.feature_weight}, but the network showed no maps to "
+                    "compare; expected 0"
+                )
             if student_features:
                 pairs = zip(student_features, teacher_features, strict=True)
                 differences = [self._difference(a, b) for a, b in pairs]

@@ -137,6 +137,13 @@ class SpikingConv(nn.Module):
         if alone and isinstance(neuron, Ilif):
             neuron.overwrites = "recorded"
 
+    @property
+    def first_norm(self) -> Norm | None:
+        """The norm whose statistics are in units of what the neuron sends; those behind it no longer are."""
+        if isinstance(self.synapse, RepConv):
+            return self.synapse.enter_norm
+        return self.synapse.norm if isinstance(self.synapse, SepRepConv) else self.norm
+
     def forward(self, maps: Tensor, memory: Memory | None = None) -> Tensor:
         if self.neuron is not None:
             if memory is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Container, Iterator
 from typing import Annotated, Literal
 
 import torch
@@ -16,10 +17,12 @@ from spikeyolo.model.blocks import Block, NeuronFactory, SpikingConv
 from spikeyolo.model.head import BINS, DetectHead, LevelOutput, anchor_points
 from spikeyolo.model.layout import as_batch, as_steps
 from spikeyolo.model.neck import Neck
+from spikeyolo.model.norm import Norm
 from spikeyolo.model.predictions import Predictions
 from spikeyolo.model.streaming import DetectorState, Memory
 
 STRIDES = (8, 16, 32)
+ENDS = ("backbone.stage1.", "backbone.down2", "head.")  # what fine_ends refines
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +51,9 @@ class Detector(nn.Module):
             keep 8 (as LSQ, arXiv 1902.08153). None: floating weights.
         pretrained: a weights file with published or own names (state dict or safetensors) to start from.
         strict: refuse a file that does not fit wholly; else what does not fit is logged and keeps its start values.
+
+    Attributes:
+        fineness: how finely the neurons of the ends count: ``fine_ends``, or 1 where they do not spike.
     """
 
     def __init__(
@@ -110,10 +116,31 @@ class Detector(nn.Module):
     def _refine(self, factor: int) -> None:
         if factor < 1:
             raise ConfigError(f"model.fine_ends is {factor}, expected at least 1")
-        for part in (self.backbone.stage1, self.backbone.down2, self.head):
-            for unit in part.modules():
-                if isinstance(unit, SpikingConv) and unit.neuron is not None:
-                    unit.spike_value = 1 / unit.neuron.refine(factor)
+        self.fineness = 1.0
+        for _, unit in self._ends():
+            assert unit.neuron is not None
+            self.fineness = unit.neuron.refine(factor)
+            unit.spike_value = 1 / self.fineness
+
+    def _ends(self) -> Iterator[tuple[str, SpikingConv]]:
+        """Units whose neurons ``fine_ends`` refines, by name."""
+        for name, unit in self.named_modules():
+            if isinstance(unit, SpikingConv) and unit.neuron is not None and name.startswith(ENDS):
+                yield name, unit
+
+    def rescale_statistics(self, factor: float, loaded: Container[str]) -> None:
+        """Take norms' statistics from a network whose ends count by another ``fineness``.
+
+        Args:
+            factor: this network's, divided by the other's.
+            loaded: names of state entries that are the other's.
+        """
+        names = {norm: name for name, norm in self.named_modules() if isinstance(norm, Norm)}
+        for _, unit in self._ends():
+            norm = unit.first_norm
+            if norm is not None and f"{names[norm]}.running_var" in loaded:
+                norm.running_mean.mul_(factor)
+                norm.running_var.mul_(factor**2)
 
     def quantise(self, bits: Literal[4, 8]) -> None:
         """Round weights to so few bits from now on, in training and inference, as ``weight_bits`` says.

@@ -23,6 +23,7 @@ from spikeyolo.metrics.energy import EnergyMeter, EnergyReport
 from spikeyolo.metrics.speed import Latency, window_latency
 from spikeyolo.model import InferenceDetector, fold
 from spikeyolo.model.inference import weight_bytes
+from spikeyolo.model.inference.binary import in_integers
 from spikeyolo.report.pictures.energy import draw_energy
 from spikeyolo.report.pictures.figures import draw_confusion, draw_precision_recall
 from spikeyolo.report.pictures.history import draw_history
@@ -194,7 +195,7 @@ def measure_energy(
         and the files ``energy.png`` and ``energy.csv``, one row a layer, written into ``folder``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    folded = fold(detector, synapses="single")
+    folded = fold(in_integers(detector), synapses="single")
 
     def frames() -> Iterator[Tensor]:
         for batch in loader.epoch(0):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
+from lively import lively
 from torch import Tensor, nn
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.metrics.energy import EnergyMeter
 from spikeyolo.model.detector import Detector
+from spikeyolo.model.inference.binary import in_integers
 from spikeyolo.model.inference.fold import fold, macs
 from spikeyolo.model.neuron import Ilif, Relu
 from spikeyolo.report.pictures.energy import draw_energy
@@ -92,6 +95,22 @@ def test_the_whole_folded_network_is_charged_by_spikes_behind_its_first_layer() 
     assert sum(layer.macs for layer in report.layers) == macs(folded, frames)
     assert report.metrics()["energy/snn_mj"] < report.metrics()["energy/ann_mj"]
     assert not any(module._forward_hooks for module in folded.modules())
+
+
+@pytest.mark.parametrize("bits", [None, 8])
+def test_the_binary_form_costs_what_the_integer_form_costs(bits: Literal[8] | None) -> None:
+    reports = []
+    frames = torch.poisson(torch.full((2, 1, 2, 64, 64), 0.7), generator=torch.Generator().manual_seed(1))
+    for form in ("integer", "binary"):
+        torch.manual_seed(0)
+        made = Detector(
+            num_classes=2, depth=0.33, width=0.0625, neuron=Ilif, fine_ends=2, form=form, weight_bits=bits  # type: ignore[arg-type]
+        )  # fmt: skip
+        reports.append(EnergyMeter().measure(fold(in_integers(lively(made)), synapses="single"), [frames]))
+    integer, binary = reports
+    assert len(binary.layers) > 20
+    assert binary.rows() == integer.rows()
+    assert binary.metrics() == integer.metrics()
 
 
 def test_the_ann_twin_pays_for_every_multiplication() -> None:

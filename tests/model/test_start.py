@@ -11,12 +11,14 @@ import torch
 from lively import lively
 from torch import Tensor
 
+from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.errors import ConfigError
 from spikeyolo.metrics.energy import EnergyMeter
 from spikeyolo.model.blocks import Block
 from spikeyolo.model.detector import Detector
 from spikeyolo.model.inference.fold import compare, fold
 from spikeyolo.model.neuron import Ilif, IlifParameters, Lif, Relu
+from spikeyolo.model.norm import Norm
 
 
 def network(neuron: Any = Ilif, seed: int = 0, **changes: Any) -> Detector:
@@ -148,3 +150,50 @@ def test_fine_ends_that_a_neuron_cannot_have_are_refused_and_the_twin_has_them_f
             network(neuron, fine_ends=factor)
     twin, fine = network(Relu).state_dict(), network(Relu, fine_ends=4).state_dict()
     assert all(torch.equal(fine[name], value) for name, value in twin.items())
+
+
+def settled(detector: Detector) -> Detector:
+    """Its norms hold the statistics of the frames below."""
+    for norm in detector.modules():
+        if isinstance(norm, Norm):
+            norm.momentum = 1.0
+    with torch.no_grad():
+        detector.train()(frames())
+    return detector.eval()
+
+
+def statistics(detector: Detector) -> Tensor:
+    kept = {name: value for name, value in detector.named_buffers() if name.endswith(("_mean", "_var"))}
+    return torch.cat([value.log().abs() if name.endswith("_var") else value for name, value in kept.items()])
+
+
+def test_a_twins_statistics_are_taken_in_the_units_of_neurons_that_count_more_finely(tmp_path: Path) -> None:
+    twin = settled(lively(network(Relu)))
+    checkpoint.save(tmp_path / "twin", weights=twin, training=None, state={})
+    weights = str(tmp_path / "twin" / "weights.safetensors")
+    taken = network(fine_ends=16, pretrained=weights, strict=True, seed=1).eval()
+    own, as_they_were = settled(network(fine_ends=16, pretrained=weights, seed=1)), network(fine_ends=16, seed=1)
+    as_they_were.load_state_dict(twin.state_dict())
+    far, near = ((statistics(other) - statistics(own)).abs().mean() for other in (as_they_were, taken))
+    assert near < 0.5 * far
+    stage, real = taken.backbone.stage1, twin.backbone.stage1
+    maps = torch.randn(1, 2, 8, 16, 16, generator=torch.Generator().manual_seed(2)).clamp(max=3.0)
+    with torch.no_grad():
+        expected = real(maps.clone())
+        found, unscaled = stage(maps.clone()), as_they_were.eval().backbone.stage1(maps.clone())
+    assert (found - expected).square().mean() < 0.05 * (unscaled - expected).square().mean()
+
+
+def test_statistics_go_between_networks_that_count_differently_and_stay_where_they_count_alike(tmp_path: Path) -> None:
+    fine = settled(lively(network(fine_ends=4)))
+    checkpoint.save(tmp_path / "fine", weights=fine, training=None, state={})
+    weights = str(tmp_path / "fine" / "weights.safetensors")
+    same = network(fine_ends=4, pretrained=weights, seed=1).state_dict()
+    assert all(torch.equal(value, same[name]) for name, value in fine.state_dict().items())
+    coarse = network(pretrained=weights, seed=1).state_dict()
+    changed = {name for name, value in fine.state_dict().items() if not torch.equal(value, coarse[name])}
+    assert changed
+    assert all(name.startswith(("backbone.stage1.", "backbone.down2", "head.")) for name in changed)
+    for name in changed:
+        factor = 16 if name.endswith("running_var") else 4
+        torch.testing.assert_close(coarse[name] * factor, fine.state_dict()[name])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 
 log = logging.getLogger(__name__)
@@ -32,11 +32,10 @@ class Behind:
             BaseException: the first one's that failed; those behind it were not begun.
         """
         jobs, self._jobs = self._jobs, []
-        try:
-            for job in jobs:
-                job.result()
-        finally:
-            self._failed = False
+        wait(jobs)  # before those behind one that failed may run again
+        self._failed = False
+        for job in jobs:
+            job.result()
 
     def _run(self, job: Callable[[], None]) -> None:
         if self._failed:

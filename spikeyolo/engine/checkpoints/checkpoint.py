@@ -64,7 +64,8 @@ def save(
         CheckpointError: it cannot be written (a full disk); the checkpoint that was there is kept.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.state_dict().items()}
-    contents = {WEIGHTS: safetensors.torch.save(tensors)}
+    kind = {"fineness": str(getattr(weights, "fineness", 1.0))}  # of a detector's neurons, for who loads the file alone
+    contents = {WEIGHTS: safetensors.torch.save(tensors, metadata=kind)}
     if training is not None:
         buffer = io.BytesIO()
         torch.save(dict(training), buffer)

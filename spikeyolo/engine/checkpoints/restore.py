@@ -133,7 +133,8 @@ def check_data(folder: Path, digests: Mapping[str, str], description: Mapping[st
 
 
 def _changed(state: Mapping[str, Any], description: Mapping[str, Any]) -> settings.Changes:
-    return settings.changes(moved(_settings(state)), moved(_settings(description)))
+    before, now = moved(_settings(state)), moved(_settings(description))
+    return settings.changes(before, now, defaults=schema.defaults(now.get("model"), "model"))
 
 
 def _settings(description: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,13 +17,18 @@ _NETWORK = ("model.", "data.encoder.")
 _EXECUTION = ("model.pretrained", "model.strict", "model.branch_scale", "model.form")
 
 
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def changes(
+    before: Mapping[str, Any], now: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None
+) -> dict[str, tuple[Any, Any]]:
     """Flat keys that both configurations have with different values; a path that only moved is no change.
 
     Args:
         before, now: nested configurations, of the checkpoint and of this run.
+        defaults: flat keys and what they are where an older version's checkpoint does not have them yet.
     """
     old, new = _flat(before), _flat(now)
+    nodes = {_parent(key) for key in old}
+    old = {key: value for key, value in (defaults or {}).items() if _parent(key) in nodes} | old
     common = sorted(key for key in old.keys() & new.keys() if key not in _FREE)
     return {key: (old[key], new[key]) for key in common if _value(old[key]) != _value(new[key])}
 
@@ -88,6 +93,10 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
     return flat
+
+
+def _parent(key: str) -> str:
+    return key.rpartition(".")[0]
 
 
 def _value(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from spikeyolo.model.detector import Detector
 from spikeyolo.model.inference.fold import fold
 from spikeyolo.model.predictions import Predictions
 from spikeyolo.moved import moved
+
+log = logging.getLogger(__name__)
 
 
 class Teacher:
@@ -55,6 +58,9 @@ class Teacher:
                 raise CheckpointError(
                     f"loss.teacher: {folder} has the {said} {found}; expected this run's, which is {expected}"
                 )
+        own, ours = (_span(known.get("windows")) for known in (self._state, description))
+        if own is not None and ours is not None and own != ours:
+            log.warning("loss.teacher: %s was trained on windows of %s, this run's are of %s", folder, own, ours)
         if distillation.feature_weight:
             check_features(student.neck.channels, detector.neck.channels)
         self.digest = _digest(detector)
@@ -108,6 +114,13 @@ def _maps_of(network: nn.Module, asked: bool) -> Iterator[list[Tensor]]:
         yield maps
     finally:
         handle.remove()
+
+
+def _span(windows: Mapping[str, Any] | None) -> str | None:
+    """The length of windows in words; None where it is not known."""
+    if not windows or not {"time_steps", "slice_duration_us"} <= windows.keys():
+        return None
+    return f"{windows['time_steps']} × {windows['slice_duration_us']} µs"
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeyolo.errors import CheckpointError
+from spikeyolo.model.detector import Detector
 
 LAYERS = {
     "backbone.down1": "1",
@@ -44,6 +45,7 @@ SEPARABLE = {
     "separable.project.norm": "Conv.bn3",
 }
 REP = {"enter": "0", "enter_norm": "1.bn", "depthwise": "2.0", "leave": "2.1", "leave_norm": "2.2"}
+FINENESS = "fineness"  # the key of a file's metadata
 FIXED = "model.26.dfl.conv.weight"  # the ramp 0..15 that reads a distribution: a constant here, not a weight
 
 
@@ -174,7 +176,9 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
 def load_published(detector: nn.Module, path: Path | str, *, strict: bool = False) -> LoadReport:
     """Fill the detector from a weights file with published names or our own.
 
-    Other classes or channels than the file's keep their start values and are listed in the report.
+    Other classes or channels than the file's keep their start values and are listed in the report. Where neurons count
+    more or less finely than those of the file (``fine_ends``; the published ones, and an ANN twin's, count by 1), the
+    norms behind them take its statistics in their own units.
 
     Raises:
         CheckpointError: the file cannot be read, nothing in it fits, or ``strict`` and something does not.
@@ -199,4 +203,18 @@ def load_published(detector: nn.Module, path: Path | str, *, strict: bool = Fals
     if not loaded or (strict and (missing or weights or mismatched)):
         raise CheckpointError(f"{path}: does not fit this model: {report}")
     detector.load_state_dict(loaded, strict=False)
+    if isinstance(detector, Detector):
+        factor = detector.fineness / fineness_of(path)
+        if factor != 1.0:
+            detector.rescale_statistics(factor, loaded)
     return report
+
+
+def fineness_of(path: Path | str) -> float:
+    """How finely the neurons count whose statistics a weights file holds: our checkpoints say it, others count by 1."""
+    from safetensors import safe_open
+
+    if Path(path).suffix != ".safetensors":
+        return 1.0
+    with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+        return float((file.metadata() or {}).get(FINENESS, 1.0))

@@ -7,6 +7,8 @@ exactly 0.5 fires where an odd number of spikes went before.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -77,6 +79,18 @@ class SpikeDrivenConv(SpikingConv):
         )
         maps = pulses.view(levels, steps, batch, *pulses.shape[1:]).sum(dim=0)
         return maps if kernel.bias is None else maps + kernel.bias.view(-1, 1, 1)
+
+
+def in_integers(network: nn.Module) -> nn.Module:
+    """A copy whose units send counts again, each through its synapse as a module: the same sums of the same spikes."""
+    copied = copy.deepcopy(network)
+    for parent in list(copied.modules()):
+        for name, unit in list(parent.named_children()):
+            if isinstance(unit, SpikeDrivenConv):
+                counting = SpikingConv(unit.neuron, unit.synapse, unit.norm)
+                counting.spike_value, counting.weight_bits = unit.spike_value, unit.weight_bits
+                setattr(parent, name, counting)
+    return copied
 
 
 def spike_driven(network: nn.Module) -> None:

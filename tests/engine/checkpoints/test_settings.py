@@ -18,9 +18,10 @@ from spikeyolo.engine.task import Stopped
 from spikeyolo.engine.update.optimizer import AdamW, Sgd, build_optimizer
 from spikeyolo.errors import CheckpointError, ConfigError
 
+DETECTOR = "spikeyolo.model.detector.Detector"
 COMPOSED: dict[str, Any] = {
     "seed": 0,
-    "model": {"_target_": "Detector", "width": 0.25, "form": "integer", "pretrained": None, "neuron": {"levels": 4}},
+    "model": {"_target_": DETECTOR, "width": 0.25, "form": "integer", "pretrained": None, "neuron": {"levels": 4}},
     "data": {"batch_size": 8, "workers": 0, "root": "/old/disk/set", "encoder": {"downsample": 1}},
     "evaluator": {"iou": 0.65},
     "optimizer": {"lr": 0.01, "weight_decay": 0.01},
@@ -233,3 +234,9 @@ def test_figures_of_other_settings_are_not_compared_with_those_before(
 
 def test_keys_that_only_one_version_has_are_no_change() -> None:
     assert settings.changes({"a": {"old": 1, "both": 2}}, {"a": {"new": 1, "both": 3}}) == {"a.both": (2, 3)}
+
+
+def test_what_an_older_checkpoint_does_not_name_is_the_networks_default(midway: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model.fine_ends: found 4, where the checkpoint has 1; cannot change"):
+        fit(tmp_path / "second", resume=midway, model__fine_ends=4)
+    assert fit(tmp_path / "third", resume=midway, model__fine_ends=1, model__branch_scale=0.2)["epochs"] == 3

@@ -178,3 +178,20 @@ def test_the_share_of_the_time_that_the_teacher_takes_is_among_the_figures(tmp_p
     figures = World(train=3).fit(tmp_path / "taught", max_epochs=1, teacher=Fake())
     assert figures["teacher_share"] == pytest.approx(0.5)
     assert "teacher_share" not in World(train=3).fit(tmp_path / "alone", max_epochs=1)
+
+
+def test_features_that_are_not_seen_are_an_error_and_not_a_term_that_is_left_out(tmp_path: Path) -> None:
+    student = network().eval()
+    teacher = Teacher(saved(tmp_path / "t", network()), student, BOTH, DESCRIPTION)
+    with pytest.raises(ConfigError, match=r"feature_weight: found 1.0, but the network showed no maps"):
+        teacher(frames(), student(frames()), [])
+
+
+def test_a_teacher_of_other_windows_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = saved(tmp_path / "t", network(), windows={"time_steps": 8, "slice_duration_us": 100})
+    ours = {**DESCRIPTION, "windows": {"time_steps": 8, "slice_duration_us": 100}}
+    Teacher(folder, network(), BOTH, ours)
+    assert not caplog.messages
+    Teacher(folder, network(), BOTH, {**ours, "windows": {"time_steps": 1, "slice_duration_us": 80_000}})
+    (said,) = caplog.messages
+    assert said.endswith("was trained on windows of 8 × 100 µs, this run's are of 1 × 80000 µs")
