@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from experiments.etram_like.dataset import EtramLike, is_night
 from experiments.etram_like.equal_steps import ARMS, composed, outputs
 from experiments.etram_like.neurons import Probe
 from experiments.etram_like.sprites import CLASSES, PHASES, draw
+from experiments.etram_like.table import summarise
 from experiments.etram_like.yolo import score, write_images
 from spikeyolo import schema
 from spikeyolo.entry import config_directory
@@ -190,3 +192,40 @@ def test_outputs_are_counted_in_a_network_that_is_left_as_it_was() -> None:
     mean, zeros = outputs(Trained(network, data, None, [], []))
     assert 0.0 < 1.0 - zeros <= mean  # each output that is not 0 is at least 1
     assert not any(module._forward_hooks for module in network.modules())
+
+
+def finished(run: Path, map_: float, *, name: str = "best_test_aa", at: int = 2) -> None:
+    """A run and one evaluation of it, as ``run.sh`` leaves them."""
+    judged = run / "evaluation" / name
+    (judged / "coco").mkdir(parents=True)
+    (judged / "coco" / "scores.json").write_text(json.dumps({"figures": {"map": map_, "map50": 2 * map_}}))
+    (judged / "costs.json").write_text(json.dumps({"energy/window_mj": 10 * map_}))
+    os.utime(judged, (at, at))
+    last = run / "checkpoints" / "last"
+    last.mkdir(parents=True, exist_ok=True)
+    (last / "state.json").write_text(json.dumps({"position": {"step": 50}, "settings": {"data": {"batch_size": 8}}}))
+    (run / "metrics.csv").write_text("epoch,seconds,val/map\n1,30,0.1\n2,30,\n")
+
+
+def test_the_table_takes_each_runs_newest_evaluation_of_the_test_split_and_an_interval_over_seeds(
+    tmp_path: Path,
+) -> None:
+    for seed, value in enumerate((0.2, 0.3)):
+        finished(tmp_path / f"etram_s{seed}", value)
+    finished(tmp_path / "etram_s1", 0.9, name="best_test_older", at=1)
+    finished(tmp_path / "etram_s1", 0.8, name="best_val_bb", at=3)
+    finished(tmp_path / "twin_s0", 0.4)
+    (tmp_path / "published_s0").mkdir()  # trained, not yet judged
+    peer = tmp_path / "yolov8n"
+    (peer / "s0").mkdir(parents=True)
+    (peer / "images" / "images" / "train").mkdir(parents=True)
+    for number in range(3):
+        (peer / "images" / "images" / "train" / f"{number}.png").touch()
+    (peer / "s0.json").write_text(json.dumps({"map": 0.1, "map50": 0.15}))
+    (peer / "s0" / "results.csv").write_text("epoch, time, metrics/mAP50-95(B)\n1, 60, 0.05\n2, 120, 0.1\n")
+    *_, twin, etram, yolo = summarise(tmp_path).splitlines()
+    half = 12.706 * np.std([0.2, 0.3], ddof=1) / np.sqrt(2)  # Student's t of one degree of freedom
+    assert etram == f"| etram | 2 | 0.250 ± {half:.3f} | 0.500 ± {2 * half:.3f} | 2.500 ± {10 * half:.3f} | 400 |"
+    assert twin == "| twin | 1 | 0.400 | 0.800 | 4.000 | 400 |"
+    assert yolo == "| yolov8n | 1 | 0.100 | 0.150 |  | 6 |"
+    assert (tmp_path / "curve.png").stat().st_size > 1000

@@ -26,8 +26,8 @@ def interval(values: list[float]) -> str:
     return f"{mean(values):.3f} ± {half:.3f}"
 
 
-def main() -> None:
-    folder = Path(sys.argv[1])
+def summarise(folder: Path) -> str:
+    """Write ``table.md`` and ``curve.png`` into the folder of all runs; returns the table."""
     figures: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     curves: dict[str, list[list[tuple[float, float]]]] = defaultdict(list)
     for run in sorted(folder.glob("*_s[0-9]*")):
@@ -64,7 +64,6 @@ def main() -> None:
         seen = f"{mean(found['seen']):,.0f}"
         lines.append(f"| {arm} | {len(found['map'])} | " + " | ".join([*cells, seen]) + " |")
     (folder / "table.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
     figure, axes = plt.subplots(figsize=(8, 5))
     for number, (arm, runs) in enumerate(sorted(curves.items())):
         for seed, points in enumerate(runs):
@@ -72,6 +71,8 @@ def main() -> None:
     axes.set(xlabel="minutes", ylabel="mAP50:95 on the validation recordings", ylim=(0, None))
     axes.legend()
     figure.savefig(folder / "curve.png", dpi=120, bbox_inches="tight")
+    plt.close(figure)
+    return "\n".join(lines)
 
 
 def _find(tree: object, name: str) -> float:
@@ -87,4 +88,4 @@ def _find(tree: object, name: str) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    print(summarise(Path(sys.argv[1])))
