@@ -223,9 +223,10 @@ def test_the_table_takes_each_runs_newest_evaluation_of_the_test_split_and_an_in
         (peer / "images" / "images" / "train" / f"{number}.png").touch()
     (peer / "s0.json").write_text(json.dumps({"map": 0.1, "map50": 0.15}))
     (peer / "s0" / "results.csv").write_text("epoch, time, metrics/mAP50-95(B)\n1, 60, 0.05\n2, 120, 0.1\n")
+    (peer / "s0" / "costs.json").write_text(json.dumps({"energy/window_mj": 5.0}))
     *_, twin, etram, yolo = summarise(tmp_path).splitlines()
     half = 12.706 * np.std([0.2, 0.3], ddof=1) / np.sqrt(2)  # Student's t of one degree of freedom
     assert etram == f"| etram | 2 | 0.250 ± {half:.3f} | 0.500 ± {2 * half:.3f} | 2.500 ± {10 * half:.3f} | 400 |"
     assert twin == "| twin | 1 | 0.400 | 0.800 | 4.000 | 400 |"
-    assert yolo == "| yolov8n | 1 | 0.100 | 0.150 |  | 6 |"
+    assert yolo == "| yolov8n | 1 | 0.100 | 0.150 | 5.000 | 6 |"
     assert (tmp_path / "curve.png").stat().st_size > 1000

@@ -17,6 +17,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from scipy.stats import t
 
+ENERGY = "energy/window_mj"
+
 
 def interval(values: list[float]) -> str:
     """Mean and half the width of its 95 % interval over seeds (Student's t)."""
@@ -39,7 +41,7 @@ def summarise(folder: Path) -> str:
         for name in ("map", "map50"):
             figures[arm][name].append(_find(scores, name))
         costs = json.loads((judged[-1] / "costs.json").read_text())
-        figures[arm]["mJ a window"].append(costs["energy/window_mj"])
+        figures[arm]["mJ a window"].append(costs[ENERGY])
         state = json.loads((run / "checkpoints" / "last" / "state.json").read_text())
         figures[arm]["seen"].append(state["position"]["step"] * state["settings"]["data"]["batch_size"])
         with (run / "metrics.csv").open() as file:
@@ -52,6 +54,7 @@ def summarise(folder: Path) -> str:
             figures["yolov8n"][name].append(value)
         with (path.with_suffix("") / "results.csv").open() as file:
             rows = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(file)]
+        figures["yolov8n"]["mJ a window"].append(json.loads((path.with_suffix("") / "costs.json").read_text())[ENERGY])
         figures["yolov8n"]["seen"].append(images * len(rows))
         curves["yolov8n"].append([(float(row["time"]) / 60, float(row["metrics/mAP50-95(B)"])) for row in rows])
     columns = ["map", "map50", "mJ a window"]

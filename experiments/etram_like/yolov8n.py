@@ -9,11 +9,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 from pathlib import Path
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from ultralytics import YOLO
+
+
+MAC_PJ = 4.6  # as spikeyolo counts a multiply-accumulate
+
+
+def energy_mj(network: torch.nn.Module, height: int, width: int) -> float:
+    """Of one image, by the multiply-accumulates of its convolutions."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval()(torch.zeros(1, 3, height, width))
+    return counter.get_total_flops() / 2 * MAC_PJ * 1e-9
 
 
 def main() -> None:
@@ -53,6 +65,10 @@ def main() -> None:
         ].boxes
         found[path.stem] = boxes.data[:, :6].tolist()  # left, top, right, bottom, score, class
     (asked.out / "detections.json").write_text(json.dumps(found))
+    # Images of 304 × 240 are padded to a multiple of 32 below the longer side.
+    height = math.ceil(asked.size * 240 / 304 / 32) * 32
+    costs = {"energy/window_mj": energy_mj(best.model.float().cpu(), height, asked.size)}
+    (asked.out / "costs.json").write_text(json.dumps(costs) + "\n")
 
 
 if __name__ == "__main__":
