@@ -17,7 +17,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from ultralytics import YOLO
 
-
 MAC_PJ = 4.6  # as spikeyolo counts a multiply-accumulate
 
 
