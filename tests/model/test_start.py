@@ -164,7 +164,7 @@ def settled(detector: Detector) -> Detector:
 
 def statistics(detector: Detector) -> Tensor:
     kept = {name: value for name, value in detector.named_buffers() if name.endswith(("_mean", "_var"))}
-    return torch.cat([value.log().abs() if name.endswith("_var") else value for name, value in kept.items()])
+    return torch.cat([value.sqrt() if name.endswith("_var") else value for name, value in kept.items()])
 
 
 def test_a_twins_statistics_are_taken_in_the_units_of_neurons_that_count_more_finely(tmp_path: Path) -> None:

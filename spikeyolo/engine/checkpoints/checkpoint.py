@@ -87,7 +87,7 @@ def copy(source: Path, folder: Path) -> None:
         contents = {path.name: path.read_bytes() for path in paths(source, state) if path.name != STATE}
     except OSError as error:
         raise CheckpointError(f"{source}: cannot be read ({error.strerror})") from error
-    _write(folder, contents, state, Files())
+    _write(folder, contents, finite(state), Files())
 
 
 def _write(folder: Path, contents: Mapping[str, bytes], state: Mapping[str, Any], files: Files) -> None:
