@@ -216,5 +216,5 @@ def fineness_of(path: Path | str) -> float:
 
     if Path(path).suffix != ".safetensors":
         return 1.0
-    with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+    with safe_open(path, "pt") as file:
         return float((file.metadata() or {}).get(FINENESS, 1.0))
