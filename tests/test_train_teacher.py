@@ -18,7 +18,10 @@ def test_a_twin_teaches_a_spiking_network_by_the_command_line(tmp_path: Path) ->
     best = "twin/checkpoints/best"
     taught = (*RUN, f"loss.teacher={best}", f"model.pretrained={best}/weights.safetensors", "hydra.run.dir=student")
     for overrides, sentence in {
-        ("loss.distillation.feature_weight=1", "trainer.compile=true"): "feature_weight: found 1.0 with trainer.comp",
+        (
+            "loss.distillation.feature_weight=1",
+            "trainer.compile=true",
+        ): "feature_weight: found 1 with trainer.compile=true",
         ("data.encoder.downsample=2",): "has the encoder",
         ("data.dataset.width=160",): "was trained on frames of",
     }.items():
