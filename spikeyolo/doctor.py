@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("spikeyolo")
 
 FINDINGS = 3  # exit code where something was found
-GROUPS = ("data", "augment", "model", "loss", "optimizer", "trainer", "evaluator", "protocol")
+GROUPS = ("data", "augment", "model", "loss", "optimizer", "scheduler", "trainer", "evaluator", "protocol")
 OPTIONS: Mapping[str, Any] = {
     "name": str,
     "checkpoint": str | None,
@@ -55,6 +54,7 @@ def run(config: DictConfig) -> list[Section]:
     options = schema.checked_options(config, OPTIONS)
     runtime = HydraConfig.get()
     overrides = list(runtime.overrides.task)
+    from spikeyolo.diagnosis.command import doctor_command
     from spikeyolo.diagnosis.diagnose import diagnose
     from spikeyolo.diagnosis.present import present, words
     from spikeyolo.evaluation import run_data
@@ -71,7 +71,7 @@ def run(config: DictConfig) -> list[Section]:
         node, options, checkpoint=checkpoint, chosen=chosen, overridden=overrides, seed=int(config.seed)
     )
     folder = Path(options["out"] or runtime.runtime.output_dir)
-    command = shlex.join(["python", "-m", "spikeyolo.doctor", *overrides])
+    command = doctor_command(overrides, runtime.runtime.config_sources)
     page = present(sections, folder, subtitle=" ".join(overrides) or str(chosen), command=command)
     print(words(sections, page))
     return sections

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import math
-import shlex
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -65,6 +64,7 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
     from omegaconf import OmegaConf
 
     from spikeyolo import schema
+    from spikeyolo.diagnosis.command import word_on_the_doctor
     from spikeyolo.engine.batch_size import find_batch_size, keep_in_configuration, kept_batch_size
     from spikeyolo.engine.checkpoints import checkpoint
     from spikeyolo.engine.task import Pruned, Stopped, Task
@@ -77,7 +77,7 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
     from spikeyolo.report.silent import SilentLogger
     from spikeyolo.sweep.trial import TrialPruned, current_trial
     from spikeyolo.training import objective, rates, tracked
-    from spikeyolo.training.review import FINDS_NOTHING, cost_names, review
+    from spikeyolo.training.review import cost_names, review
 
     runtime = HydraConfig.get()
     folder = ranks.first(Path(runtime.runtime.output_dir).resolve())
@@ -225,12 +225,14 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
             return math.nan
         val.share(0, 1)
         figures |= review(task, figures, evaluator=evaluator, meter=meter, inference=inference, device=trainer.device)
-        if figures.get("val/map50", 1.0) < FINDS_NOTHING:
-            log.warning(
-                "mAP50 %.3f: nothing is found; why, says python -m spikeyolo.doctor %s",
-                figures["val/map50"],
-                shlex.join([*overrides, f"checkpoint={folder / 'checkpoints' / 'best'}"]),
-            )
+        word = word_on_the_doctor(
+            figures.get("val/map50", 1.0),
+            overrides,
+            runtime.runtime.config_sources,
+            checkpoint=folder / "checkpoints" / "best",
+        )
+        if word is not None:
+            log.warning("%s", word)
         values = objective.chosen(figures, names)
         if trial is not None:
             trial.record({name: float(value) for name, value in figures.items() if math.isfinite(value)})

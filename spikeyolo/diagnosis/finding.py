@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 Fact = tuple[str, str]
 Draw = Callable[[Path], Path]
+Entry = Literal["train", "convert", "evaluate"]
+Kind = Literal[
+    # labels against events
+    "clock", "swapped", "centre", "corners", "scale", "sensor", "flipped", "offset", "unrelated", "strays", "refused",
+    "polarity",
+    # windows
+    "no_labels", "no_val_labels", "no_windows", "labels_lost", "labels_gap", "labels_buffer", "windows_without_boxes",
+    "dropped", "duplicates", "class_missing", "imbalance", "empty_slices", "boxes_without_events", "small_boxes",
+    "protocol_sizes", "hot_pixels",
+    # network
+    "silent", "saturated", "gradient", "loss_start", "not_finite", "positives", "learning_rate", "overfit",
+    "checkpoint_classes", "checkpoint_frames",
+    # machine
+    "loader", "threads", "no_gpu", "batch",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,20 +32,22 @@ class Finding:
     """One reason why a detector learns nothing or slowly.
 
     Attributes:
-        name: of the kind, one word or two with an underscore.
+        name: of the kind.
         sentence: what is wrong, with the figure that shows it.
         remedy: what mends it, in words; empty where the overrides say all.
-        overrides: arguments of ``spikeyolo.train`` that mend it.
+        overrides: arguments of the entry point that mend it.
         evidence: figures, named.
         draw: draws the picture of it at a path and returns the path; None: there is none.
+        entry: whose arguments the overrides are.
     """
 
-    name: str
+    name: Kind
     sentence: str
     remedy: str = ""
     overrides: tuple[str, ...] = ()
     evidence: tuple[Fact, ...] = ()
     draw: Draw | None = None
+    entry: Entry = "train"
 
 
 @dataclass(eq=False)
@@ -61,3 +80,14 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     """Names in a sentence, the first few of many."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def name_list(names: Sequence[str]) -> str:
+    """Names as the value of an override, quoted where Hydra's grammar would read something else in them."""
+    return f"[{','.join(map(_quoted, names))}]"
+
+
+def _quoted(name: str) -> str:
+    if re.fullmatch(r"[A-Za-z_][\w-]*", name) and name.lower() not in ("null", "true", "false", "nan", "inf"):
+        return name
+    return "'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'"

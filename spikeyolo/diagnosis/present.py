@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +21,7 @@ def words(sections: Sequence[Section], page: Path) -> str:
             lines.append(f"{number}. {finding.name} ({section.title})")
             lines.append(f"   {finding.sentence}")
             if finding.overrides:
-                lines.append(f"   → {' '.join(finding.overrides)}")
+                lines.append(f"   → {arguments(finding)}")
             if finding.remedy:
                 lines.append(f"   → {finding.remedy}")
     for section in sections:
@@ -27,6 +29,13 @@ def words(sections: Sequence[Section], page: Path) -> str:
     lines.insert(0, f"{number} finding{'s' if number != 1 else ''}" if number else "nothing found")
     lines.append(f"page: {page}")
     return "\n".join(lines)
+
+
+def arguments(finding: Finding) -> str:
+    """The overrides of a finding as a shell takes them, and whose they are where they are not training's."""
+    words = [word if re.fullmatch(r"[^\s'\"$&;|<>()*?\\]*", word) else shlex.quote(word) for word in finding.overrides]
+    whose = "" if finding.entry == "train" else f"python -m spikeyolo.{finding.entry} … "
+    return whose + " ".join(words)
 
 
 def present(sections: Sequence[Section], folder: Path, *, subtitle: str, command: str) -> Path:
@@ -76,7 +85,7 @@ def _shown(section: Section, finding: Finding, folder: Path) -> dict[str, object
         "section": section.title,
         "sentence": finding.sentence,
         "remedy": finding.remedy,
-        "overrides": " ".join(finding.overrides),
+        "overrides": arguments(finding),
         "evidence": finding.evidence,
         "picture": picture,
     }

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from spikeyolo.diagnosis.sampled import SampledFiles, SampledStore
 from spikeyolo.errors import LabelError
 from spikeyolo.events.conversion.convert import labels_of
 from spikeyolo.events.conversion.prepare import prepare
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.labels import LabelCorrection, read_boxes
+from spikeyolo.events.labels.classes import names_by_id
 from spikeyolo.events.labels.formats.readers import read_rows
 from spikeyolo.events.splits import Role
 from spikeyolo.events.store import Recording
@@ -30,6 +33,7 @@ class Written:
         boxes: neither cut at the frame's edge nor refused where they lie outside the recording; None: no label file.
         counts: boxes in the file, kept, and dropped by each rule, as training reads it; empty where it refuses.
         refusal: why training refuses the file; empty where it does not.
+        named: classes that its boxes are of, where all of them are left out as not selected; else empty.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Written:
     boxes: Boxes | None
     counts: dict[str, int] = field(default_factory=dict)
     refusal: str = ""
+    named: tuple[str, ...] = ()
 
 
 def written(data: EventData, sample: SampledFiles | SampledStore, role: Role, progress: Progress) -> list[Written]:
@@ -72,7 +77,22 @@ def _read(source: Source, recording: Recording, classes: tuple[str, ...]) -> Wri
     except LabelError as error:
         refusal = refusal or str(error)
         boxes = Boxes.empty()
-    return Written(source.name, recording, boxes, counts, refusal)
+    unselected = bool(counts.get("dropped_class_not_kept")) and not counts.get("kept")
+    return Written(source.name, recording, boxes, counts, refusal, _names(source) if unselected else ())
+
+
+def _names(source: Source) -> tuple[str, ...]:
+    """Of the classes that a label file's boxes are of, as training would call them."""
+    assert source.labels is not None
+    rows, renamed = read_rows(source.labels), source.rules.class_map or {}
+    by_id = names_by_id(source.rules.names) or rows.names or {}
+    found: dict[str, None] = {}
+    for value in np.unique(rows.category).tolist():
+        name: str | None = value if isinstance(value, str) else by_id.get(value)
+        name = renamed[value] if value in renamed else renamed.get(name or "", name)
+        if name:
+            found[name] = None
+    return tuple(found)
 
 
 def _uncut(source: Source, recording: Recording, classes: tuple[str, ...]) -> Boxes:

@@ -175,6 +175,12 @@ def without_class(labels: Labels) -> Labels:
     return labels[labels["class_id"] < 2]
 
 
+@_labels
+def of_an_unknown_class(labels: Labels) -> None:
+    """An id that no class has."""
+    labels["class_id"][0] = 77
+
+
 def silent(item: Files) -> Files:
     """No events where the boxes are."""
     e, boxes = item.events, item.labels

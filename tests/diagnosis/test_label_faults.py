@@ -1,19 +1,22 @@
-"""A fault in the labels of a set, planted, is what the doctor names first, with the override that mends it."""
+"""A fault in the labels of a set, planted, is what the doctor names first, and what it proposes mends the set."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from planted import (
     CLASSES,
     LABEL_FAULTS,
     Files,
     later,
+    of_an_unknown_class,
     one_sided,
     scaled,
     simulated,
@@ -23,10 +26,15 @@ from planted import (
 )
 from stored import store
 
+from spikeyolo import schema
+from spikeyolo.diagnosis.deadline import Deadline
 from spikeyolo.diagnosis.diagnose import look_at_data
 from spikeyolo.diagnosis.finding import Finding, Section
 from spikeyolo.diagnosis.labels.check import check_labels
+from spikeyolo.diagnosis.labels.clock import check_clock
+from spikeyolo.diagnosis.labels.stretches import cut
 from spikeyolo.diagnosis.written import Written
+from spikeyolo.entry import config_directory
 from spikeyolo.events.datasets import RecordingFolders
 from spikeyolo.events.labels import LabelCorrection, LabelRules
 from spikeyolo.events.types import Boxes, Events
@@ -55,6 +63,27 @@ class Set:
             encoder=HistogramEncoder(downsample=1),
             slice_duration_us=100,
         )
+
+    def configured(self, overrides: Sequence[str]) -> EventData:
+        """The set as a command line with overrides has it."""
+        GlobalHydra.instance().clear()
+        given = [
+            "data=folders",
+            f"data.root={self.root}",
+            f"data.store={self.store}",
+            f"data.classes=[{','.join(CLASSES)}]",
+            "data.size=[96,96]",
+            "data.slice_duration_us=100",
+        ]
+        with initialize_config_dir(str(config_directory()), version_base="1.3"):
+            config = compose("train", [*given, *overrides])
+        data: EventData = schema.build(config.data)
+        return data
+
+    def found_in_labels(self, fault: Callable[[Files], Files], overrides: Sequence[str]) -> list[Finding]:
+        """What labels alone tell of the set with a fault planted, under overrides."""
+        write_labels(self.root, self.files, fault)
+        return findings(look_at_data(self.configured(overrides), {"labels"}, protocol=Coco())[0])
 
     def diagnosed(
         self, fault: Callable[[Files], Files] | None = None, correction: LabelCorrection | None = None
@@ -89,13 +118,18 @@ def test_a_planted_fault_is_named_first_with_what_mends_it_and_no_consequence_af
     assert any(override in text for text in found[0].overrides), found[0].overrides
     assert found[0].draw is not None
     assert found[0].draw(tmp_path / "a.png").stat().st_size > 5000
+    mended = small.found_in_labels(plant, found[0].overrides)
+    assert [finding.sentence for finding in mended] == []
 
 
-def test_labels_that_training_refuses_are_named_first_with_what_leaves_them_out(small: Set) -> None:
+def test_labels_that_training_refuses_are_named_first_with_what_leaves_them_out(small: Set, tmp_path: Path) -> None:
     first, *_ = findings(small.diagnosed(without_extent))
     assert first.name == "refused"
     assert "0" in first.sentence
     assert first.overrides == ("data.dataset.train_labels.drop_invalid_boxes=true",)
+    assert first.draw is not None
+    assert first.draw(tmp_path / "a.png").stat().st_size > 5000
+    assert small.found_in_labels(without_extent, first.overrides) == []
 
 
 @pytest.mark.parametrize("shift_ms", [-1000, -20, 20, 1000])
@@ -110,18 +144,17 @@ def test_boxes_of_another_sensor_are_told_by_its_size(small: Set) -> None:
     assert found.name == "sensor"
     assert "640x480" in found.sentence
     assert found.overrides == ("data.label_correction.scale=[0.15,0.2]",)
+    assert small.found_in_labels(scaled(640 / 96, 480 / 96), found.overrides) == []
 
 
-@pytest.mark.parametrize(
-    ("fault", "correction"),
-    [
-        ("x and y swapped", LabelCorrection(columns="yxhw")),
-        ("20 ms late", LabelCorrection(time_shift_us=-20_000)),
-        ("half as large", LabelCorrection(scale=(2.0, 2.0))),
-    ],
-)
-def test_what_the_doctor_proposes_mends_the_set(fault: str, correction: LabelCorrection, small: Set) -> None:
-    assert findings(small.diagnosed(LABEL_FAULTS[fault][0], correction)) == []
+def test_labels_that_cannot_be_read_at_all_leave_the_events_to_be_looked_at(small: Set) -> None:
+    labels, windows = small.diagnosed(of_an_unknown_class)
+    assert labels.findings == []
+    assert "no labels" in labels.unknown[0]
+    (found,) = windows.findings
+    assert found.name == "no_labels"
+    assert "class id 77" in found.sentence
+    assert "events a slice" in dict(windows.facts)
 
 
 def test_a_second_fault_is_added_to_the_correction_there_is(small: Set) -> None:
@@ -152,7 +185,7 @@ def written(folder: Path, files: tuple[Files, ...], change: Callable[[int, Files
 
 
 def names(recordings: list[Written]) -> list[str]:
-    section = check_labels(recordings, current=None, stored=True, steps_us=800).section
+    section = check_labels(recordings, current=None, origin="converted", steps_us=800).section
     return [finding.name for finding in section.findings]
 
 
@@ -165,7 +198,7 @@ def test_one_recording_with_labels_of_another_clock_is_named(small: Set, tmp_pat
         return later(20_000)(item) if number == 2 else item
 
     recordings = written(tmp_path, small.files, change)
-    (found,) = check_labels(recordings, current=None, stored=True, steps_us=800).section.findings
+    (found,) = check_labels(recordings, current=None, origin="converted", steps_us=800).section.findings
     assert found.name == "strays"
     assert "r2" in found.sentence
 
@@ -185,6 +218,30 @@ def test_without_labels_the_doctor_says_what_it_cannot_tell(small: Set, tmp_path
     bare = [
         Written(item.name, item.recording, None) for item in written(tmp_path, small.files, lambda number, item: item)
     ]
-    section = check_labels(bare, current=None, stored=True, steps_us=800).section
+    section = check_labels(bare, current=None, origin="converted", steps_us=800).section
     assert section.findings == []
     assert "no labels" in section.unknown[0]
+
+
+def test_labels_of_a_converted_set_are_mended_by_converting_it_again(small: Set, tmp_path: Path) -> None:
+    recordings = written(tmp_path, small.files, lambda number, item: later(20_000)(item))
+    (found,) = check_labels(recordings, current=None, origin="converted", steps_us=800).section.findings
+    assert (found.name, found.entry) == ("clock", "convert")
+    assert found.overrides[0].startswith("labels.correction.time_shift_us=-")
+    assert "convert the set again" in found.remedy
+    (found,) = check_labels(recordings, current=None, origin="made", steps_us=800).section.findings
+    assert found.overrides == ()
+    assert "time_shift_us=-" in found.remedy
+
+
+def test_where_the_time_is_up_larger_shifts_are_not_tried_and_that_is_said(small: Set, tmp_path: Path) -> None:
+    recordings = written(tmp_path, small.files, lambda number, item: later(1_000_000)(item))
+    stretches = cut(recordings, bin_us=1000)
+    ticks = iter(range(10_000))
+    found = check_clock(stretches, crossing_us=10_000.0, deadline=Deadline(100, clock=lambda: float(next(ticks))))
+    assert not found.whole
+    assert 50_000 < found.reach_us < 200_000  # a hundred shifts, ever further out, to both sides
+    over = Deadline(0)
+    section = check_labels(recordings, current=None, origin="files", steps_us=800, deadline=over).section
+    assert [finding.name for finding in section.findings if finding.name == "clock"] == []
+    assert sum("the time was up" in sentence for sentence in section.unknown) >= 2

@@ -5,27 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from spikeyolo.diagnosis.checkpoint import against_data
+from spikeyolo.diagnosis.deadline import Deadline
 from spikeyolo.diagnosis.finding import Section
-from spikeyolo.diagnosis.network.check import check_network, expected_start
+from spikeyolo.diagnosis.network.check import check_activity, check_network, expected_start
 from spikeyolo.diagnosis.network.layers import examine
 from spikeyolo.diagnosis.network.overfit import Learnt, check_overfit
+from spikeyolo.diagnosis.settings import Settings
 from spikeyolo.engine.evaluator import DetectionEvaluator
 from spikeyolo.engine.update.optimizer import AdamW, Sgd
 from spikeyolo.loss.detection import DetectionLoss
 from spikeyolo.model.detector import Detector
-from spikeyolo.model.neuron import Ilif
+from spikeyolo.model.neuron import Ilif, Lif, LifBox, Neuron, ParametricLif
 from spikeyolo.model.norm import Norm
 from spikeyolo.windows.batch import Batch, Targets, Window
 
 
-def network(seed: int = 0) -> Detector:
+def network(seed: int = 0, neuron: Callable[[], Neuron] = Ilif) -> Detector:
     torch.manual_seed(seed)
-    return Detector(num_classes=2, depth=0.33, width=0.0625, neuron=Ilif)
+    return Detector(num_classes=2, depth=0.33, width=0.0625, neuron=neuron)
 
 
 def shapes(windows: int = 4, steps: int = 2, size: int = 64) -> Batch:
@@ -54,8 +59,8 @@ def names(section: Section) -> list[str]:
     return [finding.name for finding in section.findings]
 
 
-def checked(detector: nn.Module, *, trained: bool = False, loss: DetectionLoss | None = None) -> Section:
-    return check_network(detector, loss or DetectionLoss(), shapes(), trained=trained)[0]
+def checked(detector: nn.Module, *, trained: bool = False, settings: Settings | None = None) -> Section:
+    return check_network(detector, DetectionLoss(), shapes(), trained=trained, settings=settings)[0]
 
 
 def test_a_new_network_has_no_findings_and_stays_as_it_is() -> None:
@@ -108,12 +113,15 @@ def endless(detector: Detector) -> None:
         (endless, "gradient"),
     ],
 )
-def test_a_planted_fault_is_named_first(plant: Callable[[Detector], None], name: str) -> None:
+def test_a_planted_fault_is_named_first_and_drawn(plant: Callable[[Detector], None], name: str, tmp_path: Path) -> None:
     detector = network()
     plant(detector)
     section = checked(detector)
     assert names(section)[:1] == [name], names(section)
     assert section.findings[0].overrides
+    draw = section.findings[0].draw
+    assert draw is not None
+    assert draw(tmp_path / "a.png").stat().st_size > 5000
 
 
 def test_a_crowd_of_boxes_in_one_place_leaves_some_without_an_anchor_point() -> None:
@@ -123,8 +131,10 @@ def test_a_crowd_of_boxes_in_one_place_leaves_some_without_an_anchor_point() -> 
     columns = ("batch_index", "time_step", "class_id", "track_id", "recording")
     every = {name: getattr(batch.targets, name)[rows] for name in columns}
     targets = replace(batch.targets, xyxy=crowd.repeat(4, 1), **every)
-    section, found = check_network(network(), DetectionLoss(), replace(batch, targets=targets), trained=True)
-    assert "positives" in names(section), section.facts
+    detector = network()
+    batch = replace(batch, targets=targets)
+    section, found = check_network(detector, DetectionLoss(), batch, trained=False)
+    assert names(section)[:1] == ["positives"], section.facts
     assert found.positives < len(targets)
 
 
@@ -149,12 +159,22 @@ def test_the_membranes_of_an_integer_neuron_are_what_its_spikes_were_made_of() -
             assert layer.high <= 0.5 + 1e-3
 
 
-def learnt(factory: Callable[..., torch.optim.Optimizer], steps: int, seconds: float = 300.0) -> tuple[Section, Learnt]:
+def learnt(
+    factory: Callable[..., torch.optim.Optimizer],
+    steps: int,
+    seconds: float = 300.0,
+    *,
+    deadline: Deadline | None = None,
+    build: Callable[[], Detector] = network,
+    batch: Batch | None = None,
+    settings: Settings | None = None,
+) -> tuple[Section, Learnt]:
     section = Section("network")
     evaluator = DetectionEvaluator(classes=["on", "off"])
     found = check_overfit(
-        network, DetectionLoss(focal_gamma=1.0), factory, shapes(), section, evaluator=evaluator, steps=steps,
-        seconds=seconds, clip_gradient=10.0, precision="float32",
+        build, DetectionLoss(focal_gamma=1.0), factory, batch or shapes(), section, evaluator=evaluator, steps=steps,
+        seconds=seconds, deadline=deadline or Deadline(2 * seconds), clip_gradient=10.0, precision="float32",
+        settings=settings,
     )  # fmt: skip
     return section, found
 
@@ -179,3 +199,139 @@ def test_where_the_time_is_up_nothing_is_claimed() -> None:
     assert 2 <= found.steps < 100
     assert section.findings == []
     assert "overfit_seconds" in section.unknown[0]
+
+
+class Ticking:
+    """A clock that is some seconds later whenever it is read."""
+
+    def __init__(self, tick: float) -> None:
+        self.tick, self.now = tick, 0.0
+
+    def __call__(self) -> float:
+        self.now += self.tick
+        return self.now
+
+
+TINY = partial(shapes, windows=2, steps=1)
+
+
+def test_both_attempts_to_learn_share_one_deadline() -> None:
+    clock = Ticking(1.0)
+    section, found = learnt(partial(Sgd, lr=1e-9), 6, seconds=60, deadline=Deadline(30, clock=clock), batch=TINY())
+    assert found.steps == 6  # and nothing is learnt: the other optimizer is asked, in what is left of the time
+    assert clock.now <= 30 + 6  # two steps of three looks at the clock
+    assert names(section) == []
+    assert "the time was too short to tell" in section.unknown[0]
+    clock = Ticking(1.0)
+    section, found = learnt(partial(Sgd, lr=1e-9), 6, seconds=60, deadline=Deadline(19, clock=clock), batch=TINY())
+    assert found.steps == 6
+    assert "the time was up" in section.unknown[0]  # for the other one none is left
+
+
+def test_the_first_attempt_keeps_to_its_own_seconds() -> None:
+    clock = Ticking(1.0)
+    section, found = learnt(partial(Sgd, lr=1e-9), 100, seconds=10, deadline=Deadline(1000, clock=clock), batch=TINY())
+    assert 2 <= found.steps <= 5
+    assert clock.now < 30
+    assert "overfit_seconds" in section.unknown[0]
+
+
+def constant() -> Detector:
+    """A network that says the same of everything."""
+    detector = network()
+    for branch in detector.head.classes:
+        branch.register_forward_hook(lambda module, inputs, output: output * 0 - 4.0)
+    return detector
+
+
+def test_what_no_optimizer_teaches_is_the_network_s_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spikeyolo.diagnosis.network.overfit._LOOK_EVERY", 4)  # a few steps are enough to see it
+    settings = Settings({"model": {"width": 0.0625}, "loss": {"focal_gamma": 2.0}})
+    section, found = learnt(partial(AdamW, lr=0.002), 8, build=constant, batch=TINY(), settings=settings)
+    assert list(found.map50) == [8]
+    assert found.best < 0.5
+    assert names(section) == ["overfit"], section.facts
+    assert section.findings[0].overrides == ("model=pico", "loss.focal_gamma=1.0")
+    assert section.findings[0].draw is not None
+    assert section.findings[0].draw(tmp_path / "a.png").stat().st_size > 5000
+
+
+def test_what_of_a_step_s_memory_does_not_grow_with_the_batch_is_told() -> None:
+    _, found = learnt(partial(AdamW, lr=0.002), 2, batch=shapes(windows=3, steps=1))
+    assert found.windows == 3
+    assert found.fixed_bytes == 16 * sum(p.numel() for p in network().parameters())  # weights, gradients, two momenta
+
+
+@pytest.mark.parametrize(
+    ("neuron", "plant", "overrides"),
+    [
+        (Ilif, "silent", ("model.branch_scale=0.2", "model.fine_ends=4")),
+        (partial(Ilif, levels=64), "silent", ("model.branch_scale=0.2",)),  # finer than 127 levels cannot be
+        (Lif, "silent", ("model.branch_scale=0.2", "model.neuron.threshold=0.25")),
+        (LifBox, "silent", ("model.branch_scale=0.2", "model.neuron.threshold=0.25")),
+        (partial(ParametricLif, threshold=1.0), "silent", ("model.branch_scale=0.2", "model.neuron.threshold=0.5")),
+        (Ilif, "saturated", ("model.branch_scale=0.2",)),
+        (LifBox, "saturated", ("model.branch_scale=0.2", "model.neuron.threshold=1")),
+        (partial(LifBox, surrogate="triangle"), "gradient", ("model.branch_scale=0.2", "model.neuron.surrogate=super")),
+    ],
+)
+def test_what_mends_a_network_depends_on_its_neuron(
+    neuron: Callable[[], Neuron], plant: str, overrides: tuple[str, ...]
+) -> None:
+    detector = network(neuron=neuron)
+    {"silent": silent, "saturated": saturated, "gradient": cut}[plant](detector)
+    written = {"branch_scale": 1.0, "fine_ends": 1, "neuron": {"levels": neuron().levels}}
+    settings = Settings({"model": written})
+    section, _ = check_network(detector, DetectionLoss(), TINY(), trained=False, settings=settings)
+    found = next(finding for finding in section.findings if finding.name == plant)
+    assert found.overrides == overrides
+
+
+def test_what_is_set_already_is_not_proposed_again() -> None:
+    detector = network()
+    saturated(detector)
+    settings = Settings({"model": {"branch_scale": 0.2, "fine_ends": 4, "neuron": {"levels": 4}}})
+    assert checked(detector, settings=settings).findings[0].overrides == ("model.neuron.levels=8",)
+    detector = network()
+    silent(detector)
+    (first, *_) = checked(detector, settings=settings).findings
+    assert (first.name, first.overrides) == ("silent", ())
+    assert "events" in first.remedy
+
+
+def test_of_frames_without_boxes_it_is_told_how_neurons_fire() -> None:
+    detector = network()
+    section = check_activity(detector, shapes(), trained=False)
+    assert names(section) == []
+    assert "firing rate a layer" in dict(section.facts)
+    assert "there is no window with a box" in section.unknown[0]
+    silent(detector)
+    assert names(check_activity(detector, shapes(), trained=False)) == ["silent"]
+
+
+def test_a_checkpoint_of_other_frames_is_named_with_the_encoder_that_it_was_trained_with() -> None:
+    data = SimpleNamespace(classes=("car",), encoder=SimpleNamespace(channels=2))
+    encoder = {"_target_": "spikeyolo.windows.encoders.VoxelEncoder", "bins": 4, "unit": 16, "downsample": 2}
+    state = {"classes": ["car"], "in_channels": 8, "encoder": encoder}
+    (found,) = against_data(state, data)  # type: ignore[arg-type]
+    assert found.name == "checkpoint_frames"
+    assert found.overrides == (
+        "data/encoder=voxel", "data.encoder.bins=4", "data.encoder.unit=16", "data.encoder.downsample=2",
+    )  # fmt: skip
+    (found,) = against_data({**state, "encoder": {"_target_": "my.Encoder"}}, data)  # type: ignore[arg-type]
+    assert found.overrides == ()
+    assert "data/encoder=" in found.remedy
+    assert against_data({**state, "in_channels": 2}, data) == []  # type: ignore[arg-type]
+
+
+def test_a_checkpoint_whose_norms_saw_nothing_is_trained_longer_and_one_whose_neurons_died_more_slowly() -> None:
+    settings = Settings({"trainer": {"max_epochs": 3}, "optimizer": {"lr": 0.01}})
+    detector = network()
+    for norm in detector.modules():
+        if isinstance(norm, Norm):
+            nn.init.constant_(norm.running_mean, 100.0)
+    (first, *_) = checked(detector, trained=True, settings=settings).findings
+    assert (first.name, first.overrides) == ("silent", ("trainer.max_epochs=6",))
+    silent(detector)
+    (first, *_) = checked(detector, trained=True, settings=settings).findings
+    assert (first.name, first.overrides) == ("silent", ("optimizer.lr=0.005",))

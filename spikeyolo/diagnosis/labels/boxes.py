@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from spikeyolo.diagnosis.finding import Kind
 from spikeyolo.diagnosis.labels.density import Change, Density, Stretch, density
 from spikeyolo.events.labels import LabelCorrection
 
@@ -43,7 +44,7 @@ class Reading:
         found: events under it.
     """
 
-    name: str
+    name: Kind
     words: str
     correction: LabelCorrection
     found: Density
@@ -62,9 +63,9 @@ def changed(correction: LabelCorrection, width: int, height: int) -> Change:
     return change
 
 
-def readings(width: int, height: int, current: LabelCorrection) -> list[tuple[str, str, LabelCorrection]]:
+def readings(width: int, height: int, current: LabelCorrection) -> list[tuple[Kind, str, LabelCorrection]]:
     """Other readings, the simplest first, that may be added to the ``current`` correction."""
-    found: list[tuple[str, str, LabelCorrection]] = []
+    found: list[tuple[Kind, str, LabelCorrection]] = []
     plain = current.scale is None and current.flip == "none" and current.offset_px is None
     if current.columns == "xywh" and plain:
         found += [

@@ -8,20 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from spikeyolo.diagnosis.finding import Draw, Finding, Section, listed, share
+from spikeyolo.diagnosis.deadline import Deadline
+from spikeyolo.diagnosis.finding import Draw, Finding, Section, listed
 from spikeyolo.diagnosis.labels.boxes import FOLLOWS, Reading, changed, check_boxes, check_offset
 from spikeyolo.diagnosis.labels.clock import ClockCheck, check_clock
 from spikeyolo.diagnosis.labels.density import Density, Stretch, density
+from spikeyolo.diagnosis.labels.polarity import one_sided
 from spikeyolo.diagnosis.labels.stretches import bin_us, crossing_us, cut
+from spikeyolo.diagnosis.origin import Origin, corrected
 from spikeyolo.diagnosis.written import Written
 from spikeyolo.events.labels import LabelCorrection
 from spikeyolo.report.pictures.diagnosis import Overlay, draw_clock, draw_overlays, draw_readings
 
-ONE_SIDED = 0.02  # share of events of the rarer polarity below which the other stands alone
 _AS_GOOD = 0.9  # a plainer explanation is taken that explains nearly as much
 _UNRELATED = 1.2  # density ratio below which boxes may have nothing to do with the events
 _ABOVE_CHANCE = 1.05  # and what it must be of that under far shifts, if they have
 _FEW_EVENTS = 200  # of which nothing can be told
+_FOR_SHIFTS = 0.6  # share of the time left that may go into shifts of the clock
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,19 +36,28 @@ class LabelDiagnosis:
 
 
 def check_labels(
-    recordings: Sequence[Written], *, current: LabelCorrection | None, stored: bool, steps_us: int
+    recordings: Sequence[Written],
+    *,
+    current: LabelCorrection | None,
+    origin: Origin,
+    steps_us: int,
+    deadline: Deadline | None = None,
 ) -> LabelDiagnosis:
     """Hold the labels of recordings against their events.
 
     Args:
         current: correction that the labels have already.
-        stored: whether labels lie in a store, so that only converting again mends them.
+        origin: where the labels come from, and so what mends them.
         steps_us: length of a window, µs, for pictures.
+        deadline: what is left to be tried then is not tried, which is said; None tries all.
     """
     section = Section("labels against events")
     labelled = [item for item in recordings if item.boxes is not None and len(item.boxes)]
     if not labelled:
-        section.unknown.append("there are no labels to hold against the events")
+        section.unknown.append(
+            "on whose clock and in whose frame labels are, what their numbers mean and whether they follow the "
+            "events: there are no labels to hold against the events"
+        )
         return LabelDiagnosis(section, None)
     sizes = {(item.recording.width, item.recording.height) for item in labelled}
     if len(sizes) > 1:
@@ -60,8 +72,10 @@ def check_labels(
     if events < _FEW_EVENTS:
         section.unknown.append(f"{events} events are too few to hold labels against")
         return LabelDiagnosis(section, None)
-    section.findings += _polarity(stretches)
-    chosen, now, clock = _explanation(stretches, crossing, current or LabelCorrection(), section)
+    section.findings += one_sided(
+        [item.name for item in stretches], [float(item.p.mean()) if len(item.p) else 0.5 for item in stretches]
+    )
+    chosen, now, clock = _explanation(stretches, crossing, current or LabelCorrection(), section, deadline)
     named = _correction(current or LabelCorrection(), chosen)
     section.facts.append(("density inside boxes over outside", f"{now.ratio:.2f}"))
     if crossing is not None:
@@ -70,12 +84,14 @@ def check_labels(
     refused = [item for item in labelled if item.refusal]
     if chosen is not None:
         shift_us = float(chosen.correction.time_shift_us)
+        mend = corrected(origin, changes(named, current or LabelCorrection()))
         finding = Finding(
             chosen.name,
             f"{chosen.words}: with it, event density inside boxes is {chosen.found.ratio:.1f} times that outside, "
             f"now {now.ratio:.1f}",
-            remedy=_remedy(stored),
-            overrides=_overrides(named, current or LabelCorrection(), stored),
+            remedy=mend.remedy,
+            overrides=mend.overrides,
+            entry=mend.entry,
             evidence=(
                 ("density ratio now", f"{now.ratio:.2f}"),
                 ("density ratio mended", f"{chosen.found.ratio:.2f}"),
@@ -86,8 +102,8 @@ def check_labels(
         section.findings.insert(0, finding)
         return LabelDiagnosis(section, named)
     if refused:
-        section.findings.insert(0, _refusal(refused, len(labelled)))
-    elif _unrelated(now, clock):
+        section.findings.insert(0, _refusal(refused, len(labelled), _overlay(stretches, None, 0.0, steps_us)))
+    elif clock.whole and _unrelated(now, clock):
         section.findings.insert(
             0,
             Finding(
@@ -100,22 +116,31 @@ def check_labels(
                 draw=_overlay(stretches, None, 0.0, steps_us),
             ),
         )
-    section.findings += _strays(stretches, crossing, steps_us)
+    section.findings += _strays(stretches, crossing, steps_us, section, deadline)
     section.pictures["label_boxes"] = _overlay(stretches, None, 0.0, steps_us)
     return LabelDiagnosis(section, None)
 
 
 def _explanation(
-    stretches: Sequence[Stretch], crossing: float | None, current: LabelCorrection, section: Section
+    stretches: Sequence[Stretch],
+    crossing: float | None,
+    current: LabelCorrection,
+    section: Section,
+    deadline: Deadline | None,
 ) -> tuple[Reading | None, Density, ClockCheck]:
     """What explains the labels so much better than they are that it must be meant."""
     now, tried, boxes = check_boxes(stretches, current=current)
-    clock = check_clock(stretches, crossing_us=crossing)
+    shifts_until = None if deadline is None else deadline.part(_FOR_SHIFTS * deadline.left)
+    clock = check_clock(stretches, crossing_us=crossing, deadline=shifts_until)
+    if not clock.whole:
+        section.unknown.append(f"whether a clock is off by more than {clock.reach_us / 1000:g} ms: the time was up")
     section.facts.append(("labels fit best if shifted by", f"{clock.best_us / 1000:+.1f} ms"))
     candidates = [] if boxes is None else [boxes]
     if clock.off and clock.best >= FOLLOWS:
         candidates.append(_clock_reading(stretches, clock))
-    if not candidates or max(one.found.ratio for one in candidates) < 2 * FOLLOWS:
+    if deadline is not None and deadline.over:
+        section.unknown.append("whether all boxes lie beside their objects: the time was up")
+    elif not candidates or max(one.found.ratio for one in candidates) < 2 * FOLLOWS:
         offset = check_offset(stretches)
         candidates += [] if offset is None else [offset]
     elif boxes is None:  # a shift in time of what all moves alike is one in space
@@ -162,25 +187,18 @@ def _correction(current: LabelCorrection, chosen: Reading | None) -> LabelCorrec
     )
 
 
-def _overrides(named: LabelCorrection, current: LabelCorrection, stored: bool) -> tuple[str, ...]:
-    """What gives labels the correction, in training or, of a stored set, where it is converted again."""
-    prefix = "labels.correction" if stored else "data.label_correction"
+def changes(named: LabelCorrection, current: LabelCorrection) -> tuple[str, ...]:
+    """What is to be changed of the current correction, as ``KEY=VALUE``."""
     found = []
     for key in ("time_shift_us", "columns", "flip", "scale", "offset_px"):
         value = getattr(named, key)
         if value != getattr(current, key):
             text = f"[{','.join(f'{one:g}' for one in value)}]" if isinstance(value, tuple | list) else value
-            found.append(f"{prefix}.{key}={text}")
+            found.append(f"{key}={text}")
     return tuple(found)
 
 
-def _remedy(stored: bool) -> str:
-    if not stored:
-        return ""
-    return "the labels lie in the store: convert the set again with this (with data=NAME as data.label_correction.…)"
-
-
-def _refusal(refused: Sequence[Written], of: int) -> Finding:
+def _refusal(refused: Sequence[Written], of: int, draw: Draw) -> Finding:
     return Finding(
         "refused",
         f"training refuses the labels of {len(refused)} of {of} recordings: {refused[0].refusal}",
@@ -189,6 +207,7 @@ def _refusal(refused: Sequence[Written], of: int) -> Finding:
             ("data.dataset.train_labels.drop_invalid_boxes=true",) if "drop_invalid_boxes" in refused[0].refusal else ()
         ),
         evidence=tuple((item.name, item.refusal) for item in refused[:5]),
+        draw=draw,
     )
 
 
@@ -199,24 +218,13 @@ def _unrelated(now: Density, clock: ClockCheck) -> bool:
     return now.ratio < _UNRELATED and now.ratio < _ABOVE_CHANCE * max(chance, 1.0 / _ABOVE_CHANCE)
 
 
-def _polarity(stretches: Sequence[Stretch]) -> list[Finding]:
-    on = [float(item.p.mean()) if len(item.p) else 0.5 for item in stretches]
-    sided = [item.name for item, part in zip(stretches, on) if min(part, 1 - part) < ONE_SIDED]
-    if len(sided) <= len(stretches) / 10:
-        return []
-    kind = "ON" if float(np.mean(on)) > 0.5 else "OFF"
-    return [
-        Finding(
-            "polarity",
-            f"{len(sided)} of {len(stretches)} recordings have {kind} events only: of two channels one is empty",
-            remedy="look at the column of polarities in the events file (it must be 0 or 1, or −1 or 1, and its name "
-            "that of the format) and at the camera's biases; if the camera gives nothing else, one channel is enough",
-            evidence=tuple((item.name, f"ON {share(part)}") for item, part in list(zip(stretches, on))[:5]),
-        )
-    ]
-
-
-def _strays(stretches: Sequence[Stretch], crossing: float | None, steps_us: int) -> list[Finding]:
+def _strays(
+    stretches: Sequence[Stretch],
+    crossing: float | None,
+    steps_us: int,
+    section: Section,
+    deadline: Deadline | None,
+) -> list[Finding]:
     """Single recordings whose labels are off in a way that those of the others are not."""
     if len(stretches) < 3:
         return []
@@ -228,8 +236,11 @@ def _strays(stretches: Sequence[Stretch], crossing: float | None, steps_us: int)
     for item, ratio in zip(stretches, ratios.tolist()):
         if ratio > 0.2 * usual or len(item.x) < _FEW_EVENTS:
             continue
+        if deadline is not None and deadline.over:
+            section.unknown.append(f"why the labels of {item.name} do not follow its events: the time was up")
+            break
         _, _, reading = check_boxes([item])
-        clock = check_clock([item], crossing_us=crossing)
+        clock = check_clock([item], crossing_us=crossing, deadline=deadline)
         if reading is not None:
             found.append((item, reading.words))
         elif clock.off and clock.best >= FOLLOWS and clock.best >= 0.3 * usual:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spikeyolo.diagnosis.labels.density import Change, Stretch, density
+from spikeyolo.diagnosis.deadline import Deadline
+from spikeyolo.diagnosis.labels.density import Change, Density, Stretch, density
 from spikeyolo.diagnosis.labels.stretches import SHIFT_US
 
 COVERED = 0.6  # share of bins that must be labelled under a shift, of the most under any
@@ -33,6 +34,8 @@ class ClockCheck:
         best_us: the shift that aligns labels and events.
         now, best: ratio without a shift and at its largest.
         width_us: between the flanks, µs.
+        reach_us: no larger shift was tried, µs.
+        whole: whether all shifts were tried that were to be.
     """
 
     shift_us: npt.NDArray[np.float64]
@@ -41,6 +44,8 @@ class ClockCheck:
     now: float
     best: float
     width_us: float
+    reach_us: float
+    whole: bool
 
     @property
     def off(self) -> bool:
@@ -48,12 +53,19 @@ class ClockCheck:
         return self.best >= _GAIN * self.now and abs(self.best_us) >= _APART * self.width_us / 2
 
 
-def check_clock(stretches: Sequence[Stretch], *, crossing_us: float | None, change: Change | None = None) -> ClockCheck:
+def check_clock(
+    stretches: Sequence[Stretch],
+    *,
+    crossing_us: float | None,
+    change: Change | None = None,
+    deadline: Deadline | None = None,
+) -> ClockCheck:
     """Look for the shift within ± 3 s, coarsely and then finely.
 
     Args:
         crossing_us: time in which objects move by their own size, µs.
         change: of the boxes; None leaves them.
+        deadline: until when larger and larger shifts are tried; None tries all.
     """
     bin_us = stretches[0].bin_us
     crossing = min(SLOWEST_US if crossing_us is None else max(crossing_us, 4.0 * bin_us), SLOWEST_US)
@@ -64,7 +76,15 @@ def check_clock(stretches: Sequence[Stretch], *, crossing_us: float | None, chan
     coarse = step(crossing / 4)
     most = SHIFT_US // coarse
     shifts = coarse * np.arange(-most, most + 1, dtype=np.float64)
-    found = [density(stretches, shift_us=shift, change=change) for shift in shifts]
+    outwards = np.argsort(np.abs(shifts), kind="stable")
+    tried: dict[int, Density] = {}
+    for index in outwards.tolist():
+        if tried and deadline is not None and deadline.over:
+            break
+        tried[index] = density(stretches, shift_us=float(shifts[index]), change=change)
+    whole = len(tried) == len(shifts)
+    shifts = shifts[sorted(tried)]
+    found = [tried[index] for index in sorted(tried)]
     bins = np.array([one.bins for one in found])
     told = np.array([one.information * one.events for one in found])
     told[bins < COVERED * bins.max()] = -np.inf
@@ -88,6 +108,8 @@ def check_clock(stretches: Sequence[Stretch], *, crossing_us: float | None, chan
         now=density(stretches, change=change).ratio,
         best=float(near_ratio.max()),
         width_us=width_us,
+        reach_us=float(np.abs(shifts).max()),
+        whole=whole,
     )
 
 

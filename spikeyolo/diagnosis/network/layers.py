@@ -56,8 +56,8 @@ class Examined:
     predictions: Predictions
 
 
-def examine(detector: nn.Module, loss: Callable[..., Any], batch: Batch, *, trained: bool) -> Examined:
-    """Run a copy of a network forward and back.
+def activity(detector: nn.Module, frames: Tensor, *, trained: bool) -> tuple[LayerActivity, ...]:
+    """What every layer of a copy of a network does with frames ``[T, B, C, H, W]``; needs no labels.
 
     Args:
         trained: whether its norms have their statistics, so that it is looked at as it infers; a new one is looked at
@@ -72,8 +72,18 @@ def examine(detector: nn.Module, loss: Callable[..., Any], batch: Batch, *, trai
             unit.neuron.register_forward_hook(_watch(rows, name))
     network.train(not trained)
     with torch.no_grad():
-        network(batch.frames)
-    seen = tuple(rows)
+        network(frames)
+    return tuple(rows)
+
+
+def examine(detector: nn.Module, loss: Callable[..., Any], batch: Batch, *, trained: bool) -> Examined:
+    """Run a copy of a network forward and back.
+
+    Args:
+        trained: see :func:`activity`.
+    """
+    seen = activity(detector, batch.frames, trained=trained)
+    network = copy.deepcopy(detector)
     network.train()
     predictions = network(batch.frames)
     terms = loss(predictions, batch.targets)

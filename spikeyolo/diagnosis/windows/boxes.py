@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spikeyolo.diagnosis.finding import Finding, listed, share
+from spikeyolo.diagnosis.finding import Finding, listed, name_list, share
 from spikeyolo.diagnosis.windows.counted import Counted, spread_words
+from spikeyolo.diagnosis.windows.events import longer
 from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.report.pictures.diagnosis import draw_bars, draw_histogram
 from spikeyolo.windows.data import EventData
@@ -30,7 +31,7 @@ def missing_classes(parts: Sequence[Part], data: EventData, whole: bool) -> list
             "class_missing",
             f"no box of {listed(absent)} in {len(parts)} training recordings: "
             f"{'it' if len(absent) == 1 else 'they'} cannot be learnt, and mAP counts what is never found",
-            overrides=(f"data.classes=[{','.join(present)}]",),
+            overrides=(f"data.classes={name_list(present)}",),
             evidence=tuple((name, str(number)) for name, number in zip(data.classes, counts)),
             draw=lambda path: draw_bars(path, list(zip(data.classes, map(float, counts))), label="boxes"),
         )
@@ -69,8 +70,8 @@ def small_boxes(found: Counted, data: EventData, val_parts: Sequence[Part], prot
                 "distance of the finest anchor points",
                 remedy=""
                 if overrides
-                else "the finest anchor points are too coarse for them: cut the sensor to where "
-                "they are (data.filters.region) does not help; a sensor of more pixels does",
+                else "the finest anchor points are too coarse for them, and frames have all the pixels of the sensor: "
+                "a longer lens or a finer sensor helps",
                 overrides=overrides,
                 evidence=(("shorter side", f"{spread_words(found.side_px)} px"),),
                 draw=lambda path: draw_histogram(
@@ -92,6 +93,13 @@ def small_boxes(found: Counted, data: EventData, val_parts: Sequence[Part], prot
                     f"protocol={protocol.name} leaves out {share(float(left_out.mean()))} of the true boxes as too "
                     f"small (sides below {protocol.min_side:g} px, diagonals below {protocol.min_diagonal:g} px)",
                     overrides=("protocol=coco",),
+                    entry="evaluate",
+                    draw=lambda path: draw_histogram(
+                        path,
+                        sides.min(1),
+                        label="shorter side of true boxes, px of the sensor",
+                        marks=(("smallest that counts", max(protocol.min_side, 1.0)),),
+                    ),
                 )
             )
     return findings
@@ -109,7 +117,7 @@ def without_events(found: Counted, data: EventData) -> list[Finding]:
             f"{share(bare)} of the true boxes hold no event in their window of {rules.duration_us} µs: objects that "
             "stand still cannot be seen",
             remedy="longer windows see slower objects; leave out of the labels what never moves",
-            overrides=(f"data.slice_duration_us={4 * rules.slice_duration_us}",),
+            overrides=(longer(rules, 4 * rules.slice_duration_us),),
             evidence=(("events in a box", spread_words(found.in_box)),),
             draw=lambda path: draw_histogram(path, found.in_box.astype(np.float64), label="events in a true box"),
         )

@@ -29,6 +29,7 @@ class Counted:
         side_px: ``[M]`` shorter side of that box, px of the frame.
         class_id: ``[M]``.
         pixel_events: ``[H, W]`` of the sensor.
+        on: recording → share of its events that are ON.
     """
 
     windows: int
@@ -40,6 +41,7 @@ class Counted:
     side_px: Float64
     class_id: Int64
     pixel_events: Int64
+    on: dict[str, float]
 
 
 def count_windows(dataset: WindowDataset, *, most: int = 300, seconds: float = 15.0) -> Counted:
@@ -56,6 +58,7 @@ def count_windows(dataset: WindowDataset, *, most: int = 300, seconds: float = 1
     pixels = np.zeros((dataset.height, dataset.width), np.int64)
     placement = dataset.encoder.placement()
     with_boxes = 0
+    polarities: dict[str, list[int]] = {}  # ON events, all events
     for index in chosen.tolist():
         sample = dataset[0, index]
         window = sample.window
@@ -65,6 +68,9 @@ def count_windows(dataset: WindowDataset, *, most: int = 300, seconds: float = 1
         step = np.minimum((found.t - window.start_us) // max(slice_us, 1), steps - 1)
         events.append(np.bincount(step, minlength=steps))
         np.add.at(pixels, (found.y, found.x), 1)
+        told = polarities.setdefault(part.name, [0, 0])
+        told[0] += int(found.p.sum())
+        told[1] += len(found)
         known = sample.boxes.rows(sample.supervised[sample.boxes.step])
         if len(known):
             with_boxes += 1
@@ -88,6 +94,7 @@ def count_windows(dataset: WindowDataset, *, most: int = 300, seconds: float = 1
         side_px=np.array(sides, np.float64),
         class_id=np.concatenate([*classes, np.empty(0, np.int64)]),
         pixel_events=pixels,
+        on={name: ones / every for name, (ones, every) in polarities.items() if every},
     )
 
 

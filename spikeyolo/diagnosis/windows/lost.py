@@ -1,4 +1,4 @@
-"""Labels that never reach a window: cleaned away, before no window, in gaps, or written twice."""
+"""Labels that never reach a window: there are none, they are cleaned away, have no window, or stand twice."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spikeyolo.diagnosis.finding import Finding, listed, share
-from spikeyolo.diagnosis.windows.counted import Counted, rounded
+from spikeyolo.diagnosis.finding import Finding, listed, name_list, share
 from spikeyolo.diagnosis.written import Written
+from spikeyolo.events.datasets import SingleRecording
 from spikeyolo.events.types import Boxes
+from spikeyolo.report.pictures.diagnosis import draw_bars
 from spikeyolo.windows import slicing
 from spikeyolo.windows.data import EventData
 from spikeyolo.windows.parts import Part
+from spikeyolo.windows.rules import WindowRules
 
 WITHOUT_BOXES = 0.05  # share of windows with a box, below which training sees little else than background
 LOST = 0.5  # share of label times before which no window fits
-UNKNOWN = 0.3  # share of time steps of labelled windows of which nothing is known
 DROPPED = 0.3  # share of a file's boxes that cleaning leaves out
 REPEATED = 0.05  # share of boxes that stand twice
+TRAINS = 0.8  # share of the labels of a recording that is cut by time
 _SAME_IOU = 0.9
 
 
@@ -41,21 +43,32 @@ def no_labels(parts: Sequence[Part], recordings: Sequence[Written], data: EventD
     words = ", ".join(f"{rule.removeprefix('dropped_')} {number}" for rule, number in rules.items())
     worst = max(rules, key=lambda rule: rules[rule]) if rules else ""
     remedy = {
-        "dropped_class_not_kept": f"none is of data.classes=[{','.join(data.classes)}]: name the files' classes",
+        "dropped_class_not_kept": f"none is of data.classes={name_list(data.classes)}: name those of the files "
+        "that are to be learnt",
         "dropped_outside_frame": "their boxes lie outside the sensor: data.label_correction.scale",
         "dropped_outside_recording": "their times lie outside the recording: data.label_correction.time_shift_us, or "
         "data.label_clock",
     }.get(worst, "look at the label files with python -m spikeyolo.view source=FILE labels=FILE")
     elsewhere = sum(len(item.boxes) for item in files if item.boxes is not None)
+    overrides: tuple[str, ...] = ()
     if not rules and elsewhere:
         remedy = "the labels lie in what does not train: data.train_until_us, or another split"
+        overrides = _cut_among_labels(files, data)
+    refused = [item.refusal for item in files if item.refusal]
+    sentence = f"{counts['in_file']} boxes are in {len(files)} label files, and none is left to learn from"
+    if refused and not rules:
+        sentence = f"training refuses the labels of {len(refused)} of {len(files)} recordings: {refused[0]}"
+    named = tuple(dict.fromkeys(name for item in files for name in item.named))
+    if named and worst == "dropped_class_not_kept":
+        overrides = (f"data.classes={name_list(named)}",)
+    bars = [("in the files", float(counts["in_file"])), *((rule, float(number)) for rule, number in rules.items())]
     return Finding(
         "no_labels",
-        f"{counts['in_file']} boxes are in {len(files)} label files, and none is left to learn from"
-        + (f" ({words})" if words else ""),
+        sentence + (f" ({words})" if words else ""),
         remedy=remedy,
-        overrides=("data.names=[…]",) if worst == "dropped_class_not_kept" else (),
+        overrides=overrides,
         evidence=tuple((rule, str(number)) for rule, number in rules.items()),
+        draw=(lambda path: draw_bars(path, bars, label="boxes")) if rules else None,
     )
 
 
@@ -70,19 +83,20 @@ def dropped(recordings: Sequence[Written]) -> list[Finding]:
     if number < DROPPED * max(counts["in_file"], 1) or not counts["kept"]:
         return []
     words = ", ".join(f"{rule.removeprefix('dropped_')} {number}" for rule, number in rules.items())
+    bars = [("kept", float(counts["kept"])), *((rule, float(count)) for rule, count in rules.items())]
     return [
         Finding(
             "dropped",
             f"cleaning leaves out {number} of {counts['in_file']} boxes ({words})",
             remedy="look at them with python -m spikeyolo.view; rules are under data.dataset.train_labels",
             evidence=tuple((rule, str(number)) for rule, number in rules.items()),
+            draw=lambda path: draw_bars(path, bars, label="boxes"),
         )
     ]
 
 
-def lost(found: Counted, parts: Sequence[Part], data: EventData, labelled: float) -> list[Finding]:
-    """That label times get no window, that gaps between them are not filled, or that few windows show a box."""
-    findings = []
+def lost(parts: Sequence[Part], data: EventData) -> list[Finding]:
+    """That before many label times no window fits."""
     rules = data.rules
     looks = [slicing.distinct(part.inside.t) for part in parts]
     fitting = sum(
@@ -92,39 +106,71 @@ def lost(found: Counted, parts: Sequence[Part], data: EventData, labelled: float
         for times, part in zip(looks, parts)
     )  # fmt: skip
     every = sum(map(len, looks))
-    if rules.slicing == "around_labels" and fitting < (1 - LOST) * every:
-        shorter = max(1, rules.time_steps // 4)
-        findings.append(
-            Finding(
-                "labels_lost",
-                f"before {every - fitting} of {every} label times no window of {rules.duration_us} µs fits into its "
-                "recording: they are not learnt from",
-                overrides=(f"data.time_steps={shorter}",),
-                evidence=(("label times", str(every)), ("with a window", str(fitting))),
-            )
+    if rules.slicing != "around_labels" or fitting >= (1 - LOST) * every:
+        return []
+    shorter = max(1, rules.time_steps // 4)
+    return [
+        Finding(
+            "labels_lost",
+            f"before {every - fitting} of {every} label times no window of {rules.duration_us} µs fits into its "
+            "recording: they are not learnt from",
+            overrides=(f"data.time_steps={shorter}",) if shorter < rules.time_steps else (_halved(rules),),
+            evidence=(("label times", str(every)), ("with a window", str(fitting))),
+            draw=lambda path: draw_bars(
+                path, [("label times", float(every)), ("with a window", float(fitting))], label="label times"
+            ),
         )
-    known = float(found.supervised.mean()) if found.supervised.size else 1.0
-    if known < 1 - UNKNOWN and rules.targets == "per_slice":
-        gaps = np.concatenate([np.diff(times) for times in looks])
-        usual = int(np.median(gaps)) if len(gaps) else 0
-        findings.append(
-            Finding(
-                "labels_gap",
-                f"of {share(1 - known)} of the time steps of labelled windows nothing is known: label times lie "
-                f"{usual} µs apart, and longer gaps than data.max_label_gap_us are not filled",
-                overrides=(f"data.max_label_gap_us={rounded(2 * usual)}",),
-                evidence=(("steps that are learnt from", share(known)), ("between label times", f"{usual} µs")),
-            )
+    ]
+
+
+def few_boxes(labelled: float, data: EventData) -> list[Finding]:
+    """That few windows show a box.
+
+    Args:
+        labelled: share of the windows that do.
+    """
+    if labelled >= WITHOUT_BOXES:
+        return []
+    share_of_empty = min(data.rules.negative_share, 0.1)
+    return [
+        Finding(
+            "windows_without_boxes",
+            f"only {share(labelled)} of the windows show a box",
+            overrides=("data.slicing=around_labels", f"data.negative_share={share_of_empty:g}"),
+            draw=lambda path: draw_bars(
+                path, [("with a box", labelled), ("without", 1 - labelled)], label="share of windows"
+            ),
         )
-    if labelled < WITHOUT_BOXES:
-        findings.append(
-            Finding(
-                "windows_without_boxes",
-                f"only {share(labelled)} of the windows show a box",
-                overrides=("data.slicing=around_labels", "data.negative_share=0.1"),
-            )
+    ]
+
+
+def no_val_labels(val_parts: Sequence[Part], recordings: Sequence[Written], data: EventData) -> list[Finding]:
+    """That there is nothing to validate on."""
+    if not val_parts or any(len(part.inside) for part in val_parts):
+        return []
+    overrides = _cut_among_labels(recordings, data)
+    return [
+        Finding(
+            "no_val_labels",
+            f"none of {len(val_parts)} validation recordings has a box: mAP is not defined",
+            remedy="" if overrides else "give validation labelled recordings (data.val_split, data.val_share)",
+            overrides=overrides,
         )
-    return findings
+    ]
+
+
+def _cut_among_labels(recordings: Sequence[Written], data: EventData) -> tuple[str, ...]:
+    """Where a set of recordings that are cut by time has labels on both sides."""
+    times = [
+        item.boxes.t - item.recording.start_us for item in recordings if item.boxes is not None and len(item.boxes)
+    ]
+    if not times or not isinstance(getattr(data.dataset, "inner", data.dataset), SingleRecording):
+        return ()
+    return (f"data.train_until_us={int(np.quantile(np.concatenate(times), TRAINS))}",)
+
+
+def _halved(rules: WindowRules) -> str:
+    return f"data.slice_duration_us={max(1, rules.slice_duration_us // 2)}"
 
 
 def repeated(parts: Sequence[Part], recordings: Sequence[Written], mended: bool) -> list[Finding]:
@@ -141,12 +187,14 @@ def repeated(parts: Sequence[Part], recordings: Sequence[Written], mended: bool)
     words = f"{near} of {looked} boxes lie on another one of their class and time (IoU over {_SAME_IOU})"
     if exact > REPEATED * max(counts["in_file"], 1):
         words = f"{exact} of {counts['in_file']} boxes stand twice in their files (training leaves them out)"
+    bars = [("boxes", float(looked)), ("exact copies", float(exact)), ("nearly the same", float(near))]
     return [
         Finding(
             "duplicates",
             words,
             remedy="write each object once a label time, with one track id",
             evidence=(("exact copies", str(exact)), ("nearly the same", str(near)), ("first in", listed(where, 1))),
+            draw=lambda path: draw_bars(path, bars, label="boxes"),
         )
     ]
 

@@ -153,10 +153,10 @@ def draw_layers(path: Path, rows: Sequence[tuple[str, float, float]], gradients:
 
     Args:
         rows: layer, share of outputs above 0, share at the largest.
-        gradients: block, norm.
+        gradients: block, norm; none: they are not drawn.
     """
-    figure = canvas.sheet(11.0, max(3.0, 0.7 + 0.17 * max(len(rows), len(gradients))))
-    axes, other = figure.subplots(1, 2)
+    figure = canvas.sheet(11.0 if gradients else 5.5, max(3.0, 0.7 + 0.17 * max(len(rows), len(gradients))))
+    axes = figure.add_subplot(1, 2 if gradients else 1, 1)
     at = np.arange(len(rows))
     axes.barh(at, [row[1] for row in rows], 0.7, color=canvas.series(0), label="fires")
     axes.barh(at, [row[2] for row in rows], 0.7, color=canvas.series(1), label="fires as often as it can")
@@ -166,6 +166,9 @@ def draw_layers(path: Path, rows: Sequence[tuple[str, float, float]], gradients:
     axes.set(xlim=(0, 1), xlabel="share of outputs")
     _dress(axes)
     axes.tick_params(axis="y", labelsize=6)
+    if not gradients:
+        return canvas.save(figure, path)
+    other = figure.add_subplot(1, 2, 2)
     at = np.arange(len(gradients))
     other.barh(at, [max(norm, 1e-12) for _, norm in gradients], 0.7, color=canvas.series(2))
     other.set_yticks(at, [name for name, _ in gradients], fontsize=6)
