@@ -18,6 +18,8 @@ from spikeyolo.errors import ConfigError
 PROCESSES_VARIABLE = "SPIKEYOLO_PROCESSES"  # how many processes a sweep's trial is to train in, one a device
 END_S = 30.0
 
+_partners: list[subprocess.Popen[bytes]] = []  # that this process has started
+
 
 @dataclass(frozen=True)
 class Place:
@@ -157,10 +159,12 @@ def partners(run_folder: Path) -> Iterator[None]:
     places = [{key: str(value) for key, value in {**shared, "RANK": i, "LOCAL_RANK": i}.items()} for i in range(world)]
     command = [sys.executable, "-m", "spikeyolo.train", f"--config-dir={run_folder / '.hydra'}", "--config-name=config"]
     others = [subprocess.Popen(command, env={**os.environ, **place}, stdin=subprocess.DEVNULL) for place in places[1:]]
+    _partners[:] = others
     os.environ.update(places[0])
     try:
         yield
     finally:
+        _partners.clear()
         for name in places[0]:
             os.environ.pop(name, None)
         for process in others:
@@ -169,3 +173,12 @@ def partners(run_folder: Path) -> Iterator[None]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def fallen() -> str | None:
+    """Which of a trial's partners has ended already; None where all that were started live."""
+    for rank, process in enumerate(_partners, start=1):
+        code = process.poll()
+        if code is not None:
+            return f"process {rank} of {len(_partners) + 1} ended with exit code {code}"
+    return None

@@ -134,7 +134,7 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
         composed["data"]["batch_size"] = kept
         if ranks.is_main:
             keep_in_configuration(folder, kept)
-    ranks.check_batch(data.batch_size)
+    ranks.check_batch("auto" if data.finds_batch_size else data.batch_size)
     trainer.check(detector, optimizer, description)
     check_backend(trainer.device, **inference.keywords)
     named = evaluator.evaluate(detector, (), device=trainer.device)

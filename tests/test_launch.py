@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import time
+from pathlib import Path
+
 import pytest
 
-from spikeyolo.errors import ConfigError
-from spikeyolo.launch import Place, arguments_of, first_node, place
+from spikeyolo.engine.ranks import joined
+from spikeyolo.errors import ConfigError, TrainingError
+from spikeyolo.launch import PROCESSES_VARIABLE, Place, arguments_of, fallen, first_node, partners, place
 
 TORCHRUN = {
     "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "29",
@@ -59,3 +64,18 @@ def test_others_than_the_first_process_make_no_folder_and_a_multirun_is_refused(
     for flag in ("-m", "--multirun"):
         with pytest.raises(ConfigError, match="without torchrun"):
             arguments_of(main, [flag, "seed=1,2"])
+
+
+def test_a_trial_whose_partner_never_comes_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PROCESSES_VARIABLE, "2")
+    monkeypatch.setattr("sys.executable", shutil.which("false"))  # as one that cannot read its configuration
+    began = time.monotonic()
+    with (
+        pytest.raises(TrainingError, match="process 1 of 2 ended with exit code 1 before the training began"),
+        partners(tmp_path),
+        joined("cpu"),
+    ):
+        pass
+    assert time.monotonic() - began < 30
+    assert place() is None  # what was told of places is taken back
+    assert fallen() is None

@@ -135,3 +135,35 @@ def test_a_multirun_under_torchrun_is_refused(tmp_path: Path) -> None:
     assert ended.code != 0
     assert "-m (--multirun): found in each of 2 processes" in ended.errors
     assert os.listdir(tmp_path) == []
+
+
+TELLING = """
+from pathlib import Path
+from spikeyolo.engine.callbacks import Callback, Outcome
+
+class Tell(Callback):
+    def after_epoch(self, run, row, figure):
+        Path(__file__).with_name("processes.txt").write_text(str(run.ranks.world))
+        return Outcome.CONTINUE
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_trial_of_a_sweep_trains_in_a_process_for_each_device_it_is_given(tmp_path: Path) -> None:
+    (tmp_path / "telling.py").write_text(TELLING)
+    command = [sys.executable, "-m", "spikeyolo.train", "-m", *ARGUMENTS, "logger=none", "optimizer.lr=0.003,0.004"]
+    command += ["hydra/sweeper=optuna", "hydra.sweeper.direction=maximize", "hydra.sweeper.n_trials=1"]
+    command += ["hydra.sweeper.devices=[[cpu,cpu]]", "hydra.sweep.dir=sweep"]
+    done = subprocess.run(
+        [*command, "+trainer.callbacks.tell._target_=telling.Tell"],
+        cwd=tmp_path, env={**environment(), "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "processes.txt").read_text() == "2"
+    (metrics,) = tmp_path.glob("sweep/*/metrics.csv")
+    with metrics.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["val/windows"]) == 8.0  # each in one of the two
+    assert (tmp_path / "sweep" / "optimization_results.yaml").is_file()

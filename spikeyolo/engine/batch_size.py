@@ -26,7 +26,7 @@ from spikeyolo.engine.guards.memory import WHAT_ELSE, is_out_of_memory
 from spikeyolo.engine.task import Task
 from spikeyolo.engine.update.build import build_step
 from spikeyolo.engine.update.parts import train_mode
-from spikeyolo.errors import ConfigError, TrainingError
+from spikeyolo.errors import TrainingError
 from spikeyolo.events.store.memory import memory_bytes
 from spikeyolo.windows.batch import Batch
 from spikeyolo.windows.serving.loader import collate
@@ -140,8 +140,7 @@ def find_batch_size(settings: Trainer, task: Task) -> int:
         TrainingError: not even one window fits.
         ConfigError: several processes train together, whose memory this one does not know.
     """
-    if task.ranks.world > 1:
-        raise ConfigError("data.batch_size: found auto with several processes; expected a number, of all of them")
+    task.ranks.check_batch("auto")
     memory = _Memory.of(settings.device)
     windows = len(task.train.dataset)
     ceiling = min(memory.ceiling, 2 ** int(math.log2(windows)))

@@ -146,7 +146,11 @@ class EarlyStopping(Callback):
 
 
 class KeepBest(Callback):
-    """Keeps the weights of the ``keep`` best epochs of this run, each in ``checkpoints/epoch_NNNN``."""
+    """Keeps the weights of the ``keep`` best epochs of this run, each in ``checkpoints/epoch_NNNN``.
+
+    Those compete whose figures are of one network and one measurement, and whose weights are here: a run that goes on
+    in another folder begins with its first epoch there.
+    """
 
     def __init__(self, keep: int, figure: str, folder: Path) -> None:
         self._keep = keep
@@ -154,11 +158,13 @@ class KeepBest(Callback):
         self._folder = folder
 
     def after_epoch(self, run: Run, row: Mapping[str, float], figure: float) -> Outcome:
-        figures = {int(row["epoch"]): row.get(self._figure, math.nan) for row in run.position.history}
-        known = [epoch for epoch, value in figures.items() if not math.isnan(value)]
+        position = run.position
+        figures = {int(row["epoch"]): row.get(self._figure, math.nan) for row in position.history[position.best_from :]}
+        here = {epoch for epoch in figures if epoch == position.epoch or (self._folder / _epoch_name(epoch)).is_dir()}
+        known = [epoch for epoch in here if not math.isnan(figures[epoch])]
         best = sorted(known, key=lambda epoch: (-figures[epoch], epoch))[: self._keep]
-        if run.position.epoch in best:
-            run.save(_epoch_name(run.position.epoch))
+        if position.epoch in best:
+            run.save(_epoch_name(position.epoch))
         for path in self._folder.glob("epoch_*"):
             if path.name not in map(_epoch_name, best):
                 shutil.rmtree(path)

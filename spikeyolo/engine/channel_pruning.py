@@ -74,7 +74,7 @@ class ChannelPruning(Callback):
             self._kept = {hidden.name: remaining(hidden, self._kept[hidden.name], share) for hidden in found}
             kept, every = (sum(map(count, self._kept.values())) for count in (lambda mask: int(mask.sum()), len))
             log.info("pruning: %d of %d hidden channels stay (%d before)", kept, every, before)
-            run.position.best_epoch, run.position.best = -1, float("-inf")  # of a larger network
+            run.position.choose_anew()  # those so far are of a larger network
         self._silence(run.module)
         if run.weights is not run.module:
             self._silence(run.weights)

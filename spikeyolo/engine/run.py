@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,20 +13,19 @@ from torch import Tensor
 
 from spikeyolo.engine.callbacks import Outcome, agreed, chosen
 from spikeyolo.engine.checkpoints.state import Generator, Position, TrainingState
-from spikeyolo.engine.guards.budget import TimeBudget
+from spikeyolo.engine.guards.budget import TimeBudget, said_if_slow
 from spikeyolo.engine.guards.interrupt import StopRequested, StopWatch
-from spikeyolo.engine.guards.memory import out_of_memory
+from spikeyolo.engine.guards.memory import in_memory
 from spikeyolo.engine.guards.meter import LossMeter, NotFiniteError
-from spikeyolo.engine.guards.recovery import Recovery, save_batch
+from spikeyolo.engine.guards.recovery import Recovery, with_batch
 from spikeyolo.engine.record import epoch_line, summary
 from spikeyolo.engine.run_files import RunFiles
-from spikeyolo.engine.task import Task
+from spikeyolo.engine.task import Pruned, Task
 from spikeyolo.engine.update.build import build_step
 from spikeyolo.engine.update.optimizer import OptimizerState
 from spikeyolo.engine.update.parts import train_mode
 from spikeyolo.engine.update.schedule import ConstantSchedule
 from spikeyolo.engine.update.schedule_free import ScheduleFreeAverage, is_schedule_free
-from spikeyolo.errors import TrainingError
 from spikeyolo.windows.batch import Batch
 
 if TYPE_CHECKING:
@@ -84,7 +82,7 @@ class TrainingRun:
         self.warm_up_s = self.position.warm_up_s  # of the runs this one goes on from
         self.stopping = False
         self.recovery = Recovery(self.ranks)
-        self.spoilt: Batch | None = None  # the last batch whose loss was not finite
+        self.spoilt: Batch | None = None  # the last batch whose loss was not finite, where it is known
         self.wait_s = 0.0
         self.train_s = 0.0
 
@@ -113,7 +111,8 @@ class TrainingRun:
             except NotFiniteError as error:
                 self.files.behind.wait()
                 if stop.requested or not self.recovery.takes_back(self.task.folder / "checkpoints" / "last"):
-                    raise self._with_batch(error) from error
+                    path = self.task.folder / f"not_finite_batch{self.ranks.rank or ''}.pt"
+                    raise with_batch(error, self.spoilt, path) from error
                 self._go_back_slower(error)
                 continue
             self.recovery.epoch_went_well()
@@ -136,10 +135,10 @@ class TrainingRun:
 
     def _train(self, stop: StopWatch) -> dict[str, float]:
         position, task, settings = self.position, self.task, self.settings
-        meter = LossMeter(settings.device)
+        self.meter = meter = LossMeter(settings.device, in_a_row=self.recovery.in_a_row)
+        meter.check_every = 1 if self.recovery.is_wary else meter.check_every
         if position.meter is not None:
             meter.restore(position.meter)
-        self.meter = meter
         train_mode(self.module)
         batches = iter(task.train.epoch(position.epoch, first_batch=position.batch))
         label = f"epoch {position.epoch + 1}/{settings.max_epochs}"
@@ -147,7 +146,7 @@ class TrainingRun:
             began = settings._clock()
             while position.batch < len(task.train) and not self.stopping and not self._is_spent():
                 if stop.is_asked():
-                    meter.check()
+                    self.look()
                     raise StopRequested
                 asked = settings._clock()
                 with self.step.phases("loader"):
@@ -156,13 +155,13 @@ class TrainingRun:
                     batch = batch.to(settings.device)
                 self.wait_s += settings._clock() - asked
                 position.lr = self.step.set_factor(self._factor())
-                with _said_if_slow("compiling kernels, once") if self.budget.first_s is None else nullcontext():
+                with said_if_slow("compiling kernels, once") if self.budget.first_s is None else nullcontext():
                     loss = self._update(batch, meter)
                 position.batch += 1
                 self.budget.count(settings._clock() - asked)
                 advance(self._shown(loss))
                 self._ask(callback.after_batch(self) for callback in self.callbacks.values())
-        meter.check()
+        self.look()
         self.train_s += settings._clock() - began
         return {**meter.means(), "lr": position.lr}
 
@@ -183,44 +182,64 @@ class TrainingRun:
 
     def _update(self, batch: Batch, meter: LossMeter) -> Tensor:
         position, step = self.position, self.step
-        try:
+        with in_memory(lambda: batch.frames.shape, self.settings.device):
             loss, terms = step.gradients(batch)
-        except (RuntimeError, MemoryError) as error:
-            raise out_of_memory(error, batch.frames.shape, self.settings.device) or error from error
-        due = step.is_due(last=position.batch + 1 == len(self.task.train))
-        number = position.step + 1
-        with step.phases("update"):
-            norm = step.clip() if due else None
-        if norm is not None:
-            terms["gradient"] = norm
-        try:
-            meter.add(terms, number)
-        except NotFiniteError as error:
-            self.spoilt = batch
-            if not self.recovery.leaves_out(error, self.module.buffers()):
-                raise
-            step.drop()
-            position.skipped += 1
-            return loss
-        self.recovery.went_well()
-        with step.phases("update"):
-            position.step = number if due and step.update() else position.step
+            due = step.is_due(last=position.batch + 1 == len(self.task.train))
+            with step.phases("update"):
+                norm = step.clip() if due else None
+            if norm is not None:
+                terms["gradient"] = norm
+            step.doubt(meter.add(terms, position.step + 1))
+            if meter.is_due and self.look(batch):
+                return loss
+            with step.phases("update"):
+                position.step += due and step.update()
         position.overflowed += due and norm is None
         return loss
+
+    def look(self, batch: Batch | None = None) -> bool:
+        """Learn which steps were not finite since the last look; all processes come here together.
+
+        Args:
+            batch: of the last step.
+
+        Returns:
+            whether the last step is left out.
+
+        Raises:
+            NotFiniteError: leaving steps out is not enough.
+        """
+        meter = self.meter
+        if meter is None:
+            return False
+        found = meter.look()
+        if found.skipped:
+            self.position.skipped += found.skipped
+            self.position.step -= self.step.undone()
+            self.spoilt = batch if meter.check_every == 1 else None
+            meter.check_every = 1  # from now on the host knows which batch it was
+        if found.in_a_row:
+            self.step.drop()
+        self.recovery.judge(found, self.module.buffers())
+        return found.in_a_row > 0
 
     def _validate(self, stop: StopWatch) -> dict[str, float]:
         task, settings = self.task, self.settings
         before = settings._clock()
         self.ranks.align(self.weights)
+        shape: Sequence[int] = ()
         with task.console.progress(f"validation {self.position.epoch + 1}", len(task.val)) as advance:
 
             def watched() -> Iterator[Batch]:
+                nonlocal shape
                 for batch in stop.watch(task.val.epoch(0)):
+                    shape = batch.frames.shape
                     yield batch
                     advance("")
                     self._ask(callback.after_batch(self) for callback in self.callbacks.values())
 
-            figures = task.evaluator.evaluate(self.weights, watched(), device=settings.device)
+            with in_memory(lambda: shape, settings.device):
+                figures = task.evaluator.evaluate(self.weights, watched(), device=settings.device)
         self.budget.validation_s = max(self.budget.validation_s, settings._clock() - before)
         return figures
 
@@ -250,15 +269,16 @@ class TrainingRun:
         position.epoch, position.batch, position.meter, self.meter = position.epoch + 1, 0, None, None
         self.task.schedule.after_epoch(figure)
         log.info("%s%s", epoch_line(row, self.settings.max_epochs), "  (best)" if better else "")
-        rolled_back = False
         try:
             self._ask(callback.after_epoch(self, row, figure) for callback in self.callbacks.values())
         except _RolledBack:
-            rolled_back = True
             raise
-        finally:
-            if not rolled_back:  # saved after the callbacks, whose state belongs to it
+        except BaseException as error:
+            # The others of several processes do not come here with an error of one of them.
+            if self.ranks.world == 1 or isinstance(error, Pruned):
                 self._keep(better)
+            raise
+        self._keep(better)  # after the callbacks, whose state belongs to it
 
     def _keep(self, better: bool) -> None:
         """Everything needed to go on, then the best weights, which a run that goes on could make of it."""
@@ -308,9 +328,11 @@ class TrainingRun:
     def _go_back_slower(self, error: NotFiniteError) -> None:
         """To the last checkpoint, from where learning rates are half of what they were."""
         position = self.position
-        share, skipped = position.lr_share / 2, position.skipped
+        kept = position.lr_share / 2, position.skipped, position.overflowed
+        self.meter = None  # of steps that are taken back
         self.files.roll_back()
-        position.lr_share, position.skipped = share, skipped
+        position.lr_share, position.skipped, position.overflowed = kept
+        self.files.save_last_behind()  # a run that ends before its next save goes on as slowly
         log.warning(
             "loss term '%s' is not finite at step %d: back to epoch %d, batch %d, with half the learning rate",
             error.term,
@@ -318,23 +340,3 @@ class TrainingRun:
             position.epoch + 1,
             position.batch,
         )
-
-    def _with_batch(self, error: NotFiniteError) -> TrainingError:
-        """The error, with the batch saved where it is known."""
-        if self.spoilt is None:
-            return error
-        path = self.task.folder / f"not_finite_batch{self.ranks.rank or ''}.pt"
-        save_batch(path, self.spoilt, error)
-        return TrainingError(f"{error}; its batch is {path}")
-
-
-@contextmanager
-def _said_if_slow(text: str, *, after_s: float = 2.0) -> Iterator[None]:
-    """Say what is going on where it takes longer than a person waits without a word."""
-    timer = threading.Timer(after_s, log.info, (text,))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()

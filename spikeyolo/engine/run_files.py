@@ -10,7 +10,9 @@ from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.engine.checkpoints.behind import Behind
 from spikeyolo.engine.checkpoints.restore import Saved, read_training
 from spikeyolo.engine.checkpoints.settings import measuring, sentence
+from spikeyolo.engine.guards.recovery import are_finite
 from spikeyolo.engine.record import write_metrics, write_rows
+from spikeyolo.errors import TrainingError
 
 if TYPE_CHECKING:
     from spikeyolo.engine.run import TrainingRun
@@ -42,8 +44,13 @@ class RunFiles:
         self.behind.do(lambda: write_metrics(folder / "metrics.json", figures))
 
     def save_last_behind(self) -> None:
-        """Write ``checkpoints/last`` with the states of all processes while the training goes on."""
+        """Write ``checkpoints/last`` with the states of all processes while the training goes on.
+
+        Raises:
+            NotFiniteError: steps were not finite, and leaving them out is not enough.
+        """
         self.behind.wait()  # so that one epoch's files are held in memory at most
+        self._run.look()
         self._run.step.gather()
         self.save_behind("last")
 
@@ -57,8 +64,9 @@ class RunFiles:
         run, position = self._run, self._run.position
         if not run.ranks.is_main:
             return
+        if not are_finite(run.weights.state_dict().values()):
+            raise TrainingError(f"checkpoints/{name}: the weights are not finite, and never replace good ones")
         if run.meter is not None:  # in mid-epoch
-            run.meter.check()
             position.meter = run.meter.state()
         if position.elapsed_s == 0.0 or position.batch:
             position.elapsed_s = run.budget.elapsed()
@@ -81,7 +89,7 @@ class RunFiles:
             log.info("changed since the checkpoint: %s", sentence(changed))
         if measuring(changed) and position.best_epoch >= 0:
             log.warning("figures so far were measured with other settings: the best epoch is chosen anew")
-            position.best_epoch, position.best = -1, float("-inf")
+            position.choose_anew()
             run.task.schedule.forget()
         self._bring_best(folder.parent / "best")
         if position.epoch >= run.settings.max_epochs:

@@ -17,6 +17,10 @@ class AtssAssigner:
     as in :class:`TaskAlignedAssigner`). An anchor point that is a positive of several boxes goes to the one its square
     overlaps best. Every positive's target score is 1.
 
+    Where none is positive so, the candidate in the box that overlaps it best is, of equals the nearest. The paper has
+    no such rule and, with five levels, little need of one: a box smaller than all squares overlaps those of a level
+    alike, and where there are two levels, or few anchor points, mean plus deviation is then more than the best.
+
     Args:
         top: candidates of a level; 9 in the paper.
         scale: side of an anchor point's square, in strides; 8 in the paper.
@@ -64,5 +68,13 @@ class AtssAssigner:
         anchor = torch.cat(nearest, 1)
         overlap = iou(squares[anchor], xyxy.unsqueeze(1))
         threshold = overlap.mean(1, keepdim=True) + overlap.std(1, keepdim=True)
-        inside = centre_inside(points, strides, xyxy).gather(1, anchor)
-        return anchor, (overlap >= threshold) & inside & known.unsqueeze(1), overlap
+        inside = centre_inside(points, strides, xyxy).gather(1, anchor) & known.unsqueeze(1)
+        positive = (overlap >= threshold) & inside
+        return anchor, torch.where(positive.any(1, keepdim=True), positive, _first_best(overlap, inside)), overlap
+
+
+def _first_best(overlap: Tensor, inside: Tensor) -> Tensor:
+    """``[M, P]`` bool: of each box the first of its best candidates inside; a level's are in the order of distance."""
+    worth = torch.where(inside, overlap, -1.0)
+    best = inside & (worth == worth.amax(1, keepdim=True))
+    return best & (best.cumsum(1) == 1)

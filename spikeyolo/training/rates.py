@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count, islice
 
+from spikeyolo.engine.guards.memory import in_memory
 from spikeyolo.engine.record import write_rows
 from spikeyolo.engine.task import Task
 from spikeyolo.engine.trainer import Trainer
@@ -56,13 +57,17 @@ def find_rate(trainer: Trainer, task: Task) -> None:
     """Train a throw-away copy over rising learning rates; ``figures/range_test.png`` and ``range_test.csv`` show them.
 
     Raises:
-        TrainingError: no rate teaches.
+        TrainingError: no rate teaches, or the memory is full.
     """
     step = build_step(trainer, task, average=None)
-    with task.console.progress("range test", UPDATES) as advance:
+    needed = UPDATES * trainer.accumulated(task.train)
+    shape: Sequence[int] = ()
+    with task.console.progress("range test", needed) as advance, in_memory(lambda: shape, trainer.device):
 
         def batches() -> Iterator[Batch]:
-            for batch in islice((batch for epoch in count() for batch in task.train.epoch(epoch)), UPDATES):
+            nonlocal shape
+            for batch in islice((batch for epoch in count() for batch in task.train.epoch(epoch)), needed):
+                shape = batch.frames.shape
                 yield batch.to(trainer.device)
                 advance("")
 

@@ -20,9 +20,11 @@ from spikeyolo.engine import batch_size
 from spikeyolo.engine.batch_size import find_batch_size, keep_in_configuration, kept_batch_size, largest
 from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.engine.guards.memory import out_of_memory
+from spikeyolo.engine.ranks import Ranks
 from spikeyolo.engine.trainer import Trainer
 from spikeyolo.entry import config_directory
 from spikeyolo.errors import ConfigError, TrainingError
+from spikeyolo.launch import Place
 
 GIB = 2**30
 
@@ -122,8 +124,8 @@ def test_memory_that_one_window_does_not_fit_into_is_said_with_its_figures(
 
 
 def test_several_processes_are_given_a_number(config: DictConfig, tmp_path: Path) -> None:
-    several: Any = SimpleNamespace(world=2)
-    with pytest.raises(ConfigError, match=r"data\.batch_size: found auto with several processes; expected a number"):
+    several = Ranks(Place(0, 2, 0, 2, "localhost", 1))
+    with pytest.raises(ConfigError, match=r"data\.batch_size: found auto for 2 processes; expected a number"):
         find_batch_size(settings(), replace(task(config, tmp_path, Alarm()), ranks=several))
 
 

@@ -145,6 +145,29 @@ def test_the_weights_of_the_best_epochs_stay(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "one" / "checkpoints").iterdir()) == ["best", "last"]
 
 
+def test_epochs_whose_weights_lie_in_another_folder_do_not_keep_those_of_this_one_away(tmp_path: Path) -> None:
+    World(figures=(0.9, 0.8)).fit(tmp_path / "first", max_epochs=2, keep=2)
+    resume = str(tmp_path / "first" / "checkpoints" / "last")
+    World(figures=(0.1, 0.3, 0.2)).fit(tmp_path / "second", max_epochs=5, keep=2, resume=resume)
+    kept = sorted(path.name for path in (tmp_path / "second" / "checkpoints").glob("epoch_*"))
+    assert kept == ["epoch_0004", "epoch_0005"]
+
+
+def test_epochs_before_the_best_one_is_chosen_anew_are_not_kept(tmp_path: Path) -> None:
+    class Anew(Callback):
+        def after_batch(self, run: Run) -> Outcome:
+            if run.position.epoch == 2 and run.position.batch == 1:  # as pruning does
+                run.position.choose_anew()
+            return Outcome.CONTINUE
+
+    run: dict[str, Any] = {"max_epochs": 5, "keep": 2, "callbacks": {"anew": Anew()}}
+    figures = World(figures=(0.9, 0.8, 0.1, 0.3, 0.2)).fit(tmp_path, **run)
+    assert figures["best_epoch"] == 4
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").glob("epoch_*"))
+    assert kept == ["epoch_0004", "epoch_0005"]
+    assert checkpoint.read_state(tmp_path / "checkpoints" / "last")["position"]["best_from"] == 2
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stop_has_the_exit_code_of_its_signal_and_auto_finds_where_it_was(
     number: signal.Signals, code: int, tmp_path: Path

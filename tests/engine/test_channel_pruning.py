@@ -61,6 +61,7 @@ def test_each_layer_loses_its_share_in_the_weights_and_in_their_average_and_upda
         assert late[hidden.name] == round(0.5 * channels)
     assert silent(run.weights) == late
     assert (run.position.best_epoch, run.position.best) == (-1, float("-inf"))  # the best so far was a larger network
+    assert run.position.best_from == 2
     with torch.no_grad():
         for parameter in (*run.module.parameters(), *run.weights.parameters()):
             parameter.add_(0.01)  # an update

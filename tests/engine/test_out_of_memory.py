@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from small_training import World
 
 from spikeyolo.engine.guards.memory import out_of_memory
+from spikeyolo.engine.trainer import Trainer
+from spikeyolo.engine.update.optimizer import Sgd
 from spikeyolo.errors import TrainingError
+from spikeyolo.training.rates import find_rate
 
 CPU = torch.device("cpu")
 SHAPE = (8, 16, 2, 240, 304)
@@ -52,3 +58,35 @@ def test_a_training_whose_memory_is_full_ends_in_the_sentence(tmp_path: Path, mo
     monkeypatch.setattr(World, "loss", too_large)
     with pytest.raises(TrainingError, match=r"^the memory of this machine is full: .*; there is no checkpoint yet$"):
         World(frames=torch.ones(8, 16, 2, 24, 3)).fit(tmp_path, max_epochs=1)
+
+
+@pytest.mark.parametrize("where", ["update", "validation"])
+def test_memory_that_is_full_in_an_update_or_in_validation_is_said_too(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = really_full()
+
+    def too_large(*given: object, **named: object) -> None:
+        raise full
+
+    def too_large_once_it_is_asked(world: World, detector: object, batches: Iterable[Any], **named: Any) -> Any:
+        return {"map50": 0.5} if not list(islice(batches, 1)) else too_large()
+
+    if where == "update":  # which makes the optimizer's momenta
+        monkeypatch.setattr(Sgd, "step", too_large)
+    else:
+        monkeypatch.setattr(World, "evaluate", too_large_once_it_is_asked)
+    with pytest.raises(TrainingError, match=r"^the memory of this machine is full: .* at data.batch_size=16"):
+        World(frames=torch.ones(8, 16, 2, 24, 3)).fit(tmp_path, max_epochs=1)
+
+
+def test_memory_that_is_full_in_a_range_test_is_said_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = really_full()
+
+    def too_large(self: World, predictions: object, targets: object) -> object:
+        raise full
+
+    monkeypatch.setattr(World, "loss", too_large)
+    task = World(frames=torch.ones(8, 16, 2, 24, 3)).task(tmp_path)
+    with pytest.raises(TrainingError, match=r"^the memory of this machine is full: .* at data.batch_size=16"):
+        find_rate(Trainer(device="cpu"), task)

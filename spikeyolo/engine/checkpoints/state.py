@@ -56,6 +56,8 @@ class Position:
         skipped: steps left out because a loss term was not finite.
         overflowed: updates left out because gradients overflowed in float16, which only lowers the loss's scale.
         best_epoch, best: the epoch with the best figure (-1: none yet), and the figure.
+        best_from: the epoch from which on figures compete: those before it are of a larger network, or were measured
+            otherwise.
         history: one row of figures an epoch.
         meter: sums of the epoch's loss terms so far; None between epochs.
     """
@@ -71,8 +73,13 @@ class Position:
     overflowed: int = 0
     best_epoch: int = -1
     best: float = float("-inf")
+    best_from: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     meter: dict[str, float] | None = None
+
+    def choose_anew(self) -> None:
+        """From the present epoch on, choose the best one anew."""
+        self.best_epoch, self.best, self.best_from = -1, float("-inf"), self.epoch
 
     def state_dict(self) -> dict[str, Any]:
         return dict(vars(self))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
+import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
+
+log = logging.getLogger(__name__)
 
 
 class Clock(Protocol):
@@ -84,3 +89,15 @@ class TimeBudget:
             return None
         to_do = batches * self.batch_s + validations * (self.validation_s or self.val_batches * self.batch_s)
         return to_do if self.max_seconds is None else max(0.0, min(to_do, self.max_seconds - self.elapsed()))
+
+
+@contextmanager
+def said_if_slow(text: str, *, after_s: float = 2.0) -> Iterator[None]:
+    """Say what is going on where it takes longer than a person waits without a word."""
+    timer = threading.Timer(after_s, log.info, (text,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import psutil
 import torch
@@ -48,3 +49,23 @@ def out_of_memory(error: BaseException, shape: Sequence[int], device: torch.devi
         f"{total / 2**30:.1f} GiB, at data.batch_size={windows}, data.time_steps={steps} and frames of {width}×{height}"
         f" px; expected {smaller}{WHAT_ELSE}"
     )
+
+
+@contextmanager
+def in_memory(shape: Callable[[], Sequence[int]], device: torch.device) -> Iterator[None]:
+    """Say in a sentence where what runs inside finds no more memory.
+
+    Args:
+        shape: the ``[T, B, C, H, W]`` of its batch, asked for then; empty before the first.
+        device: of the training.
+
+    Raises:
+        TrainingError: the memory is full.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        full = out_of_memory(error, shape(), device) if shape() else None
+        if full is None:
+            raise
+        raise full from error

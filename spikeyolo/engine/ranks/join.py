@@ -19,7 +19,7 @@ from torch.distributed.rendezvous import rendezvous
 from spikeyolo.engine.ranks.lifeline import Lifeline
 from spikeyolo.engine.ranks.ranks import Ranks
 from spikeyolo.errors import ConfigError, TrainingError
-from spikeyolo.launch import Place, place
+from spikeyolo.launch import Place, fallen, place
 
 JOIN_S = 300.0
 # The lifeline ends a training whose process died; one may wait long for another that converts a data set.
@@ -63,7 +63,8 @@ def joined(device: str, *, ends: Sequence[type[BaseException]] = ()) -> Iterator
 def _meet(here: Place, line: Lifeline) -> Store:
     """Wait until all processes are there, and hold the line between them."""
     os.environ |= {"MASTER_ADDR": here.address, "MASTER_PORT": str(here.port)}
-    url = f"env://?rank={here.rank}&world_size={here.world}"
+    # Told of a world of one, the store of process 0 does not wait for the others, of whom some may never come.
+    url = f"env://?rank={here.rank}&world_size=1"
     try:
         found, _, _ = next(iter(rendezvous(url, timeout=timedelta(seconds=JOIN_S))))
     except RuntimeError as error:
@@ -77,6 +78,9 @@ def _meet(here: Place, line: Lifeline) -> Store:
     deadline = time.monotonic() + JOIN_S
     while missing:
         missing = [rank for rank in missing if not store.check([f"here/{rank}"])]
+        gone = fallen() if missing else None
+        if gone is not None:
+            raise TrainingError(f"{gone} before the training began; what it said stands above")
         if missing and time.monotonic() > deadline:
             raise TrainingError(
                 f"process {', '.join(map(str, missing))} of {here.world} did not come within {JOIN_S:.0f} s; expected "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -136,12 +136,19 @@ class Ranks:
                     "command, data and version for all processes of a training"
                 )
 
-    def check_batch(self, batch_size: int) -> None:
+    def check_batch(self, batch_size: int | Literal["auto"]) -> None:
         """Refuse a batch that cannot be shared equally.
 
         Raises:
-            ConfigError: names both numbers.
+            ConfigError: names both numbers; or the size is still to be found, by a process that does not know the
+                memory of the others.
         """
+        if batch_size == "auto":
+            if self.world > 1:
+                raise ConfigError(
+                    f"data.batch_size: found auto for {self.world} processes; expected a number, of all of them"
+                )
+            return
         if batch_size % self.world:
             kind = "fewer windows than processes" if batch_size < self.world else "which they cannot share equally"
             near = max(1, round(batch_size / self.world)) * self.world
@@ -174,6 +181,21 @@ class Ranks:
         # DDP looks at annotations, and takes none that are texts.
         parallel.register_comm_hook(None, lambda _, bucket: hook(bucket))
         return parallel
+
+    @contextmanager
+    def added(self, parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+        """A backward pass in here adds to the gradients that wait.
+
+        They are sums over all processes already: left in place they would be summed over them once more, since DDP
+        reduces all that a gradient holds, and so they are put aside meanwhile.
+        """
+        waiting = {each: each.grad for each in parameters if each.grad is not None} if self.world > 1 else {}
+        for parameter in waiting:
+            parameter.grad = None
+        yield
+        if waiting:
+            new = [parameter.grad for parameter in waiting if parameter.grad is not None]
+            torch._foreach_add_(new, list(waiting.values()))
 
     @contextmanager
     def watched(self, *, ends: tuple[type[BaseException], ...] = ()) -> Iterator[None]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 import torch
 from annotated_types import Interval
-from torch import nn
+from torch import Tensor, nn
 
 
 @runtime_checkable
@@ -27,6 +28,23 @@ class Average(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """The tensors of an average, and in the same order those of the module that it follows."""
+
+    averages: list[Tensor]
+    weights: list[Tensor]
+    counts: list[Tensor]
+    counted: list[Tensor]
+
+    @classmethod
+    def of(cls, average: nn.Module, module: nn.Module) -> _Pairs:
+        target, source = average.state_dict(), module.state_dict()
+        floating = [name for name, value in target.items() if value.is_floating_point()]
+        others = [name for name in target if name not in set(floating)]
+        return cls(*([tensors[name] for name in names] for names in (floating, others) for tensors in (target, source)))
+
+
 class WeightAverage:
     """Exponential average of a module's parameters and buffers.
 
@@ -39,9 +57,10 @@ class WeightAverage:
     def __init__(self, *, decay: Annotated[float, Interval(ge=0, lt=1)] = 0.998) -> None:
         self.decay = decay
         self.updates = 0
+        self._pairs: _Pairs | None = None
 
     def start(self, module: nn.Module) -> nn.Module:
-        self.updates = 0
+        self.updates, self._pairs = 0, None
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
         return self.module
 
@@ -49,11 +68,11 @@ class WeightAverage:
     def update(self, module: nn.Module) -> None:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        target, source = self.module.state_dict(), module.state_dict()
-        floating = [name for name, value in target.items() if value.is_floating_point()]
-        torch._foreach_lerp_([target[n] for n in floating], [source[n] for n in floating], 1.0 - decay)
-        for name in target.keys() - set(floating):
-            target[name].copy_(source[name])
+        # Found once: a training changes its tensors in place, as its optimizer asks of it too.
+        pairs = self._pairs = self._pairs or _Pairs.of(self.module, module)
+        torch._foreach_lerp_(pairs.averages, pairs.weights, 1.0 - decay)
+        if pairs.counts:
+            torch._foreach_copy_(pairs.counts, pairs.counted)
 
     def state_dict(self) -> dict[str, Any]:
         return {"updates": self.updates}

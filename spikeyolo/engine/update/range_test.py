@@ -40,7 +40,7 @@ def range_test(step: TrainStep, batches: Iterable[Batch], *, base_lr: float, upd
 
     Args:
         step: at its start.
-        batches: as many as there are updates, or more; on the module's device.
+        batches: as many as the updates are made of, or more; on the module's device.
         base_lr: the optimizer's learning rate, of which groups may have a multiple.
         updates: between the lowest and the highest rate.
 
@@ -51,13 +51,21 @@ def range_test(step: TrainStep, batches: Iterable[Batch], *, base_lr: float, upd
     rates: list[float] = []
     losses: list[float] = []
     mean = 0.0
-    for number, batch in zip(range(updates), batches):
+    given = iter(batches)
+    for number in range(updates):
         rate = LOWEST * (HIGHEST / LOWEST) ** (number / max(1, updates - 1))
         step.set_factor(rate / base_lr)
-        loss, _ = step.gradients(batch)
+        parts = []  # an update is of as many batches as in a training, and so is its loss
+        for batch in given:
+            loss, _ = step.gradients(batch)
+            parts.append(float(loss))
+            if step.is_due(last=False):
+                break
+        if not parts:
+            break
         step.clip()
         step.update()
-        value = float(loss)
+        value = sum(parts) / len(parts)
         mean = _SMOOTHING * mean + (1.0 - _SMOOTHING) * value
         smooth = mean / (1.0 - _SMOOTHING ** (number + 1))
         if not math.isfinite(value):

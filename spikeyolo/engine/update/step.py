@@ -75,6 +75,12 @@ class TrainStep:
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
         self._unscaled = False  # whether the scaler has looked at the gradients that wait
         self._overflowed = False
+        self._finite: Tensor | None = None  # `[]` bool: what was told of the batches that wait
+        # A fused Adam leaves an update out by a flag on its device, where a fused SGD's first one would leave momenta
+        # that nobody has written; for that and for all others the host looks first.
+        fused = isinstance(optimizer, torch.optim.Adam) and getattr(optimizer, "_step_supports_amp_scaling", False)
+        self._device_decides = device.type != "cpu" and fused and not self._scaler.is_enabled()
+        self._undone = torch.zeros((), dtype=torch.int64, device=device)
 
     def set_factor(self, factor: float) -> float:
         """Set every group to ``factor`` of its own learning rate; returns that of the optimizer."""
@@ -108,7 +114,7 @@ class TrainStep:
             total, named = total + rate, named | {"firing_rate": rate.detach()}
         if not self._pending:
             self.optimizer.zero_grad(set_to_none=True)
-        with phases("backward"):
+        with phases("backward"), self._ranks.added(self.module.parameters()):
             self._scaler.scale(total).backward()
         self._pending += 1
         named = self._ranks.sums({**named, "total": total, "positives": terms.num_positives.double()})
@@ -143,10 +149,31 @@ class TrainStep:
         # Where nothing is scaled any more, no smaller scale will help: as in any other precision.
         return None if self._overflowed and self._scaler.get_scale() > 1.0 else norm
 
+    def doubt(self, finite: Tensor) -> None:
+        """Leave the coming update out where a batch that waits for it is not finite.
+
+        Weights and the optimizer's state then stay as they are. Norms keep what they found in that forward pass, and
+        where the device decides, the average takes the same weights in once more.
+
+        Args:
+            finite: ``[]`` bool, on the device: whether the terms of the last batch are.
+        """
+        self._finite = finite if self._finite is None else self._finite & finite
+
     def update(self) -> bool:
-        """Change the weights and their average; returns whether they changed: not where gradients overflowed."""
+        """Change the weights and their average; returns whether they changed: not where gradients overflowed.
+
+        Where the device itself leaves an update out, the host is told it changed them, and learns better by
+        :meth:`undone`.
+        """
+        if self._finite is not None and not self._device_decides and not bool(self._finite):
+            self.drop()
+            return False
         overflowed = self._overflowed
-        self._scaler.step(self.optimizer)  # does nothing where they overflowed
+        if self._finite is not None and self._device_decides:
+            self._step_unless(~self._finite)
+        else:
+            self._scaler.step(self.optimizer)  # does nothing where they overflowed
         self._unscaled = True
         if overflowed:
             self._clear()
@@ -155,6 +182,18 @@ class TrainStep:
         if self.average is not None:
             self.average.update(self.module)
         return True
+
+    def _step_unless(self, bad: Tensor) -> None:
+        self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+        self.optimizer.step()
+        del self.optimizer.found_inf  # type: ignore[attr-defined]
+        self._undone = self._undone + bad
+
+    def undone(self) -> int:
+        """How many updates the device has left out since this was last asked; the host waits for it."""
+        found = int(self._undone)
+        self._undone = torch.zeros_like(self._undone)
+        return found
 
     def drop(self) -> None:
         """Forget the gradients that wait, and the states that the neurons were left in."""
@@ -168,7 +207,7 @@ class TrainStep:
     def _done(self) -> None:
         if self._unscaled or not self._scaler.is_enabled():
             self._scaler.update()
-        self._pending, self._unscaled, self._overflowed = 0, False, False
+        self._pending, self._unscaled, self._overflowed, self._finite = 0, False, False, None
 
     def gather(self) -> None:
         """Let the first process have what all of them must go on from, before it saves. All come here together."""
@@ -188,6 +227,7 @@ class TrainStep:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._done()  # a scaler that has looked at gradients would not look at others
         self._pending = int(state["pending"])
         self._carrier.load_state_dict(state.get("carried", {}))
         if self._scaler.is_enabled() and state.get("scaler"):

@@ -229,6 +229,8 @@ def test_figures_of_other_settings_are_not_compared_with_those_before(
     later = World(train=4, figures=(0.2, 0.3), described={"settings": composed(evaluator__iou=0.5)})
     figures = later.fit(tmp_path / "second", max_epochs=3, resume=str(last))
     assert (figures["best_epoch"], figures["val/map50"]) == (3, 0.3)
+    position = read_state(tmp_path / "second" / "checkpoints" / "last")["position"]
+    assert position["best_from"] == 1  # nor kept beside them
     assert "the best epoch is chosen anew" in caplog.text
 
 

@@ -5,6 +5,7 @@ python shared_training.py FOLDER, then a case a line: {"case": NAME, "world": N,
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from omegaconf import DictConfig
 from spikeyolo import schema
 from spikeyolo.engine.callbacks import Callback, Outcome, Run
 from spikeyolo.engine.checkpoints import checkpoint
+from spikeyolo.engine.checkpoints.files import Files
 from spikeyolo.engine.evaluator import DetectionEvaluator, truth_at
 from spikeyolo.engine.ranks import Ranks, joined
 from spikeyolo.engine.task import Stopped, Task
@@ -59,13 +62,18 @@ class Quiet:
 
 
 class KillAt(Callback):
-    """Kills a process, or stops this one, before the ``step``-th update, with a checkpoint half an epoch old."""
+    """Kills a process, or stops this one, after ``step`` updates and in mid-epoch, with a checkpoint of that moment.
 
-    def __init__(self, step: int, pid: int | None, number: int) -> None:
-        self.step, self.pid, self.number = step, pid, number
+    Args:
+        batch: of the epoch, at which alone it does so; None: at any.
+    """
+
+    def __init__(self, step: int, pid: int | None, number: int, *, batch: int | None = None) -> None:
+        self.step, self.pid, self.number, self.batch = step, pid, number, batch
 
     def after_batch(self, run: Run) -> Outcome:
-        if run.position.step == self.step and run.position.batch:
+        batch = run.position.batch
+        if run.position.step == self.step and batch and batch == (self.batch or batch):
             run.save("last")
             os.kill(self.pid or os.getpid(), self.number)
         return Outcome.CONTINUE
@@ -136,7 +144,12 @@ def gradients(case: dict[str, Any], ranks: Ranks, folder: Path) -> None:
         teacher = Teacher(folder / "teacher", task.detector, task.loss.distillation, task.description)
         teacher._network.double()
         task = Task(**{**vars(task), "teacher": teacher})
-    trainer = Trainer(device="cpu", clip_gradient=1.0, gradient_checkpointing=bool(case.get("recomputed")))
+    trainer = Trainer(
+        device="cpu",
+        clip_gradient=1.0,
+        gradient_checkpointing=bool(case.get("recomputed")),
+        accumulate_batches=case.get("accumulate", 1),
+    )
     step = build_step(trainer, task, average=None)
     train_mode(step.module)
     found = []
@@ -171,13 +184,19 @@ def windows(case: dict[str, Any], ranks: Ranks, folder: Path) -> None:
 
 
 def training(case: dict[str, Any], ranks: Ranks, folder: Path) -> None:
-    """A whole training of two epochs; with ``kill`` one process is killed in the middle of the second."""
+    """A whole training of two epochs.
+
+    With ``kill`` one process is killed in the middle of the second; the checkpoint called ``full`` finds no room.
+    """
     own = folder / case["name"]
-    task = built(configured(case, folder), ranks, own)
+    task = built(configured(case, folder), ranks, own, getattr(torch, case.get("dtype", "float32")))
+    if "full" in case:
+        Files.write = partialmethod(_without_room, Files.write, case["full"])  # type: ignore[method-assign]
     pids = ranks.gather(os.getpid())
     callbacks: dict[str, Callback] = {}
     if "kill" in case and ranks.is_main:
-        callbacks["kill"] = KillAt(3, pids[case["kill"]], case.get("signal", signal.SIGKILL))
+        number = case.get("signal", signal.SIGKILL)
+        callbacks["kill"] = KillAt(case.get("after", 3), pids[case["kill"]], number, batch=case.get("batch"))
     last = own / "checkpoints" / "last"
     trainer = Trainer(
         max_epochs=2,
@@ -190,6 +209,14 @@ def training(case: dict[str, Any], ranks: Ranks, folder: Path) -> None:
         **case.get("trainer", {}),
     )
     trainer.fit(task)
+
+
+def _without_room(
+    files: Files, write: Callable[[Files, Path, bytes], None], name: str, path: Path, data: bytes
+) -> None:
+    if name in path.parts:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    write(files, path, data)
 
 
 def failing(case: dict[str, Any], ranks: Ranks, folder: Path) -> None:

@@ -153,6 +153,34 @@ def test_overflow_is_counted_apart_and_takes_no_run_back(tmp_path: Path) -> None
     assert math.isfinite(state["history"][0]["train/gradient"])
 
 
+def test_losses_that_are_not_finite_take_a_run_back_in_float16_too(tmp_path: Path) -> None:
+    world = World(train=4, bad_steps=[6, 7, 8])
+    figures = world.fit(tmp_path, max_epochs=3, precision="float16")
+    assert (figures["epochs"], world.steps) == (3, 8 + 8)
+    assert checkpoint.read_state(tmp_path / "checkpoints" / "last")["position"]["lr_share"] == 0.5
+
+
+def test_a_run_that_is_taken_back_has_seen_what_overflowed(tmp_path: Path) -> None:
+    found = []
+    # Saved every six seconds, each a batch long: what overflows in the seventh is in no checkpoint.
+    for bad_steps in ((), (8, 9, 10)):
+        folder = tmp_path / str(len(bad_steps))
+        Loud(train=24, bad_steps=bad_steps).fit(folder, max_epochs=1, precision="float16", save_minutes=0.1)
+        found.append(checkpoint.read_state(folder / "checkpoints" / "last")["position"]["overflowed"])
+    assert found[0] >= 8
+    assert found[1] == found[0] + 1  # the seventh is counted, and made again
+
+
+def test_gradients_that_were_looked_at_do_not_keep_a_loaded_step_from_looking(module: nn.Module) -> None:
+    step = step_of(module, 1.0)
+    saved = step.state_dict()
+    batch: Any = SimpleNamespace(frames=torch.ones(1, 3), targets=None, follows=())
+    step.gradients(batch)
+    step.clip()
+    step.load_state_dict(saved)
+    assert any(update(step) for _ in range(20))
+
+
 def test_losses_that_are_not_finite_still_end_a_run_in_float16(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="loss term 'dfl' is not finite"):
         World(train=20, bad_steps=range(5, 40)).fit(tmp_path, max_epochs=1, precision="float16")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import cycle, islice
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ from spikeyolo.engine.update.step import TrainStep
 from spikeyolo.errors import TrainingError
 
 
-def quadratic(curvature: float, *, lr: float = 0.01, wrong: bool = False) -> TrainStep:
+def quadratic(curvature: float, *, lr: float = 0.01, wrong: bool = False, accumulated: int = 1) -> TrainStep:
     """Gradient descent on a parabola, which converges for rates below 2 / curvature; a wrong one goes uphill."""
     module = nn.Linear(1, 1, bias=False)
     nn.init.constant_(module.weight, 1.0)
@@ -35,12 +36,13 @@ def quadratic(curvature: float, *, lr: float = 0.01, wrong: bool = False) -> Tra
         average=None,
         precision="float32",
         clip_gradient=None,
+        accumulate_batches=accumulated,
     )
 
 
-def batches() -> Iterator[Any]:
-    while True:
-        yield SimpleNamespace(frames=torch.ones(1), targets=None, follows=())
+def batches(*values: float) -> Iterator[Any]:
+    for value in cycle(values or (1.0,)):
+        yield SimpleNamespace(frames=torch.tensor([value]), targets=None, follows=())
 
 
 @pytest.mark.parametrize("curvature", [5.0, 50.0, 500.0])
@@ -57,6 +59,16 @@ def test_the_optimizers_own_rate_is_of_no_account() -> None:
     assert first.rates == pytest.approx(second.rates)
     assert first.losses == pytest.approx(second.losses)
     assert first.fastest == pytest.approx(second.fastest)
+
+
+def test_the_rates_are_those_of_updates_of_several_batches_where_a_training_has_such() -> None:
+    found = range_test(quadratic(20.0, accumulated=2), batches(1.0, 2.0), base_lr=0.01)
+    alone = range_test(quadratic(50.0), batches(), base_lr=0.01)  # 2.5 times as steep: the mean of 1 and 4
+    assert found.rates == pytest.approx(alone.rates)
+    assert found.losses == pytest.approx(alone.losses, rel=1e-4)
+    assert (found.fastest, found.least) == pytest.approx((alone.fastest, alone.least))
+    short = range_test(quadratic(20.0, accumulated=2), islice(batches(1.0, 2.0), 59), base_lr=0.01)
+    assert len(short.rates) == 30
 
 
 def test_a_loss_that_falls_at_no_rate_is_said() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeyolo.engine.update.average import WeightAverage
-from spikeyolo.engine.update.optimizer import Sgd, build_optimizer
+from spikeyolo.engine.update.optimizer import AdamW, Sgd, build_optimizer
 from spikeyolo.engine.update.step import TrainStep
 
 
@@ -103,3 +105,56 @@ def test_the_network_runs_in_the_precision_that_was_chosen(
     module.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     step_of(module, precision=precision).gradients(batch(torch.ones(1, 3)))
     assert seen == [expected]
+
+
+def test_the_average_follows_weights_that_are_changed_in_place_and_copies_what_is_counted() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    average = WeightAverage(decay=0.5)
+    weights = average.start(module)
+    expected = {name: value.clone() for name, value in module.state_dict().items()}
+    loaded = {name: torch.full_like(value, 3) for name, value in module.state_dict().items()}
+    for number, change in enumerate(("update", "load", "load average", "silence", "count")):
+        with torch.no_grad():
+            if change == "load":  # as a run does that goes back
+                module.load_state_dict(loaded)
+            elif change == "load average":
+                weights.load_state_dict(loaded)
+                expected = {name: value.clone() for name, value in loaded.items()}
+            elif change == "silence":  # as pruning does
+                module[0].weight.mul_(torch.tensor([[0.0], [1.0]]))  # type: ignore[operator]
+            else:
+                module(torch.randn(4, 3))
+                module[0].weight.add_(1.0)  # type: ignore[operator]
+        average.update(module)
+        decay = min(0.5, (2 + number) / (11 + number))
+        for name, value in module.state_dict().items():
+            expected[name] = (
+                decay * expected[name] + (1 - decay) * value if value.is_floating_point() else value.clone()
+            )
+            torch.testing.assert_close(weights.state_dict()[name], expected[name])
+    assert expected["1.num_batches_tracked"] == 4
+
+
+@pytest.mark.parametrize("device_decides", [False, True])
+def test_an_update_of_which_one_batch_was_not_finite_changes_neither_weights_nor_momenta(
+    module: nn.Module, device_decides: bool
+) -> None:
+    optimizer = build_optimizer(partial(AdamW, lr=0.1), module)
+    step = TrainStep(
+        module, run=module, loss=loss, optimizer=optimizer, average=None, precision="float32", clip_gradient=1.0,
+        accumulate_batches=2,
+    )  # fmt: skip
+    step._device_decides = device_decides
+    changed = []
+    for good, number in ((True, 1.0), (False, math.nan), (True, 1.0)):
+        before = copy.deepcopy((module.state_dict(), optimizer.state_dict()["state"]))
+        for told, value in ((good, number), (True, 1.0)):
+            step.gradients(batch(torch.full((1, 3), value)))
+            step.doubt(torch.tensor(told))
+        step.clip()
+        assert step.update() == (good or device_decides)  # the host does not know yet
+        changed.append(repr((module.state_dict(), optimizer.state_dict()["state"])) != repr(before))
+    assert changed == [True, False, True]
+    assert step.undone() == (1 if device_decides else 0)
+    assert step.undone() == 0
