@@ -11,7 +11,7 @@ import numpy as np
 from spikeyolo.detections import DetectionTable
 from spikeyolo.detections.table import concatenated
 from spikeyolo.evaluation.looks import matcher_of
-from spikeyolo.evaluation.tables.tables import identity
+from spikeyolo.evaluation.tables import identity
 from spikeyolo.events import Boxes
 from spikeyolo.windows import EventData, Part, scored
 
