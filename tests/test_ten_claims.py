@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +15,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from experiments.ten_claims import run as grid
 from experiments.ten_claims.claims import ALL_ON, CLAIMS, Claim, arms
-from experiments.ten_claims.run import HERE, runs_of, study
+from experiments.ten_claims.run import HERE, Run, runs_of, study
 from experiments.ten_claims.table import FIGURES, Difference, Row, draw_forest, markdown
 from spikeyolo import schema
 from spikeyolo.engine.update.optimizer import build_optimizer
@@ -184,6 +188,76 @@ def test_the_table_has_a_line_a_claim_with_failures_and_the_figure_is_drawn(tmp_
 def test_every_claim_of_the_recipe_is_there_once() -> None:
     assert [claim.number for claim in CLAIMS] == list(range(1, 11))
     assert len(set(arms("steps"))) == len(set(arms("time"))) == 11
+
+
+def placed(folder: Path, arm: str, seed: int, value: float | None) -> Run:
+    """A finished training whose best epoch was scored; None: not yet."""
+    run = folder / f"{arm}_{seed}"
+    best = run / "checkpoints" / "best"
+    best.mkdir(parents=True)
+    data = {"temporal_buffer": 0.2, "max_samples_per_file": 50}
+    (best / "state.json").write_text(json.dumps({"settings": {"data": data}}))
+    (run / "metrics.json").write_text(json.dumps({"seconds_per_epoch": 6.0, "epochs": 10 + seed}))
+    if value is not None:
+        scores = run / "evaluation" / "best_test_1" / "coco" / "scores.json"
+        scores.parent.mkdir(parents=True)
+        figures = {"map": value + seed / 1000, "map50": 2 * value, "calibration_error": None}
+        scores.write_text(json.dumps({"figures": figures}))
+    return Run(arm, seed, run)
+
+
+@pytest.fixture
+def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """The runs of a grid in which evaluation crashes wherever it is needed, and comparison wherever AdamW is."""
+    scored = {ALL_ON: 0.4, "no_warm_up": 0.3, "box_weight_2": None, "adamw": 0.2}
+    runs = [placed(tmp_path, arm, seed, value) for arm, value in scored.items() for seed in (0, 1)]
+
+    def crash(config: Any) -> None:
+        raise RuntimeError("no such | kernel")
+
+    def compare_but_adamw(config: Any) -> list[Any]:
+        arms = dict.fromkeys(Path(name).name.rpartition("_")[0] for name in config.runs)
+        if "adamw" in arms:
+            raise KeyError("recording")
+        return [SimpleNamespace(low=-0.12, high=-0.08) for _ in arms]
+
+    monkeypatch.setattr(grid, "train", lambda *_: None)
+    monkeypatch.setattr(grid, "runs_of", lambda folder: runs)
+    monkeypatch.setattr(grid.evaluate, "run", crash)
+    monkeypatch.setattr(grid.compare, "run", compare_but_adamw)
+    return runs
+
+
+def test_an_evaluation_or_comparison_that_crashes_takes_only_its_own_row(finished: list[Run], tmp_path: Path) -> None:
+    rows = {row.claim.arm: row for row in study("embedded", "steps", out=tmp_path, seeds=[0, 1], jobs=1)}
+    table = (tmp_path / "embedded_steps" / "table.md").read_text()
+    assert len(re.findall(r"^\| \d+ \|", table, re.M)) == 10
+    for seed in (0, 1):
+        assert f"box_weight_2, seed {seed}: not evaluated (RuntimeError: no such \\| kernel)" in table
+    assert "adamw: not compared over recordings (KeyError: 'recording')" in table
+    assert rows["box_weight_2"].differences["map"].seeds == 0
+    assert (rows["no_warm_up"].recordings, rows["no_warm_up"].failures) == ((0.08, 0.12), ())
+    assert rows["no_warm_up"].verdict()[0] == "holds"
+    assert rows["adamw"].recordings is None
+    assert rows["adamw"].differences["map"].mean == pytest.approx(0.2)
+    assert rows["adamw"].differences["minutes"].on == pytest.approx(1.05)
+    figures = json.loads((tmp_path / "embedded_steps" / "figures.json").read_text())
+    assert {row["arm"] for row in figures} == {ALL_ON, "no_warm_up", "adamw"}
+    assert (tmp_path / "embedded_steps" / "forest.png").is_file()
+
+
+def test_without_all_on_every_row_says_why(finished: list[Run], tmp_path: Path) -> None:
+    for run in finished[:2]:
+        shutil.rmtree(run.folder / "evaluation")
+    rows = study("embedded", "steps", out=tmp_path, seeds=[0, 1], jobs=1)
+    assert all("all_on, seed 0: not evaluated" in row.why() for row in rows)
+    assert "minutes are not on record" in (tmp_path / "embedded_steps" / "table.md").read_text().lower()
+
+
+def test_minutes_that_no_run_tells_are_said_to_be_missing() -> None:
+    untold = {"minutes": Difference.of({}, {})}
+    assert "Minutes are not on record" in markdown([row(SEEDS, SEEDS, figures=untold)], title="a study")
+    assert "Minutes are not on record" not in markdown([row(SEEDS, SEEDS)], title="a study")
 
 
 @pytest.mark.slow

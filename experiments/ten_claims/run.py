@@ -3,8 +3,8 @@
     python -m experiments.ten_claims.run                                  # both sets, equal steps and time: hours
     python -m experiments.ten_claims.run --sets embedded --budgets steps  # one of the four studies
 
-From the repository's root. What is finished is not done again; a run that fails takes only its own row. Words with
-``=`` are overrides of every training.
+From the repository's root. What is finished is not done again; a training, an evaluation or a comparison that fails
+takes only its own row, which says so. Words with ``=`` are overrides of every training.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,40 +89,68 @@ def runs_of(folder: Path) -> list[Run]:
     return list(found.values())
 
 
-def evaluated(run: Run, overrides: Sequence[str]) -> Run:
-    """The run, its best epoch scored on the test recordings, or with the reason why that failed."""
-    best = run.folder / "checkpoints" / "best"
-    if run.failure or scores_of(run) is not None:
-        return run
+def evaluated(run: Run, overrides: Sequence[str]) -> tuple[Run, dict[str, float]]:
+    """The run with the figures of its best epoch on the test recordings; without them, and with the reason, where that
+    failed in whatever way."""
+    if run.failure:
+        return run, {}
     try:
-        words = [f"checkpoint='{best}'", "split=test", "steps=scored", "costs=false", "threads=1", *overrides]
-        run_data.offer(words)
-        evaluate.run(_composed("evaluate", words))
-    except SpikeyoloError as error:
-        return Run(run.arm, run.seed, run.folder, f"{run.arm}, seed {run.seed}: not evaluated ({_brief(str(error))})")
-    return run
+        found = scores_of(run)
+        if found is None:
+            best = run.folder / "checkpoints" / "best"
+            words = [f"checkpoint='{best}'", "split=test", "steps=scored", "costs=false", "threads=1", *overrides]
+            run_data.offer(words)
+            evaluate.run(_composed("evaluate", words))
+            found = scores_of(run)
+        if found is None:
+            raise SpikeyoloError("the evaluation left no scores.json")
+        return run, found
+    except Exception as error:  # of one run, which must not take the others with it
+        failure = f"{run.arm}, seed {run.seed}: not evaluated ({_reason(error)})"
+        log.warning("%s", failure, exc_info=not isinstance(error, SpikeyoloError))
+        return replace(run, failure=failure), {}
 
 
 def scores_of(run: Run) -> dict[str, float] | None:
-    """Figures of a run's newest evaluation, with the minutes it trained; None where it was not evaluated since."""
+    """Figures of a run's newest evaluation, with the minutes it trained (NaN where it does not tell); None where it was
+    not evaluated since."""
     state = run.folder / "checkpoints" / "best" / "state.json"
     found = [path for path in run.folder.glob("evaluation/best_test_*/coco/scores.json") if state.is_file()]
     newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None or newest.stat().st_mtime < state.stat().st_mtime:
         return None
     figures = json.loads(newest.read_text())["figures"]
-    trained = json.loads((run.folder / "metrics.json").read_text())
-    minutes = trained["seconds_per_epoch"] * trained["epochs"] / 60
+    told = run.folder / "metrics.json"
+    trained = json.loads(told.read_text()) if told.is_file() else {}
+    minutes = trained.get("seconds_per_epoch", math.nan) * trained.get("epochs", math.nan) / 60
     return {name: math.nan if value is None else float(value) for name, value in figures.items()} | {"minutes": minutes}
 
 
-def compared(runs: Sequence[Run], order: Sequence[str], out: Path) -> dict[str, tuple[float, float]]:
+def compared(
+    runs: Sequence[Run], order: Sequence[str], out: Path
+) -> tuple[dict[str, tuple[float, float]], dict[str, str]]:
     """``compare`` of the arms, which it also prints and saves: arm → interval of mAP, all on less that arm, over
-    recordings; empty where there is nothing to compare."""
+    recordings; and arm → why it has none. Where not all can be compared at once, each is by itself."""
     by_arm = {arm: [run for run in runs if run.arm == arm] for arm in order}
     there = [arm for arm in order if by_arm[arm]]
     if len(there) < 2 or there[0] != ALL_ON:
-        return {}
+        return {}, {}
+    try:
+        return _together(by_arm, there, out), {}
+    except Exception as error:
+        log.warning("not all arms can be compared (%s): each is by itself", _reason(error))
+    found: dict[str, tuple[float, float]] = {}
+    failures: dict[str, str] = {}
+    for arm in there[1:]:
+        try:
+            found |= _together(by_arm, [ALL_ON, arm], out / arm)
+        except Exception as error:
+            failures[arm] = f"{arm}: not compared over recordings ({_reason(error)})"
+    return found, failures
+
+
+def _together(by_arm: dict[str, list[Run]], there: Sequence[str], out: Path) -> dict[str, tuple[float, float]]:
+    """One ``compare`` of these arms, all on first; errors are raised as they are."""
     words = compare.with_runs([str(run.folder) for arm in there for run in by_arm[arm]])
     rows = compare.run(_composed("compare", [*words, "metric=map", "save=[markdown,csv,figure]", f"out='{out}'"]))
     if len(rows) != len(there):  # two arms of one configuration are one row
@@ -136,21 +164,26 @@ def study(
 ) -> list[Row]:
     """One set and budget from training to ``table.md``, ``forest.png`` and ``figures.json``."""
     folder = (out / f"{name}_{budget}").absolute()
+    folder.mkdir(parents=True, exist_ok=True)
     train(folder, name, budget, seeds, jobs, overrides)
     of_data = ["data.temporal_buffer=0.2", "data.max_samples_per_file=50"]  # one truth for all arms
-    runs = [evaluated(run, of_data) for run in runs_of(folder) if run.seed in seeds]
-    figures = {(run.arm, run.seed): scores_of(run) or {} for run in runs if not run.failure}
-    recordings = compared([run for run in runs if not run.failure], arms(budget), folder / "comparison")
+    scored = [evaluated(run, of_data) for run in runs_of(folder) if run.seed in seeds]
+    runs = [run for run, _ in scored]
+    figures = {(run.arm, run.seed): found for run, found in scored if not run.failure}
+    recordings, uncompared = compared([run for run in runs if not run.failure], arms(budget), folder / "comparison")
     rows = []
     for claim in CLAIMS:
         arm = claim.arm_at(budget)
         both = [{seed: found for (of, seed), found in figures.items() if of == which} for which in (ALL_ON, arm)]
         differences = {
-            figure: Difference.of(*({seed: found[figure] for seed, found in side.items()} for side in both))
+            figure: Difference.of(
+                *({seed: found.get(figure, math.nan) for seed, found in side.items()} for side in both)
+            )
             for figure in FIGURES
         }
-        failures = tuple(run.failure for run in runs if run.failure and run.arm in (ALL_ON, arm))
-        rows.append(Row(claim, differences, recordings.get(arm), failures))
+        failures = [run.failure for run in runs if run.failure and run.arm in (ALL_ON, arm)]
+        failures += [uncompared[arm]] if arm in uncompared else []
+        rows.append(Row(claim, differences, recordings.get(arm), tuple(failures)))
     alike = "equal steps" if budget == "steps" else f"{os.environ.get('TEN_CLAIMS_MINUTES', '10')} minutes each"
     title = f"{name}, {alike}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     replace_text(folder / "table.md", markdown(rows, title=title))
@@ -177,7 +210,14 @@ def _composed(command: str, words: Sequence[str]) -> Any:
 
 
 def _plain(figures: dict[str, float]) -> dict[str, float | None]:
-    return {name: figures[name] if figures[name] == figures[name] else None for name in FIGURES}
+    told = {name: figures.get(name, math.nan) for name in FIGURES}
+    return {name: value if math.isfinite(value) else None for name, value in told.items()}
+
+
+def _reason(error: Exception) -> str:
+    """In one line; a crash with its kind, which its message alone seldom tells."""
+    kind = "" if isinstance(error, SpikeyoloError) else f"{type(error).__name__}: "
+    return _brief(f"{kind}{error}")
 
 
 def _brief(text: str) -> str:

@@ -124,7 +124,7 @@ class Row:
 
 
 def markdown(rows: Sequence[Row], *, title: str) -> str:
-    """The table."""
+    """The table; a sentence below it where no row has minutes."""
     head = [
         "#", "optimisation", "on / off", "claimed", "mAP on", "mAP off", "mAP", "mAP, over recordings", "mAP50",
         "calibration error", "minutes", "verdict", "why",
@@ -145,7 +145,9 @@ def markdown(rows: Sequence[Row], *, title: str) -> str:
         )  # fmt: skip
     escaped = [" | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) for line in lines]
     body = [f"| {escaped[0]} |", "|" + "---|" * len(head), *(f"| {line} |" for line in escaped[1:])]
-    return "\n".join([f"## {title}", "", *body]) + "\n"
+    untold = "Minutes are not on record: of no row do both runs tell how long they trained (`metrics.json`)."
+    said = [] if any(row.differences["minutes"].seeds for row in rows) else ["", untold]
+    return "\n".join([f"## {title}", "", *body, *said]) + "\n"
 
 
 def draw_forest(path: Path, rows: Sequence[Row], *, title: str) -> Path:

@@ -22,7 +22,7 @@ __all__ = ["import_drawing", "objective_names", "write_figures"]
 
 logger = logging.getLogger(__name__)
 
-# The colours of report/canvas.py, which a sweep does not import.
+# The colours of report/pictures/canvas.py, which a sweep does not import.
 BACKGROUND, PANEL, FAINT, TEXT = "#0d1117", "#161b22", "#30363d", "#e6edf3"
 
 
