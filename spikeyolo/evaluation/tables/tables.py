@@ -14,8 +14,8 @@ from torch import nn
 from spikeyolo import __version__
 from spikeyolo.errors import DetectionError
 from spikeyolo.evaluation.looks import Looks, WholeRecordings, Windows, looks_of, said
-from spikeyolo.evaluation.tables.detect import Detecting, detect
 from spikeyolo.evaluation.tables import identity
+from spikeyolo.evaluation.tables.detect import Detecting, detect
 from spikeyolo.events.splits import Role
 from spikeyolo.report.console import Console
 from spikeyolo.windows import EventData, Part
