@@ -23,7 +23,7 @@ if threading.current_thread() is threading.main_thread() and signal.getsignal(si
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The first example of a test may compile a kernel: no deadline. Derandomised, so that CI says the same twice.
-settings.register_profile("spikeyolo", deadline=None, derandomize=True, max_examples=60)
+settings.register_profile("spikeyolo", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("spikeyolo")
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -90,7 +90,7 @@ def test_a_process_that_does_not_see_the_data_ends_all_with_its_sentence(tmp_pat
     assert not list((tmp_path / "two").iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @needs_submitit
 def test_two_tasks_of_a_slurm_step_leave_one_run(tmp_path: Path, slurm: dict[str, str]) -> None:
     command = [

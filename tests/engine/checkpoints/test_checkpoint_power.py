@@ -180,7 +180,7 @@ def test_a_run_whose_power_is_cut_at_any_step_of_any_save_goes_on_as_the_run_tha
             world(position["epoch"]).fit(disk / "again", resume=str(last) if saved else None, **settings)
             assert left(disk / "again") == expected
             shutil.rmtree(disk)
-        at += 7 if not ended else 0  # every kind of step is met in some save; all of them take a minute
+        at += 11 if not ended else 0  # every kind of step is met in some save; all of them take a minute
     assert resumed == {0, 1, 2, 3, 4}
 
 

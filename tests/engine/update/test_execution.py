@@ -54,7 +54,7 @@ def test_checkpointing_gives_the_same_logits_gradients_and_statistics(channels_l
     _check_equal(*results)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # by block, below, in every run
 def test_compiling_gives_the_same_and_takes_checkpointing() -> None:
     plain, twin = _detector(torch.float32), _detector(torch.float32)
     arrange(twin, channels_last=True, gradient_checkpointing=True)
