@@ -36,5 +36,6 @@ napoleon_numpy_docstring = False
 copybutton_exclude = ".linenos, .gp"
 # python -m sphinx -b linkcheck docs site/links
 linkcheck_timeout, linkcheck_retries = 20, 2
-linkcheck_ignore = [r"https?://(localhost|127\.0\.0\.1)\b", r"https://doi\.org/"]  # this machine; publishers refuse programs
+# This machine, and publishers that refuse programs.
+linkcheck_ignore = [r"https?://(localhost|127\.0\.0\.1)\b", r"https://doi\.org/"]
 linkcheck_anchors_ignore_for_url = [r"https://github\.com/"]  # made by the browser
