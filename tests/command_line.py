@@ -97,6 +97,13 @@ def predict(*overrides: str, cwd: Path) -> Ended:
     return _run(task, "predict", *overrides, cwd=cwd)
 
 
+def export(*overrides: str, cwd: Path) -> Ended:
+    """The export entry point in this process, started in ``cwd``."""
+    from spikeyolo.export import export as task
+
+    return _run(task, "export", *overrides, cwd=cwd)
+
+
 def doctor(*overrides: str, cwd: Path) -> Ended:
     """The doctor entry point in this process, started in ``cwd``."""
     from spikeyolo.doctor import doctor as task

@@ -1,4 +1,8 @@
-"""Every command of README, of the pages and of the studies is one that exists, composes and passes its checks."""
+"""Every command of README, of the pages and of the studies is one that exists, composes and passes its checks.
+
+Nothing runs here: each option does, at its smallest size, in ``test_documented_runs.py``, and README's tour as it
+stands in ``test_tour.py``.
+"""
 
 from __future__ import annotations
 

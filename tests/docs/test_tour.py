@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import csv
 import re
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import SMOKE, Ended, _run, environment, evaluate, predict, track, train, view
+from command_line import SMOKE
 from documented import REPOSITORY, Command, split
 from format_writers import write_evt3
+from running import COMMANDS, run
 
 from spikeyolo.events.simulator.synthetic import SyntheticDataset
 
@@ -38,67 +36,12 @@ def block(mark: str) -> list[Command]:
     return [Command("README.md", tuple(words)) for words in split(text)]
 
 
-def compare(*overrides: str, cwd: Path) -> Ended:
-    from spikeyolo.compare import compare as task
-    from spikeyolo.compare import with_runs
-
-    return _run(task, "compare", *with_runs(overrides), cwd=cwd)
-
-
-def export(*overrides: str, cwd: Path) -> Ended:
-    from spikeyolo.export import export as task
-
-    return _run(task, "export", *overrides, cwd=cwd)
-
-
-def convert(*overrides: str, cwd: Path) -> Ended:
-    from spikeyolo.convert import convert as task
-
-    return _run(task, "convert", *overrides, cwd=cwd)
-
-
-def search(*overrides: str, cwd: Path) -> Ended:
-    """A sweep, which starts processes of its own, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "spikeyolo.train", "-m", *overrides],
-        cwd=cwd,
-        env=environment() | {"PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    return Ended(done.returncode, done.stderr, done.stdout)
-
-
-COMMANDS: dict[str, Callable[..., Ended]] = {
-    "train": train,
-    "evaluate": evaluate,
-    "predict": predict,
-    "track": track,
-    "view": view,
-    "compare": compare,
-    "export": export,
-    "convert": convert,
-}
-
-
-def run(command: Command, *less: str, cwd: Path) -> Ended:
-    """Run a command of README in a folder, with the overrides that make it small behind its own."""
-    arguments = command.arguments
-    if arguments[0] == "-m":
-        ended = search(*arguments[1:], *less, cwd=cwd)
-    else:
-        ended = COMMANDS[str(command.module)](*arguments, *less, cwd=cwd)
-    assert ended.code == 0, f"{command}\n{ended.errors}"
-    return ended
-
-
 @pytest.mark.long
 def test_the_tour_runs_from_training_to_export(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="needs spikeyolo[export]")
     tour = block("tour")
     said = {}
-    assert {command.module for command in tour} == set(COMMANDS) - {"convert"}
+    assert {command.module for command in tour} == set(COMMANDS) - {"convert", "doctor"}
     for command in tour:
         less = LESS.get(str(command.module), ())
         if command.arguments[0] == "-m":
