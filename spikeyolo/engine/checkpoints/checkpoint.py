@@ -20,7 +20,6 @@ import math
 import pickle
 import shutil
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,15 +62,36 @@ def save(
     Raises:
         CheckpointError: it cannot be written (a full disk); the checkpoint that was there is kept.
     """
-    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.state_dict().items()}
     kind = {"fineness": str(getattr(weights, "fineness", 1.0))}  # of a detector's neurons, for who loads the file alone
-    contents = {WEIGHTS: safetensors.torch.save(tensors, metadata=kind)}
+    tensors, kept, told = weights.state_dict(), training, finite(state)
+    files = files or Files()
+    if behind is None:
+        _write(folder, _contents(tensors, kind, kept), told, files)
+        return
+    tensors, kept = _copied(tensors), _copied(kept)  # what takes time is to make files of it
+    behind.do(lambda: _write(folder, _contents(tensors, kind, kept), told, files))
+
+
+def _contents(
+    tensors: Mapping[str, torch.Tensor], kind: Mapping[str, str], training: Mapping[str, Any] | None
+) -> dict[str, bytes]:
+    """The files of a checkpoint beside its ``state.json``, by name."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    contents = {WEIGHTS: safetensors.torch.save(plain, metadata=dict(kind))}
     if training is not None:
         buffer = io.BytesIO()
         torch.save(dict(training), buffer)
         contents[TRAINING] = buffer.getvalue()
-    write = partial(_write, folder, contents, finite(state), files or Files())
-    write() if behind is None else behind.do(write)
+    return contents
+
+
+def _copied(value: Any) -> Any:
+    """The same tree with tensors of its own, on the CPU."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    return type(value)(_copied(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def copy(source: Path, folder: Path) -> None:
