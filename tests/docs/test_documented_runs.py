@@ -46,27 +46,16 @@ NOT_HERE = (
     (r"\+search=|hydra/sweeper=", "processes of its own", "tests/sweep/space/test_sweep_searches.py"),
     (r"--config-name", "what a search leaves", "tests/sweep/test_sweep_surface.py"),
     (r"spikeyolo\.export", "half a minute to trace a network", "tests/model/exchange/test_exchange.py"),
-    (
-        r"backend=(auto|openvino|onnxruntime)|\.onnx",
-        "an export, which takes half a minute",
-        "tests/prediction/test_predict_networks.py",
-    ),
+    (r"backend=(auto|openvino|onnxruntime)|\.onnx", "an export", "tests/prediction/test_predict_networks.py"),
+    (r"protocol=(?!prophesee_gen1)", "one protocol runs for all", "tests/metrics/test_score.py"),
+    (r"batch_size=auto", "many sizes are tried", "tests/engine/test_batch_size.py"),
+    (r"\.train .*data=(dsec|mpx1|etram3)", "two published sets run for all", "tests/events/test_events_datasets.py"),
     (r"spikeyolo\.upload", "a server that had been away", "tests/report/test_report_mlflow.py"),
 )
 # Keys whose values are choices, each of which runs; of other keys any one value does.
 CHOICES = {
     *("+experiment", "+pruning", "backend", "data", "data/encoder", "data.sampling", "data.slicing"),
-    *(
-        "format",
-        "layout",
-        "model/neuron",
-        "optimizer",
-        "precision",
-        "save",
-        "scheduler",
-        "tracker",
-        "windows",
-    ),
+    *("format", "layout", "model/neuron", "optimizer", "precision", "save", "scheduler", "tracker", "windows"),
 }
 # What a command is told besides, or in place of what it says.
 SMALL_NETWORK = ("model=femto", "data.time_steps=2", "data.batch_size=2", "data.max_samples_per_file=3")
