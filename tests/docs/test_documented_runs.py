@@ -218,9 +218,10 @@ def prepare(module: str, place: Path) -> None:
         rows = labels(0, 1)
         whole, scores = np.stack([rows[key] for key in "xywh"], axis=1), np.ones(len(rows), np.float32)
         zero, ids = np.zeros(len(rows), np.int64), rows["class_id"].astype(np.int64)
-        columns = (zero, rows["t"].astype(np.int64), zero, ids, scores, whole.astype(np.float32), ids)
-        for name in ("detections", "tracks"):
-            DetectionTable(("street",), ("car", "person"), *columns).write(place / "found" / f"{name}.parquet")
+        columns = (zero, rows["t"].astype(np.int64), zero, ids, scores, whole.astype(np.float32))
+        for name, tracks in (("detections", zero - 1), ("tracks", ids)):
+            table = DetectionTable(("street",), ("car", "person"), *columns, tracks)
+            table.write(place / "found" / f"{name}.parquet")
     for ended in done:
         assert ended.code == 0, ended.errors
 
