@@ -30,7 +30,7 @@ def hidden_sizes(detector: Detector) -> dict[str, int]:
     return {hidden.name: len(hidden.heard()) for hidden in hidden_channels(detector)}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_pruned_network_of_eight_bits_is_saved_loaded_measured_and_gone_on_with_as_such(tmp_path: Path) -> None:
     ended = train(*SMALLER, cwd=tmp_path)
     assert ended.code == 0, ended.errors

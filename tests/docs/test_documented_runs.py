@@ -303,7 +303,16 @@ def left(place: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("module", sorted({str(command.module) for command in CHOSEN}))
+LONG = ("train", "evaluate")  # over a minute together; what they are made of runs elsewhere too
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param(module, marks=[pytest.mark.long] if module.endswith(LONG) else [])
+        for module in sorted({str(command.module) for command in CHOSEN})
+    ],
+)
 def test_every_option_that_a_page_gives_a_command_runs(
     module: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
