@@ -28,6 +28,7 @@ def test_a_healthy_set_ends_with_zero_and_a_page_that_shows_what_was_looked_at(t
     ended = doctor(*SMALLEST, "data.classes=[disc]", cwd=tmp_path)
     assert (ended.code, names(ended)) == (0, []), ended.output + ended.errors
     assert ended.output.startswith("nothing found")
+    assert "not told, network: whether windows are learnt by heart: overfit_steps=0 leaves that out" in ended.output
     page = (tmp_path / "diagnosis" / "doctor.html").read_text()
     for words in ("Nothing found", "labels against events", "windows", "network", "machine", "spikeyolo.doctor"):
         assert words in page

@@ -99,6 +99,7 @@ def look_at_network(
         loss = schema.build(config.loss)
         section, _ = check_network(network, loss, batch, trained=trained, settings=settings)
         if not options["overfit_steps"]:
+            section.unknown.append("whether windows are learnt by heart: overfit_steps=0 leaves that out")
             return section, None
         return section, _by_heart(config, options, data, build, loss, batch, section, trainer, settings, deadline)
     except (RuntimeError, MemoryError) as error:
