@@ -25,7 +25,6 @@ TRAIN = (
     "data.root=etram",
     "data.store=store",
     "data.classes=[car,pedestrian]",  # not in the order of the files' ids
-    "data.encoder.downsample=1",
     "data.slice_duration_us=1000",
     "data.time_steps=2",
     "data.max_samples_per_file=4",

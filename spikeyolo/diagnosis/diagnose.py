@@ -80,11 +80,14 @@ def diagnose(
     trainer = schema.build(config.trainer)
     if trainer.threads is not None:
         torch.set_num_threads(trainer.threads)
-    resolved = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(resolved, dict)
-    settings = Settings({str(key): value for key, value in resolved.items()})
     deadline = Deadline(LOOKING_S + float(options["overfit_seconds"]), clock=clock)
     sections, dataset = look_at_data(data, asked, protocol=schema.build(config.protocol), deadline=deadline)
+    resolved = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(resolved, dict)
+    decided = getattr(data.encoder if dataset is None else dataset.encoder, "downsample", None)
+    if isinstance(decided, int):  # what auto has become
+        resolved["data"]["encoder"]["downsample"] = decided
+    settings = Settings({str(key): value for key, value in resolved.items()})
     if not asked & {"network", "machine"}:
         return sections
     learnt: Learnt | None = None

@@ -45,6 +45,7 @@ def fitted(encoder: Encoder, sensor: Size, *, trained: Size | None, fixed: Size 
     Raises:
         ConfigError: it does not fit.
     """
+    encoder = encoder.for_sensor(*(trained or sensor))  # objects stay as large in px as they were in training
     own, placement = encoder.frame_size(*sensor), encoder.placement()
     least = STRIDES[-1]
     same = sensor == trained if trained is not None else fixed in (None, own)

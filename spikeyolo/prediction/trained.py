@@ -132,13 +132,15 @@ def _settled(state: Mapping[str, Any], place: Path) -> dict[str, Any]:
         )
     node = OmegaConf.create({"encoder": state["encoder"]})
     schema.check(node)
-    sensor = (state.get("frame") or {}).get("sensor")
+    told = (state.get("frame") or {}).get("sensor")
+    sensor = None if told is None else (int(told[0]), int(told[1]))
+    encoder: Encoder = schema.build(node.encoder)
     return {
         "classes": tuple(state["classes"]),
-        "encoder": schema.build(node.encoder),
+        "encoder": encoder if sensor is None else encoder.for_sensor(*sensor),
         "slice_duration_us": int(state["windows"]["slice_duration_us"]),
         "time_steps": int(state["windows"]["time_steps"]),
-        "sensor": None if sensor is None else (int(sensor[0]), int(sensor[1])),
+        "sensor": sensor,
         "settings": state.get("settings") or {},
         "source": place,
     }

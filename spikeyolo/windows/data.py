@@ -183,7 +183,8 @@ class EventData:
                 check_labels(sources, store=self.store, classes=self.classes)
 
     def parts(self, role: Role, *, progress: Progress | None = None) -> list[Part]:
-        """The stored recordings of a role, converted or made on first use.
+        """The stored recordings of a role, converted or made on first use. The first ones decide what the encoder
+        makes of a sensor of their size.
 
         Raises:
             RecordingError, LabelError: a file is not what it should be.
@@ -229,7 +230,7 @@ class EventData:
         return [recording.with_cache(cache, chunks, folder=self.cache_folder) for recording in recordings]
 
     def _apart(self, role: Role, parts: list[Part]) -> list[Part]:
-        """The parts, if no other role has the same events.
+        """The parts, if no other role has the same events; the encoder is decided by the first.
 
         Raises:
             RecordingError: one does.
@@ -245,6 +246,8 @@ class EventData:
             for part in parts
         ]
         check_apart(self._spans)
+        if parts:
+            self.encoder = self.encoder.for_sensor(parts[0].recording.width, parts[0].recording.height)
         return parts
 
     def _sources(self, dataset: RecordedSet, role: Role) -> list[Source]:

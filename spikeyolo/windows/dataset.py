@@ -80,11 +80,11 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
     ) -> None:
         self.parts = list(parts)
         self.rules = rules
-        self.encoder = encoder
         self.augmentation = augmentation
         self.seed = seed
         self.width, self.height = common_sensor(self.parts)
-        self.frame_width, self.frame_height = encoder.frame_size(self.width, self.height)
+        self.encoder = encoder.for_sensor(self.width, self.height)
+        self.frame_width, self.frame_height = self.encoder.frame_size(self.width, self.height)
         self._matcher = BoxMatcher(
             [part.boxes for part in self.parts],
             left_out=[part.left_out_us for part in self.parts],

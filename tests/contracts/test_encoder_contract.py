@@ -111,6 +111,22 @@ def test_a_frame_pixel_gathers_a_square_of_sensor_pixels(make: Callable[..., Enc
     np.testing.assert_array_equal(encode(encoder, events), small)
 
 
+@pytest.mark.parametrize(
+    ("sensor", "factor"),
+    [((304, 240), 1), ((640, 480), 1), ((641, 480), 2), ((480, 641), 2), ((1280, 720), 2), ((20, 1281), 3)],
+)
+def test_auto_keeps_the_longer_side_of_frames_within_640_px(
+    make: Callable[..., Encoder], sensor: tuple[int, int], factor: int
+) -> None:
+    undecided = make(downsample="auto")
+    decided, given = undecided.for_sensor(*sensor), make(downsample=factor)
+    assert (decided.frame_size(*sensor), decided.placement()) == (given.frame_size(*sensor), given.placement())
+    assert decided.for_sensor(4000, 4000) is decided, "decided once"
+    assert given.for_sensor(*sensor) is given
+    with pytest.raises(ValueError, match="downsample=auto"):
+        undecided.placement()
+
+
 @pytest.mark.parametrize("degrees", [0.0, 7.0, -30.0])
 def test_a_box_around_the_events_holds_them_in_the_frame(make: Callable[..., Encoder], degrees: float) -> None:
     cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))

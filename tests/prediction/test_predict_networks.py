@@ -150,6 +150,13 @@ def test_a_scaled_sensor_lies_in_the_frame_and_boxes_come_back(sensor: tuple[int
         fitted(encoder, (20, 20), trained=None, fixed=None, fit="scale")
 
 
+def test_a_larger_sensor_is_encoded_as_the_training_decided() -> None:
+    encoder = HistogramEncoder(downsample="auto")
+    assert fitted(encoder, (1280, 720), trained=(304, 240), fixed=None, fit="pad").frame == (1280, 720)
+    assert fitted(encoder, (304, 240), trained=(1280, 720), fixed=None, fit="pad").frame == (152, 120)
+    assert fitted(encoder, (1280, 720), trained=None, fixed=None, fit="pad").frame == (640, 360)
+
+
 def test_only_classes_that_are_asked_for_are_kept(cwd: Path) -> None:
     every, _ = run(cwd, "run/checkpoints/best", "source=recording.raw", "confidence=0.01")
     some, _ = run(cwd, "run/checkpoints/best", "source=recording.raw", "confidence=0.01", "classes=[cross]")

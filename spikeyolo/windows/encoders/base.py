@@ -6,9 +6,10 @@ shift, rotation, down-sampling) is applied where an event is scattered, so that 
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from annotated_types import Ge
 from spikeyolo.errors import ConfigError
 from spikeyolo.windows.encoders import scatter
 from spikeyolo.windows.placement import Placement
+
+Downsample = Annotated[int, Ge(1)] | Literal["auto"]
+LARGEST_SIDE = 640  # px of the frame that "auto" makes of a large sensor
 
 
 class Encoder(Protocol):
@@ -31,6 +35,9 @@ class Encoder(Protocol):
 
     def placement(self) -> Placement:
         """Where the sensor's pixels land without augmentation."""
+
+    def for_sensor(self, width: int, height: int) -> Self:
+        """This encoder with whatever depends on the sensor's size (px) decided."""
 
     def encode(
         self,
@@ -66,23 +73,38 @@ class SliceEncoder(ABC):
     """An encoder whose frames each hold the events of one slice, and of no other.
 
     Args:
-        downsample: side of the square of sensor pixels that one frame pixel gathers.
+        downsample: side of the square of sensor pixels that one frame pixel gathers; ``auto`` takes the smallest whose
+            frames have no side above ``LARGEST_SIDE`` px, and has to be decided by :meth:`for_sensor`.
     """
 
     channels: int = 2
 
-    def __init__(self, *, downsample: Annotated[int, Ge(1)] = 1) -> None:
-        if downsample < 1:
-            raise ConfigError(f"downsample: found {downsample}; expected 1 or more")
+    def __init__(self, *, downsample: Downsample = 1) -> None:
+        if downsample != "auto" and downsample < 1:
+            raise ConfigError(f"downsample: found {downsample}; expected 1 or more, or auto")
         self.downsample = downsample
+
+    def for_sensor(self, width: int, height: int) -> Self:
+        """This encoder, its ``downsample`` a number."""
+        if self.downsample != "auto":
+            return self
+        decided = copy.copy(self)
+        decided.downsample = -(-max(width, height) // LARGEST_SIDE)
+        return decided
 
     def frame_size(self, width: int, height: int) -> tuple[int, int]:
         """``(W, H)`` of the frame of a sensor of ``width`` × ``height`` px."""
-        return -(-width // self.downsample), -(-height // self.downsample)
+        return -(-width // self._factor), -(-height // self._factor)
 
     def placement(self) -> Placement:
         """Where the sensor's pixels land without augmentation."""
-        return Placement(1.0 / self.downsample, 1.0 / self.downsample)
+        return Placement(1.0 / self._factor, 1.0 / self._factor)
+
+    @property
+    def _factor(self) -> int:
+        if self.downsample == "auto":
+            raise ValueError("downsample=auto: the sensor's size is not known yet; expected for_sensor(width, height)")
+        return self.downsample
 
     def encode(
         self,

@@ -16,7 +16,7 @@ class BinaryEncoder(SliceEncoder):
     visual classification", 2018, for each polarity; a network's first layer then needs no multiplication.
 
     Args:
-        downsample: side of the square of sensor pixels that one frame pixel gathers.
+        downsample: side of the square of sensor pixels that one frame pixel gathers, or ``auto``.
     """
 
     def _scatter(self, slices: Slices, out: npt.NDArray[np.uint8]) -> None:

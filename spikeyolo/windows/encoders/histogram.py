@@ -15,7 +15,7 @@ class HistogramEncoder(SliceEncoder):
     The two-channel event count image of Maqueda et al., CVPR 2018 (arXiv 1804.01310).
 
     Args:
-        downsample: side of the square of sensor pixels that one frame pixel gathers.
+        downsample: side of the square of sensor pixels that one frame pixel gathers, or ``auto``.
     """
 
     def _scatter(self, slices: Slices, out: npt.NDArray[np.uint8]) -> None:

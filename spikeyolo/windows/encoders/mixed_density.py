@@ -6,11 +6,11 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Ge, Interval
+from annotated_types import Interval
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.windows.encoders import scatter
-from spikeyolo.windows.encoders.base import SliceEncoder, Slices
+from spikeyolo.windows.encoders.base import Downsample, SliceEncoder, Slices
 
 
 class MixedDensityEncoder(SliceEncoder):
@@ -22,12 +22,10 @@ class MixedDensityEncoder(SliceEncoder):
 
     Args:
         stacks: channels.
-        downsample: side of the square of sensor pixels that one frame pixel gathers.
+        downsample: side of the square of sensor pixels that one frame pixel gathers, or ``auto``.
     """
 
-    def __init__(
-        self, *, stacks: Annotated[int, Interval(ge=1, le=16)] = 4, downsample: Annotated[int, Ge(1)] = 1
-    ) -> None:
+    def __init__(self, *, stacks: Annotated[int, Interval(ge=1, le=16)] = 4, downsample: Downsample = 1) -> None:
         super().__init__(downsample=downsample)
         if not 1 <= stacks <= 16:
             raise ConfigError(f"stacks: found {stacks}; expected 1 to 16")

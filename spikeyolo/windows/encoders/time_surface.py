@@ -6,11 +6,11 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Ge, Gt
+from annotated_types import Gt
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.windows.encoders import scatter
-from spikeyolo.windows.encoders.base import SliceEncoder, Slices
+from spikeyolo.windows.encoders.base import Downsample, SliceEncoder, Slices
 
 
 class TimeSurfaceEncoder(SliceEncoder):
@@ -22,12 +22,10 @@ class TimeSurfaceEncoder(SliceEncoder):
 
     Args:
         decay_us: time in which a value falls to 1/e, µs; null takes half a slice.
-        downsample: side of the square of sensor pixels that one frame pixel gathers.
+        downsample: side of the square of sensor pixels that one frame pixel gathers, or ``auto``.
     """
 
-    def __init__(
-        self, *, decay_us: Annotated[float, Gt(0)] | None = None, downsample: Annotated[int, Ge(1)] = 1
-    ) -> None:
+    def __init__(self, *, decay_us: Annotated[float, Gt(0)] | None = None, downsample: Downsample = 1) -> None:
         super().__init__(downsample=downsample)
         if decay_us is not None and not decay_us > 0:
             raise ConfigError(f"decay_us: found {decay_us}; expected more than 0, or null")

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Ge, Interval
+from annotated_types import Interval
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.windows.encoders import scatter
-from spikeyolo.windows.encoders.base import SliceEncoder, Slices
+from spikeyolo.windows.encoders.base import Downsample, SliceEncoder, Slices
 
 
 class VoxelEncoder(SliceEncoder):
@@ -24,7 +24,7 @@ class VoxelEncoder(SliceEncoder):
     Args:
         bins: of one slice, for each polarity.
         unit: sum of what one event adds to its two bins.
-        downsample: side of the square of sensor pixels that one frame pixel gathers.
+        downsample: side of the square of sensor pixels that one frame pixel gathers, or ``auto``.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class VoxelEncoder(SliceEncoder):
         *,
         bins: Annotated[int, Interval(ge=1, le=64)] = 3,
         unit: Annotated[int, Interval(ge=1, le=255)] = 16,
-        downsample: Annotated[int, Ge(1)] = 1,
+        downsample: Downsample = 1,
     ) -> None:
         super().__init__(downsample=downsample)
         if bins < 1:
