@@ -55,7 +55,7 @@ def predicted(options: Mapping[str, Any], rules: Mapping[str, Any], given: Set[s
         for key in ("event_rules", "filters")
     }
     reading = reading_of(trained, **own, size=options["size"], time_unit=options["time_unit"])
-    carry = options["carry"] if options["carry"] is not None else trained.stream is not None
+    carry = trained.in_lanes and trained.stream is not None if options["carry"] is None else options["carry"]
     iou = options["iou"] or float((trained.settings.get("evaluator") or {}).get("iou") or USUAL_IOU)
     detecting = Detecting(
         carry=carry,

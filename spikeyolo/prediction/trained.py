@@ -58,6 +58,11 @@ class Trained:
     digest: str = ""
     source: Path = Path()
 
+    @property
+    def in_lanes(self) -> bool:
+        """Whether it was trained on windows that follow one another, so that it knows states other than empty ones."""
+        return (self.settings.get("data") or {}).get("sampling") in ("streaming", "mixed")
+
 
 def load_trained(
     checkpoint: Path | str,

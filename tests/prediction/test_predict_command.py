@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -66,12 +68,29 @@ def test_with_carried_state_a_prediction_is_one_pass_over_the_whole_recording(
 
 
 def test_the_command_and_python_give_the_same_rows(cwd: Path, detector: Predictor) -> None:
-    by_command = done(cwd, "source=recording.raw")
+    by_command = done(cwd, "source=recording.raw", "carry=true")
     in_python = detector.predict(cwd / "recording.raw", confidence=0.3, iou=0.95, carry=True, steps="all")
     same(by_command, in_python)
     assert by_command.recordings == ("recording",)
     assert by_command.metadata["ended"]["recording"]["sensor"] == [64, 64]
     assert by_command.metadata["ended"]["recording"]["event_counts"]["in_file"] == 4000
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "balanced", "streaming", "mixed", None])
+def test_state_is_carried_by_itself_where_windows_followed_one_another_in_training(
+    cwd: Path, tmp_path: Path, sampling: str | None
+) -> None:
+    shutil.copytree(cwd / "run" / "checkpoints" / "best", tmp_path / "best")
+    state = json.loads((tmp_path / "best" / "state.json").read_text())
+    if sampling is None:  # of an older program
+        del state["settings"]["data"]["sampling"]
+    else:
+        state["settings"]["data"]["sampling"] = sampling
+    (tmp_path / "best" / "state.json").write_text(json.dumps(state))
+    ended = predict(f"checkpoint={tmp_path}/best", *COMMON, "source=recording.raw", f"out={tmp_path}/out", cwd=cwd)
+    assert ended.code == 0, ended.errors
+    found = DetectionTable.read(tmp_path / "out" / "detections.parquet")
+    assert found.metadata["carry"] is (sampling in ("streaming", "mixed"))
 
 
 def test_a_table_is_found_again_until_something_changes(cwd: Path) -> None:
@@ -121,7 +140,7 @@ def test_an_empty_recording_has_no_detections(cwd: Path) -> None:
         (["source=run"], "run: a folder without recordings"),
         (["source=recording.raw", "encoder=voxel"], "encoder: found voxel; expected histogram"),
         (["source=recording.raw", "classes=[disc,car]"], "classes: found car; expected some of the checkpoint's disc"),
-        (["source=recording.raw", "hop_us=150"], "hop_us: found 150; expected a multiple of 100"),
+        (["source=recording.raw", "carry=true", "hop_us=150"], "hop_us: found 150; expected a multiple of 100"),
         (["source=recording.raw", "hop_us=500"], "hop_us: found 500; expected 1 to 400"),
         (["source=[recording.raw,recording.raw]"], "stands twice; expected every recording once"),
         (["source=recording.raw", "confidence=2"], "confidence: found 2"),

@@ -78,7 +78,7 @@ def test_what_runs_by_default_is_the_folded_network_and_finds_what_the_trained_o
     detector, _ = restore_detector(cwd / best)
     trained = load_trained(cwd / best, device="cpu")
     as_trained = Predictor(replace(trained, window=detector, stream=detector.stream))
-    options = {"confidence": 0.3, "iou": 0.95, "carry": True, "steps": "all"}
+    options = {"confidence": 0.3, "iou": 0.95, "steps": "all"}
     same(found, as_trained.predict(cwd / "recording.raw", **options), atol=1e-4)
 
 
