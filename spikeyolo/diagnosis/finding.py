@@ -17,8 +17,8 @@ Kind = Literal[
     "polarity",
     # windows
     "no_labels", "no_val_labels", "no_windows", "labels_lost", "labels_gap", "labels_buffer", "windows_without_boxes",
-    "dropped", "duplicates", "class_missing", "imbalance", "empty_slices", "boxes_without_events", "small_boxes",
-    "protocol_sizes", "hot_pixels",
+    "dropped", "duplicates", "class_missing", "imbalance", "empty_slices", "few_events", "boxes_without_events",
+    "small_boxes", "protocol_sizes", "hot_pixels",
     # network
     "silent", "saturated", "gradient", "loss_start", "not_finite", "positives", "learning_rate", "overfit",
     "checkpoint_classes", "checkpoint_frames",

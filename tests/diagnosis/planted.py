@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from spikeyolo.events.simulator.synthetic import SyntheticDataset
 from spikeyolo.events.store import Recording
-from spikeyolo.events.types import Events
+from spikeyolo.events.types import Boxes, Events
 
 LABELS = np.dtype(
     [("t", "<i8"), *((name, "<f4") for name in "xywh"), ("class_id", "<u4"), ("track_id", "<u4")], align=False
@@ -55,6 +55,26 @@ def _files(recording: Recording) -> Files:
     labels["x"], labels["y"] = boxes.xyxy[:, 0], boxes.xyxy[:, 1]
     labels["w"], labels["h"] = (boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]).T
     return Files(recording.slice(recording.start_us, recording.end_us), labels)
+
+
+def boxes_of(item: Files) -> Boxes:
+    """The labels as they are used."""
+    rows = item.labels
+    corners = [rows["x"], rows["y"], rows["x"] + rows["w"], rows["y"] + rows["h"]]
+    return Boxes(
+        rows["t"].astype(np.int64),
+        np.stack(corners, axis=1).astype(np.float32),
+        rows["class_id"].astype(np.int64),
+        rows["track_id"].astype(np.int64),
+        np.ones(len(rows), np.float32),
+    )
+
+
+def thinned(item: Files, one_of: int) -> Files:
+    """Of so many events one: those of a camera with high thresholds."""
+    e = item.events
+    rows = np.flatnonzero(np.random.default_rng(0).integers(0, one_of, len(e)) == 0)
+    return Files(Events(e.t[rows], e.x[rows], e.y[rows], e.p[rows], e.width, e.height), item.labels)
 
 
 def place(folder: Path, files: tuple[Files, ...], number: int) -> Path:

@@ -76,12 +76,14 @@ def looked_at(
     val_boxes: Boxes | None = None,
     dataset: object = None,
     encoder: Encoder | None = None,
+    end_us: int = END_US,
     **rules: Any,
 ) -> tuple[Section, WindowDataset | None]:
     """The section of a recording's windows, and the windows.
 
     Args:
         val_boxes: of the recording that validates; None: the same as those that train.
+        end_us: of the recording.
         dataset: what the recordings are said to come from; None: from files.
         named: classes of the label file, where none is selected.
         rules: how windows are cut.
@@ -95,7 +97,7 @@ def looked_at(
         encoder=encoder or HistogramEncoder(),
         **options,
     )
-    part = Part(recording, boxes, 0, END_US, "a")
+    part = Part(recording, boxes, 0, end_us, "a")
     validated = replace(part, boxes=boxes if val_boxes is None else val_boxes, name="b")
     number = 0 if boxes is None else len(boxes)
     written = Written("a", recording, boxes, {"in_file": number, "kept": number, **(counts or {})}, named=named)
@@ -141,6 +143,7 @@ WINDOW_FAULTS: Mapping[Kind, Callable[[], dict[str, Any]]] = {
         "classes": ("car", "bus"),
     },
     "empty_slices": lambda: {"boxes": moving(), "slice_duration_us": 4},
+    "few_events": lambda: {"boxes": moving(), "slice_duration_us": 15},
     "boxes_without_events": lambda: {"boxes": moving(), "events": events_of(inside=False)},
     "small_boxes": lambda: {"boxes": moving(side=12), "encoder": HistogramEncoder(downsample=2)},
     "protocol_sizes": lambda: {"boxes": moving(side=18), "protocol": PropheseeGen1()},

@@ -44,6 +44,15 @@ def test_findings_end_with_three_and_the_page_has_the_first_one_with_its_picture
     assert "finding_class_missing" in {path.stem for path in (tmp_path / "diagnosis").glob("*.png")}
 
 
+def test_slices_of_hardly_an_event_are_named_first_and_what_is_proposed_mends_them(tmp_path: Path) -> None:
+    one = (*SMALLEST, "data.classes=[disc]", "sections=[windows]")
+    ended = doctor(*one, "data.slice_duration_us=2", cwd=tmp_path)
+    assert (ended.code, names(ended)) == (3, ["few_events"]), ended.output + ended.errors
+    (override,) = re.findall(r"→ (data\.slice_duration_us=\d+)\n", ended.output)
+    mended = doctor(*one, override, cwd=tmp_path)
+    assert (mended.code, names(mended)) == (0, []), mended.output + mended.errors
+
+
 def test_a_wrong_key_is_one_sentence(tmp_path: Path) -> None:
     ended = doctor(*SMALLEST, "sections=[labels,brain]", cwd=tmp_path)
     assert ended.code == 2

@@ -15,6 +15,7 @@ from planted import (
     CLASSES,
     LABEL_FAULTS,
     Files,
+    boxes_of,
     later,
     of_an_unknown_class,
     one_sided,
@@ -37,7 +38,7 @@ from spikeyolo.diagnosis.written import Written
 from spikeyolo.entry import config_directory
 from spikeyolo.events.datasets import RecordingFolders
 from spikeyolo.events.labels import LabelCorrection, LabelRules
-from spikeyolo.events.types import Boxes, Events
+from spikeyolo.events.types import Events
 from spikeyolo.metrics.protocols import Coco
 from spikeyolo.windows.data import EventData
 from spikeyolo.windows.encoders import HistogramEncoder
@@ -171,16 +172,7 @@ def written(folder: Path, files: tuple[Files, ...], change: Callable[[int, Files
     found = []
     for number, item in enumerate(files):
         item = change(number, item)
-        rows = item.labels
-        corners = [rows["x"], rows["y"], rows["x"] + rows["w"], rows["y"] + rows["h"]]
-        boxes = Boxes(
-            rows["t"].astype(np.int64),
-            np.stack(corners, axis=1).astype(np.float32),
-            rows["class_id"].astype(np.int64),
-            rows["track_id"].astype(np.int64),
-            np.ones(len(rows), np.float32),
-        )
-        found.append(Written(f"r{number}", store(folder / f"r{number}.zarr", item.events), boxes))
+        found.append(Written(f"r{number}", store(folder / f"r{number}.zarr", item.events), boxes_of(item)))
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from planted import CLASSES, Files, boxes_of, simulated, thinned
 from planted_windows import (
     END_US,
     WINDOW_FAULTS,
@@ -19,7 +20,7 @@ from planted_windows import (
 )
 from stored import store
 
-from spikeyolo.diagnosis.finding import Kind
+from spikeyolo.diagnosis.finding import Finding, Kind
 from spikeyolo.diagnosis.windows.counted import count_windows
 from spikeyolo.diagnosis.windows.lost import near_duplicates
 from spikeyolo.events.datasets import SingleRecording
@@ -68,6 +69,7 @@ def test_what_mends_it_is_named(kind: Kind, overrides: tuple[str, ...], tmp_path
         ("labels_gap", "max_label_gap_us"),
         ("labels_buffer", "temporal_buffer"),
         ("empty_slices", "slice_duration_us"),
+        ("few_events", "slice_duration_us"),
         ("no_windows", "time_steps"),
         ("labels_lost", "time_steps"),
     ],
@@ -93,11 +95,12 @@ def test_no_label_file_is_said_with_where_labels_are_looked_for(tmp_path: Path) 
         (events_of(), {}, []),
         (events_of(still=30_000), {}, ["hot_pixels"]),
         (events_of(), {"slice_duration_us": 4}, ["empty_slices"]),
+        (events_of(), {"slice_duration_us": 15}, ["few_events"]),
         (events_of(on=0.0), {}, ["polarity"]),
         (events_of(), {"slice_duration_us": 200_000}, ["no_windows"]),
         (events_of(), {"slicing": "by_count", "events_per_window": 50_000}, ["no_windows"]),
     ],
-    ids=["healthy", "hot", "empty", "one-sided", "long", "many"],
+    ids=["healthy", "hot", "empty", "few", "one-sided", "long", "many"],
 )
 def test_without_labels_the_events_are_looked_at_and_what_cannot_be_told_is_said(
     events: Events, rules: dict[str, Any], expected: list[str], tmp_path: Path
@@ -110,6 +113,72 @@ def test_without_labels_the_events_are_looked_at_and_what_cannot_be_told_is_said
     assert "events a slice" in facts
     assert "windows with boxes" not in facts
     assert "there are no labels" in section.unknown[0]
+
+
+@pytest.mark.parametrize("slice_us", [1, 4, 15, 20])
+def test_slices_that_are_too_short_are_named_once(slice_us: int, tmp_path: Path) -> None:
+    found = diagnosed(tmp_path, moving(), slice_duration_us=slice_us)
+    assert len(found) == 1, names(found)
+    assert {"events a slice", "events a window", "events in a true box"} == set(dict(found[0].evidence))
+
+
+def test_short_slices_are_no_fault_where_windows_hold_enough(tmp_path: Path) -> None:
+    # An event a slice, every third slice empty, forty events a window.
+    assert names(diagnosed(tmp_path, moving(), slice_duration_us=10, time_steps=40)) == []
+
+
+def test_objects_without_events_are_told_from_windows_that_are_too_short(tmp_path: Path) -> None:
+    # Of 2000 events a window all but ten lie beside the box; some of those, which are noise, lie in it.
+    still, noise = events_of(inside=False), np.random.default_rng(1)
+    rows = noise.permutation(len(still))[:200]
+    still.x[rows], still.y[rows] = noise.integers(0, 96, (2, 200))
+    assert names(diagnosed(tmp_path, moving(), still)) == ["boxes_without_events"]
+
+
+def test_a_limit_of_events_that_leaves_too_few_is_what_is_taken_away(tmp_path: Path) -> None:
+    found = diagnosed(tmp_path, moving(), max_events_per_sample=8)
+    assert (names(found), found[0].overrides) == (["few_events"], ("data.max_events_per_sample=null",))
+    both = diagnosed(tmp_path / "both", moving(), max_events_per_sample=4, slice_duration_us=15)
+    assert [override.partition("=")[0] for override in both[0].overrides] == [
+        "data.max_events_per_sample", "data.slice_duration_us",
+    ]  # fmt: skip
+
+
+def test_windows_by_count_of_too_few_events_get_more(tmp_path: Path) -> None:
+    rules = {"slicing": "by_count", "time_steps": 2, "max_samples_per_file": 40}
+    found = diagnosed(tmp_path, moving(), events_per_window=6, **rules)
+    assert names(found) == ["few_events"]
+    (override,) = found[0].overrides
+    assert override.startswith("data.events_per_window=")
+    more = int(override.rpartition("=")[2])
+    assert names(diagnosed(tmp_path / "again", moving(), events_per_window=more, **rules)) == []
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """A recording of a simulated camera."""
+    return simulated(tmp_path_factory.mktemp("simulated"), recordings=1)[0]
+
+
+FILMED = {"classes": CLASSES, "slice_duration_us": 100, "time_steps": 8}
+
+
+def test_a_camera_that_gives_few_events_is_mended_by_longer_slices(filmed: Files, tmp_path: Path) -> None:
+    def found(item: Files, **rules: int) -> list[Finding]:
+        options = {**FILMED, "end_us": 60_000, **rules}
+        every = diagnosed(tmp_path / str(len(list(tmp_path.iterdir()))), boxes_of(item), item.events, **options)
+        return [finding for finding in every if finding.name not in ("class_missing", "imbalance")]
+
+    assert names(found(filmed)) == []
+    few = thinned(filmed, 60)
+    (first,) = found(few)
+    assert first.name == "few_events", first.sentence
+    (override,) = first.overrides
+    assert override.startswith("data.slice_duration_us=")
+    assert names(found(few, slice_duration_us=int(override.rpartition("=")[2]))) == []
+    (nothing,) = found(thinned(filmed, 50_000))
+    assert (nothing.name, nothing.overrides) == ("empty_slices", ())
+    assert "do not fit into the recordings" in nothing.remedy
 
 
 def test_fewer_events_a_window_are_named_where_windows_are_counted(tmp_path: Path) -> None:

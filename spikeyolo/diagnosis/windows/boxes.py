@@ -8,14 +8,13 @@ import numpy as np
 
 from spikeyolo.diagnosis.finding import Finding, listed, name_list, share
 from spikeyolo.diagnosis.windows.counted import Counted, spread_words
-from spikeyolo.diagnosis.windows.events import longer
+from spikeyolo.diagnosis.windows.few import bare_boxes, longer
 from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.report.pictures.diagnosis import draw_bars, draw_histogram
 from spikeyolo.windows.data import EventData
 from spikeyolo.windows.parts import Part
 
 SMALLEST_STRIDE = 8  # px of the frame between the finest anchor points
-WITHOUT_EVENTS = 0.3  # share of true boxes without any event in their window
 RARE = 0.02  # share of boxes of a class, below which it is learnt late
 
 
@@ -107,9 +106,9 @@ def small_boxes(found: Counted, data: EventData, val_parts: Sequence[Part], prot
 
 def without_events(found: Counted, data: EventData) -> list[Finding]:
     """Boxes in which nothing moves."""
-    bare = float((found.in_box == 0).mean()) if len(found.in_box) else 0.0
-    if bare <= WITHOUT_EVENTS:
+    if not bare_boxes(found):
         return []
+    bare = float((found.in_box == 0).mean())
     rules = data.rules
     return [
         Finding(

@@ -18,7 +18,8 @@ from spikeyolo.diagnosis.windows.boxes import (
     without_events,
 )
 from spikeyolo.diagnosis.windows.counted import Counted, count_windows, spread_words
-from spikeyolo.diagnosis.windows.events import empty_slices, hot_pixels
+from spikeyolo.diagnosis.windows.events import hot_pixels
+from spikeyolo.diagnosis.windows.few import too_few
 from spikeyolo.diagnosis.windows.fitting import windows_of
 from spikeyolo.diagnosis.windows.known import unknown_steps
 from spikeyolo.diagnosis.windows.lost import dropped, few_boxes, lost, no_labels, no_val_labels, repeated
@@ -66,6 +67,7 @@ def check_windows(
     section.facts += [
         ("looked at", f"{found.looked_at} of {found.windows} training windows of {len(parts)} recordings"),
         ("events a slice", spread_words(found.events.ravel())),
+        ("events a window", spread_words(found.events.sum(1))),
         ("slices without events", share(float((found.events == 0).mean()))),
     ]
     section.pictures["events_a_slice"] = lambda path: draw_histogram(
@@ -80,7 +82,7 @@ def check_windows(
             "whether they make events: there are no labels"
         )
         section.findings += one_sided(list(found.on), list(found.on.values()))
-        section.findings += empty_slices(found, dataset.rules)
+        section.findings += too_few(found, dataset.rules, parts)
     section.findings += hot_pixels(found, data)
     return section, dataset
 
@@ -101,7 +103,7 @@ def _labelled(
     """What labels tell of windows."""
     labelled = found.with_boxes / max(found.looked_at, 1)
     section.findings += missing_classes(parts, data, whole)
-    section.findings += empty_slices(found, data.rules)
+    section.findings += too_few(found, data.rules, parts)
     section.findings += lost(parts, data)
     section.findings += unknown_steps(found, dataset, parts)
     section.findings += few_boxes(labelled, data)
@@ -114,6 +116,7 @@ def _labelled(
         ("windows with boxes", share(labelled)),
         ("boxes in classes", ", ".join(f"{name} {n}" for name, n in zip(data.classes, class_counts(parts, data)))),
         ("shorter side of boxes in the frame", f"{spread_words(found.side_px)} px"),
+        ("events in a true box", spread_words(found.in_box)),
         ("boxes without events", share(float((found.in_box == 0).mean()) if len(found.in_box) else 0.0)),
     ]
     section.pictures["box_sides"] = lambda path: draw_histogram(

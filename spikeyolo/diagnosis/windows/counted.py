@@ -24,8 +24,10 @@ class Counted:
         windows: there are; ``looked_at`` of them were counted.
         with_boxes: of these, windows with a box at a supervised step.
         supervised: ``[W, T]`` bool, of windows with boxes.
-        events: ``[W, T]`` events of each slice, of all that were looked at.
+        events: ``[W, T]`` events of each slice, of all that were looked at, as training sees them.
+        kept: share of the windows' events that training sees: ``max_events_per_sample`` leaves out the others.
         in_box: ``[M]`` events of the window inside each true box of its last supervised step.
+        by_chance: ``[M]`` how many these were if the window's events were spread evenly over the frame.
         side_px: ``[M]`` shorter side of that box, px of the frame.
         class_id: ``[M]``.
         pixel_events: ``[H, W]`` of the sensor.
@@ -37,7 +39,9 @@ class Counted:
     with_boxes: int
     supervised: npt.NDArray[np.bool_]
     events: Int64
+    kept: float
     in_box: Int64
+    by_chance: Float64
     side_px: Float64
     class_id: Int64
     pixel_events: Int64
@@ -54,16 +58,20 @@ def count_windows(dataset: WindowDataset, *, most: int = 300, seconds: float = 1
     steps = dataset.rules.time_steps
     chosen = spread(len(dataset), most)
     chosen = chosen[np.random.default_rng(0).permutation(len(chosen))]  # so that an early end is still a fair sample
-    events, supervised, in_box, sides, classes = [], [], [], [], []
+    events, supervised, in_box, by_chance, sides, classes = [], [], [], [], [], []
+    recorded = 0
     pixels = np.zeros((dataset.height, dataset.width), np.int64)
     placement = dataset.encoder.placement()
+    frame_px = dataset.frame_width * dataset.frame_height
     with_boxes = 0
     polarities: dict[str, list[int]] = {}  # ON events, all events
     for index in chosen.tolist():
         sample = dataset[0, index]
         window = sample.window
         part = dataset.parts[window.recording]
-        found = unpack(part.recording.packed(window.start_us, window.end_us), dataset.width, dataset.height)
+        packed = part.recording.packed(window.start_us, window.end_us)
+        recorded += len(packed)
+        found = unpack(packed[spread(len(packed), dataset.rules.max_events_per_sample)], dataset.width, dataset.height)
         slice_us = (window.end_us - window.start_us) // steps
         step = np.minimum((found.t - window.start_us) // max(slice_us, 1), steps - 1)
         events.append(np.bincount(step, minlength=steps))
@@ -80,6 +88,7 @@ def count_windows(dataset: WindowDataset, *, most: int = 300, seconds: float = 1
             y = (found.y + 0.5) * placement.scale_y + placement.offset_y
             for left, top, right, bottom in last.xyxy.tolist():
                 in_box.append(np.count_nonzero((x >= left) & (x < right) & (y >= top) & (y < bottom)))
+                by_chance.append(len(found) * (right - left) * (bottom - top) / frame_px)
                 sides.append(min(right - left, bottom - top))
             classes.append(last.class_id)
         if time.monotonic() - began > seconds:
@@ -90,7 +99,9 @@ def count_windows(dataset: WindowDataset, *, most: int = 300, seconds: float = 1
         with_boxes=with_boxes,
         supervised=np.array(supervised, np.bool_).reshape(-1, steps),
         events=np.array(events, np.int64).reshape(-1, steps),
+        kept=sum(int(one.sum()) for one in events) / recorded if recorded else 1.0,
         in_box=np.array(in_box, np.int64),
+        by_chance=np.array(by_chance, np.float64),
         side_px=np.array(sides, np.float64),
         class_id=np.concatenate([*classes, np.empty(0, np.int64)]),
         pixel_events=pixels,

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from spikeyolo.diagnosis.finding import Finding, Section
 from spikeyolo.errors import ConfigError
+from spikeyolo.windows import slicing
 from spikeyolo.windows.data import EventData
 from spikeyolo.windows.dataset import WindowDataset
 from spikeyolo.windows.parts import Part
@@ -44,6 +47,17 @@ def windows_of(parts: Sequence[Part], data: EventData, section: Section, *, labe
         return _dataset(parts, data, fitting)
     except ConfigError:
         return None
+
+
+def times_as_long(parts: Sequence[Part], rules: WindowRules) -> float:
+    """How many times as long windows may be and still fit: before half of the label times or, where they need no label,
+    into the recording that holds most."""
+    if rules.slicing == "by_count":
+        return max(part.recording.count(part.start_us, part.end_us) for part in parts) / rules.events_per_window
+    if rules.slicing == "around_labels":
+        before = np.concatenate([slicing.distinct(part.inside.t) - part.start_us for part in parts])
+        return float(np.median(before)) / rules.duration_us if len(before) else 0.0
+    return max(part.end_us - part.start_us for part in parts) / rules.duration_us
 
 
 def _everywhere(rules: WindowRules) -> WindowRules:
