@@ -68,7 +68,7 @@ def test_a_store_for_training_is_a_local_folder(tmp_path: Path) -> None:
     ended = train("+experiment=smoke", "data.store=s3://bucket/store", cwd=tmp_path)
     assert ended.code == 2
     (line,) = ended.error_lines
-    assert "store: found s3://bucket/store; expected a local folder" in line
+    assert "data.store: found s3://bucket/store; expected a local folder" in line
     assert not (tmp_path / "s3:").exists()
 
 

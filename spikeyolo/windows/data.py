@@ -106,8 +106,8 @@ class EventData:
     ) -> None:
         if is_remote(store):
             raise ConfigError(
-                f"store: found {store}; expected a local folder (python -m spikeyolo.convert writes into a bucket, "
-                "data=converted data.root=URL trains from it)"
+                f"data.store: found {store}; expected a local folder (python -m spikeyolo.convert writes into a "
+                "bucket, data=converted data.root=URL trains from it)"
             )
         self.dataset = dataset
         self._found: dict[Role, list[Source]] = {}
