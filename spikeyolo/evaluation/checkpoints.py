@@ -11,6 +11,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from spikeyolo.detections.table import read_metadata
 from spikeyolo.engine.checkpoints.restore import restore_detector
 from spikeyolo.engine.device import choose_device
 from spikeyolo.errors import ConfigError, RecordingError
@@ -85,7 +86,10 @@ def evaluated(
         costs: dict[str, Any] = {}
         if options["costs"]:
             looks = looks or looks_of(data, parts, options["windows"], split)
-            costs = measure(restored, looks, detecting, folder=tables.folder, fresh=options["fresh"])
+            made_from = read_metadata(tables.detections)["identity"]
+            costs = measure(
+                restored, looks, detecting, tables=made_from, folder=tables.folder, fresh=options["fresh"]
+            )
         yield tables, Seen(data, parts), costs
 
 

@@ -18,6 +18,7 @@ from spikeyolo.engine.checkpoints.files import replace_text
 from spikeyolo.engine.record import write_rows
 from spikeyolo.evaluation.looks import Looks, Stretch, WindowsAtLabels
 from spikeyolo.evaluation.tables.detect import Detecting
+from spikeyolo.evaluation.tables.identity import short
 from spikeyolo.evaluation.tables.tables import Restored
 from spikeyolo.metrics.energy import EnergyMeter
 from spikeyolo.metrics.speed import Latency, call_latency
@@ -35,13 +36,16 @@ TIMED = 8  # that are timed, again and again
 log = logging.getLogger("spikeyolo")
 
 
-def measure(restored: Restored, looks: Looks, detecting: Detecting, *, folder: Path, fresh: bool) -> dict[str, Any]:
-    """Figures of cost, kept in ``costs.json`` beside the tables and found there again on the same device.
+def measure(
+    restored: Restored, looks: Looks, detecting: Detecting, *, tables: Mapping[str, Any], folder: Path, fresh: bool
+) -> dict[str, Any]:
+    """Figures of cost, kept in ``costs.json`` beside the tables and found there again for the same tables and device.
 
     Args:
         restored: the checkpoint.
         looks: the split's windows.
         detecting: how its detections are made.
+        tables: what they were made from.
         folder: of the tables.
         fresh: measure although they are there.
 
@@ -57,6 +61,7 @@ def measure(restored: Restored, looks: Looks, detecting: Detecting, *, folder: P
         "backend": detecting.backend,
         "precision": detecting.precision,
         "checkpoint": restored.digest,
+        "tables": short(tables),
     }
     if not fresh and path.is_file():
         try:
