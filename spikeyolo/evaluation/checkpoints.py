@@ -87,9 +87,7 @@ def evaluated(
         if options["costs"]:
             looks = looks or looks_of(data, parts, options["windows"], split)
             made_from = read_metadata(tables.detections)["identity"]
-            costs = measure(
-                restored, looks, detecting, tables=made_from, folder=tables.folder, fresh=options["fresh"]
-            )
+            costs = measure(restored, looks, detecting, tables=made_from, folder=tables.folder, fresh=options["fresh"])
         yield tables, Seen(data, parts), costs
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,8 @@ def measure(
             pass  # damaged: measured again
     log.info("measuring latency and energy: some seconds of single windows")
     stretches = list(_single(looks, WINDOWS))
-    times = latencies(restored, looks, stretches[:TIMED], detecting)
+    timed = [stretches[index] for index in spread(len(stretches), TIMED).tolist()]
+    times = latencies(restored, looks, timed, detecting)
     busy = max(latency.other_cores for latency in times.values())
     if busy > 0.25 and restored.device.type == "cpu":
         log.warning(
@@ -121,7 +121,7 @@ def latencies(restored: Restored, looks: Looks, stretches: list[Stretch], detect
 def _single(looks: Looks, count: int) -> Iterator[Stretch]:
     """Up to ``count`` windows of a batch of one, spread over the split."""
     if not isinstance(looks, WindowsAtLabels):
-        yield from islice(looks, count)
+        yield from looks.sample(count)
         return
     dataset = looks.dataset
     for index in spread(len(dataset), count).tolist():

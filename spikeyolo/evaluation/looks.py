@@ -16,6 +16,7 @@ from spikeyolo.events import Boxes
 from spikeyolo.windows import EventData, Part, WindowDataset, WindowLoader, WindowRules, scored
 from spikeyolo.windows.matching import BoxMatcher
 from spikeyolo.windows.serving.sampler import EpochSampler
+from spikeyolo.windows.slicing import spread
 
 Windows = Literal["around_labels", "as_trained", "every"]
 Times = npt.NDArray[np.int64]
@@ -140,38 +141,51 @@ class WholeRecordings:
         return sum(-(-self._steps(part) // self.data.rules.time_steps) for part in self.parts)
 
     def __iter__(self) -> Iterator[Stretch]:
-        rules, encoder = self.data.rules, self.data.encoder
+        rules = self.data.rules
         for index, part in enumerate(self.parts):
-            width, height = part.recording.width, part.recording.height
-            columns, lines = encoder.frame_size(width, height)
             labelled, times = self._labelled(part)
             looks = np.union1d(labelled, self._empty(index, part))
             for first in range(0, self._steps(part), rules.time_steps):
                 steps = min(rules.time_steps, self._steps(part) - first)
-                start = part.start_us + first * rules.slice_duration_us
-                frames = np.empty((steps, encoder.channels, lines, columns), np.uint8)
-                packed = part.recording.packed(start, start + steps * rules.slice_duration_us)
-                encoder.encode(packed, start_us=start, slice_us=rules.slice_duration_us, out=frames)
-                ends = start + rules.slice_duration_us * np.arange(1, steps + 1, dtype=np.int64)
+                bare = self._unlabelled(index, first, steps)
                 here = looks[(looks >= first) & (looks < first + steps)] - first
                 if not len(here):
-                    yield Stretch.unlabelled(
-                        torch.from_numpy(frames)[:, None], np.array([index]), ends[:, None], first=first == 0
-                    )
+                    yield bare
                     continue
                 scored = np.zeros(steps, np.bool_)
                 scored[here] = True
                 own = (labelled >= first) & (labelled < first + steps)
-                truth, step, known = self._truth(index, part, labelled[own] - first, times[own], ends)
-                yield Stretch(
-                    torch.from_numpy(frames)[:, None], np.array([index]), ends[:, None], (known | scored)[:, None],
-                    scored[:, None], step, np.zeros(len(step), np.int64), truth, first == 0,
+                truth, step, known = self._truth(index, part, labelled[own] - first, times[own], bare.ends_us[:, 0])
+                yield replace(
+                    bare, known=(known | scored)[:, None], scored=scored[:, None], step=step,
+                    window=np.zeros(len(step), np.int64), truth=truth,
                 )  # fmt: skip
+
+    def sample(self, count: int) -> Iterator[Stretch]:
+        """Up to ``count`` stretches of T steps from all over the recordings, without what is true in them; shorter ones
+        where no recording has T steps."""
+        time_steps = self.data.rules.time_steps
+        every = np.array([self._steps(part) for part in self.parts])
+        length = time_steps if every.max() >= time_steps else 1
+        first = np.cumsum([0, *(every // length)])
+        for place in spread(int(first[-1]), count).tolist():
+            index = int(np.searchsorted(first, place, side="right")) - 1
+            yield self._unlabelled(index, (place - int(first[index])) * length, length)
 
     def skipped(self) -> int:
         """Label times that are not scored: before the first step's end, or in one step with a later one."""
         every = [np.unique(part.inside.t) for part in self.parts]
         return sum(map(len, every)) - sum(len(self._labelled(part)[0]) for part in self.parts)
+
+    def _unlabelled(self, index: int, first: int, steps: int) -> Stretch:
+        """``steps`` steps of a part from its step ``first`` on, encoded."""
+        part, encoder, slice_us = self.parts[index], self.data.encoder, self.data.rules.slice_duration_us
+        columns, lines = encoder.frame_size(part.recording.width, part.recording.height)
+        start = part.start_us + first * slice_us
+        ends = start + slice_us * np.arange(1, steps + 1, dtype=np.int64)
+        frames = np.empty((steps, encoder.channels, lines, columns), np.uint8)
+        encoder.encode(part.recording.packed(start, int(ends[-1])), start_us=start, slice_us=slice_us, out=frames)
+        return Stretch.unlabelled(torch.from_numpy(frames)[:, None], np.array([index]), ends[:, None], first=first == 0)
 
     def _steps(self, part: Part) -> int:
         return scored.whole_steps(part, self.data.rules.slice_duration_us)

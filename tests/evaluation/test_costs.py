@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from command_line import evaluate
 from small_run import small_run
 
 from spikeyolo.evaluation import costs
+from spikeyolo.evaluation.looks import Stretch
 from spikeyolo.metrics.speed import Latency
 
 
@@ -23,21 +25,24 @@ def cwd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """One number for each measurement, of which latency takes no time."""
-    found: list[int] = []
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[int, int]]]:
+    """Of each measurement, in which latency takes no time, recording and end of the windows that are timed."""
+    found: list[list[tuple[int, int]]] = []
 
-    def quick(*given: Any) -> dict[str, Latency]:
-        found.append(len(found))
+    def quick(restored: Any, looks: Any, stretches: Sequence[Stretch], detecting: Any) -> dict[str, Latency]:
+        found.append([(int(one.recording[0]), int(one.ends_us[-1, 0])) for one in stretches])
         return {name: Latency(1.0, 1.0, 1, 1, 0.0) for name in ("encode", "network", "decode")}
 
     monkeypatch.setattr(costs, "latencies", quick)
-    monkeypatch.setattr(costs, "WINDOWS", 4)
+    monkeypatch.setattr(costs, "WINDOWS", 8)
+    monkeypatch.setattr(costs, "TIMED", 4)
     return found
 
 
-def test_costs_are_measured_again_where_the_tables_below_one_folder_are_others(cwd: Path, measured: list[int]) -> None:
-    usual = ("checkpoint=run/checkpoints/best", "windows=as_trained", "device=cpu", "threads=1", "out=one")
+def test_costs_are_of_the_whole_split_and_measured_again_where_the_tables_below_one_folder_are_others(
+    cwd: Path, measured: list[list[tuple[int, int]]]
+) -> None:
+    usual = ("checkpoint=run/checkpoints/best", "windows=every", "steps=scored", "device=cpu", "threads=1", "out=one")
     energy = []
     for changes, measurements in (
         (("split=val",), 1),
@@ -52,3 +57,5 @@ def test_costs_are_measured_again_where_the_tables_below_one_folder_are_others(c
         energy.append(scores["costs"]["energy/window_mj"])
     assert energy[0] == energy[1]
     assert len(set(energy)) == 3
+    # 12 ms in windows of 400 µs: 30 of each of the two recordings of val.
+    assert measured[0] == [(0, 4800), (0, 10_800), (1, 4800), (1, 10_800)]

@@ -54,6 +54,23 @@ def test_the_stretches_are_the_recording_without_gap_or_overlap(whole: Part) -> 
     np.testing.assert_array_equal(frames, expected)
 
 
+def test_a_sample_of_stretches_is_spread_over_the_recordings_and_of_one_length(whole: Part) -> None:
+    found = looks(Part(whole.recording, whole.boxes, 0, 50_000, "half"), whole)
+    every = {(int(s.recording[0]), int(s.ends_us[0, 0])): s for s in found}  # 17 and 34, the last of each not whole
+    assert len(every) == 51
+    sample = list(found.sample(10))
+    assert [(int(s.recording[0]), int(s.ends_us[0, 0]) // 1000) for s in sample] == [
+        (0, 7), (0, 22), (0, 37),
+        (1, 4), (1, 19), (1, 31), (1, 46), (1, 61), (1, 76), (1, 91),
+    ]  # fmt: skip
+    for stretch in sample:
+        assert stretch.frames.shape[0] == 3
+        torch.testing.assert_close(stretch.frames, every[int(stretch.recording[0]), int(stretch.ends_us[0, 0])].frames)
+    assert len(list(found.sample(100))) == 49
+    short = Part(whole.recording, boxes_at([1500]), 0, 2000, "short")
+    assert [stretch.frames.shape[0] for stretch in looks(short).sample(9)] == [1, 1]
+
+
 def test_a_label_is_scored_at_the_last_step_that_ended_by_its_time_with_its_own_box(whole: Part) -> None:
     boxes = {}
     for stretch in looks(whole, negative_share=0):
