@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from spikeyolo.detections import DetectionTable
+from spikeyolo.detections.table import read_metadata
 from spikeyolo.entry import flatten
-from spikeyolo.errors import ConfigError
+from spikeyolo.errors import ConfigError, DetectionError
 
 DETECTIONS, TRUTH = "detections.parquet", "truth.parquet"
 # Settings that name or place a run, and change no figure.
@@ -117,7 +118,7 @@ def _job_order(job: Path) -> tuple[int, int, str]:
 def _evaluation(run: Path, split: str | None) -> Path:
     """The newest table of a run's best checkpoint."""
     found = sorted((run / "evaluation").glob(f"*/{DETECTIONS}"), key=lambda path: path.stat().st_mtime)
-    best = [path for path in found if path.parent.name.startswith("best_")] or found
+    best = [path for path in found if _checkpoint_of(path) == "best"] or found
     splits = {_split_of(path) for path in best}
     if split is not None:
         best = [path for path in best if _split_of(path) == split]
@@ -132,8 +133,23 @@ def _evaluation(run: Path, split: str | None) -> Path:
 
 
 def _split_of(table: Path) -> str:
-    """``val`` of ``best_val_1a2b3c``."""
-    return [*table.parent.name.split("_"), ""][1]
+    """As the table has it; where it does not tell, ``val`` of ``best_val_1a2b3c``."""
+    told = (_made(table).get("identity") or {}).get("split")
+    return str(told) if told else [*table.parent.name.split("_"), ""][1]
+
+
+def _checkpoint_of(table: Path) -> str:
+    """``best`` or ``last``, as the table has it; where it does not tell, ``best`` of ``best_val_1a2b3c``."""
+    told = _made(table).get("checkpoint")
+    return Path(told).name if told else table.parent.name.split("_")[0]
+
+
+def _made(table: Path) -> dict[str, Any]:
+    """What a table tells of its making; nothing where it cannot be read, which is said if it is chosen."""
+    try:
+        return read_metadata(table)
+    except DetectionError:
+        return {}
 
 
 def _run_of(table: Path) -> Path | None:

@@ -211,6 +211,23 @@ def test_of_several_evaluated_splits_one_must_be_named(tmp_path: Path) -> None:
         find_entrants([str(folder), str(other)], split="val")
 
 
+def test_split_and_checkpoint_are_those_of_the_table_whatever_its_folder_is_called(tmp_path: Path) -> None:
+    folder, other = run(tmp_path / "a"), run(tmp_path / "b")
+    shutil.rmtree(folder / "evaluation")
+    paths = {}
+    for name, split, checkpoint in (("test", "test", "best"), ("mine", "val", "best"), ("of_val", "test", "last")):
+        paths[name] = folder / "evaluation" / name / "detections.parquet"
+        made = {"identity": {"split": split}, "checkpoint": f"/elsewhere/checkpoints/{checkpoint}"}
+        replace(worse(FOUND, 0.5), metadata={**made, "name": name}).write(paths[name])
+    with pytest.raises(ConfigError, match=r"was evaluated on test, val; expected split=NAME"):
+        find_entrants([str(folder), str(other)])
+    for split, name in (("test", "test"), ("val", "mine")):
+        first = find_entrants([str(folder), str(paths["test"])], split=split)[0]
+        assert first.table.metadata["name"] == name
+    paths["test"].write_bytes(b"damaged")
+    assert find_entrants([str(folder), str(paths["mine"])], split="val")[0].table.metadata["name"] == "mine"
+
+
 def test_words_of_the_command_line_are_runs() -> None:
     assert with_runs(["a", "it's b", "metric=map"]) == ["metric=map", r"runs=['a','it\'s b']"]
     assert with_runs(["--cfg", "job"])[0] == "--cfg"
