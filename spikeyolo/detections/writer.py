@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from spikeyolo.detections.table import METADATA_KEY, DetectionTable
 from spikeyolo.errors import DetectionError
 
@@ -84,6 +86,8 @@ class DetectionWriter:
             raise DetectionError(
                 f"{self.path}: found rows of the classes {list(table.classes)}; expected {list(self.classes)}"
             )
+        if not len(table):  # most steps of a sparse recording: nothing is to be kept of them
+            return
         table.check(str(self.path))
         self._waiting.append(_rows(table, self._schema()))
         self._waiting_rows += len(table)
@@ -120,7 +124,9 @@ def _rows(table: DetectionTable, schema: pa.Schema) -> pa.Table:
     import pyarrow as pa
 
     def named(codes: Any, names: Sequence[str]) -> pa.Array:
-        return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(list(names), pa.string()))
+        used, codes = np.unique(codes, return_inverse=True)  # of hundreds of recordings, a window's rows name a few
+        values = pa.array([names[code] for code in used], pa.string())
+        return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), values)
 
     def nullable(values: Any, kind: pa.DataType) -> pa.Array:
         return pa.array(values, kind, mask=values < 0)

@@ -71,6 +71,20 @@ def test_pieces_of_different_recordings_become_one_table(tmp_path: Path, monkeyp
     np.testing.assert_array_equal(found.t_us, np.concatenate([piece.t_us for piece in pieces]))
 
 
+def test_names_without_a_row_and_empty_pieces_take_no_room(tmp_path: Path) -> None:
+    many = drawn(0, 40, recordings=1000)
+    with DetectionWriter(tmp_path / "t.parquet", classes=CLASSES) as writer:
+        for _ in range(50):
+            writer.append(many[:0])
+        assert not writer._waiting
+        writer.append(many)
+        with pytest.raises(DetectionError, match=r"found rows of the classes \['car'\]; expected"):
+            writer.append(empty(["car"]))
+    found = DetectionTable.read(tmp_path / "t.parquet")
+    assert_equal(found, many)
+    assert set(found.recordings) == {many.recordings[index] for index in many.recording}
+
+
 def test_a_table_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
     path = drawn(0, 5).write(tmp_path / "t.parquet")
     before = path.read_bytes()
