@@ -15,6 +15,7 @@ from spikeyolo.errors import ConfigError
 from spikeyolo.events import Boxes
 from spikeyolo.windows import EventData, Part, WindowDataset, WindowLoader, WindowRules, scored
 from spikeyolo.windows.matching import BoxMatcher
+from spikeyolo.windows.parts import common_sensor
 from spikeyolo.windows.serving.sampler import EpochSampler
 from spikeyolo.windows.slicing import spread
 
@@ -113,7 +114,7 @@ class WindowsAtLabels:
 
 @dataclass
 class WholeRecordings:
-    """Every recording from start to end, in steps of one length back to back, T of them together.
+    """Every labelled recording from start to end, in steps of one length back to back, T of them together.
 
     The result is scored at the label times, and as often where annotators found a recording empty (``negative_share=0``
     leaves that out). A label's boxes are the truth of the last step that ended by its time, so that nothing later is
@@ -122,6 +123,9 @@ class WholeRecordings:
     Args:
         data: the data set.
         parts: its recordings of one role.
+
+    Raises:
+        ConfigError: there is no label to score at, or the recordings' sensors differ.
     """
 
     data: EventData
@@ -129,6 +133,7 @@ class WholeRecordings:
 
     def __post_init__(self) -> None:
         rules = self.data.rules
+        self.width, self.height = common_sensor(self.parts)
         self._matcher = matcher_of(self.data, self.parts)
         if not any(len(self._labelled(part)[0]) for part in self.parts):
             raise ConfigError(
@@ -180,7 +185,7 @@ class WholeRecordings:
     def _unlabelled(self, index: int, first: int, steps: int) -> Stretch:
         """``steps`` steps of a part from its step ``first`` on, encoded."""
         part, encoder, slice_us = self.parts[index], self.data.encoder, self.data.rules.slice_duration_us
-        columns, lines = encoder.frame_size(part.recording.width, part.recording.height)
+        columns, lines = encoder.frame_size(self.width, self.height)
         start = part.start_us + first * slice_us
         ends = start + slice_us * np.arange(1, steps + 1, dtype=np.int64)
         frames = np.empty((steps, encoder.channels, lines, columns), np.uint8)
@@ -188,6 +193,8 @@ class WholeRecordings:
         return Stretch.unlabelled(torch.from_numpy(frames)[:, None], np.array([index]), ends[:, None], first=first == 0)
 
     def _steps(self, part: Part) -> int:
+        if part.boxes is None:  # nothing can be scored
+            return 0
         return scored.whole_steps(part, self.data.rules.slice_duration_us)
 
     def _labelled(self, part: Part) -> tuple[Times, Times]:
@@ -211,7 +218,7 @@ class WholeRecordings:
         row = np.flatnonzero(np.isin(boxes.t, times))
         own = labelled[np.searchsorted(times, boxes.t[row])] if len(times) else row
         step = np.concatenate((found.step[between], own))
-        limits = np.array([part.recording.width, part.recording.height] * 2, np.float32)
+        limits = np.array([self.width, self.height] * 2, np.float32)
         xyxy = np.clip(np.concatenate((found.xyxy[between], boxes.xyxy[row])), np.float32(0), limits)
         seen = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
         truth = Boxes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,19 @@ def test_a_sample_of_stretches_is_spread_over_the_recordings_and_of_one_length(w
     assert len(list(found.sample(100))) == 49
     short = Part(whole.recording, boxes_at([1500]), 0, 2000, "short")
     assert [stretch.frames.shape[0] for stretch in looks(short).sample(9)] == [1, 1]
+
+
+def test_a_recording_without_labels_is_not_run_through_the_network(whole: Part) -> None:
+    found = looks(Part(whole.recording, None, 0, END_US, "unlabelled"), whole)
+    stretches = list(found)
+    assert {int(stretch.recording[0]) for stretch in [*stretches, *found.sample(9)]} == {1}
+    assert len(stretches) == len(found) == len(looks(whole))
+
+
+def test_recordings_of_different_sensors_are_refused_as_in_training(whole: Part, tmp_path: Path) -> None:
+    wide = part(store(tmp_path / "wide.zarr", replace(random_events(), width=40)), boxes_at(LABELS))
+    with pytest.raises(ConfigError, match=r"different sensors in one data set: 33x21 px .*, 40x21 px .*expected one"):
+        looks(whole, wide)
 
 
 def test_a_label_is_scored_at_the_last_step_that_ended_by_its_time_with_its_own_box(whole: Part) -> None:
