@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,13 @@ def evaluated(
     )
     if detecting.carry and options["windows"] != "every":
         raise ConfigError(f"carry: found true with windows={options['windows']}; expected windows=every")
-    say_how_it_was_trained(state, windows=options["windows"], carry=detecting.carry)
+    say_how_it_was_trained(
+        state,
+        windows=options["windows"],
+        carry=detecting.carry,
+        slice_us=data.rules.slice_duration_us,
+        given=run_data.keys_of(runtime.overrides.task),
+    )
     detecting.check(device)
     protocol.class_ids(data.classes)
     named = options["split"]
@@ -91,13 +97,29 @@ def evaluated(
         yield tables, Seen(data, parts), costs
 
 
-def say_how_it_was_trained(state: Mapping[str, Any], *, windows: str, carry: bool) -> None:
-    """Tell a user whose network was trained on states that go on from window to window how to score it so.
+def say_how_it_was_trained(
+    state: Mapping[str, Any], *, windows: str, carry: bool, slice_us: int, given: Set[str]
+) -> None:
+    """Tell a user whose network was trained on windows of other kinds, or on states that go on from window to window,
+    what it is scored on and how to score it so.
+
+    Args:
+        state: readable part of the checkpoint.
+        windows, carry: of the command.
+        slice_us: length of the time steps it is scored on, µs.
+        given: keys that the command line has.
 
     Raises:
         ConfigError: the windows of training are asked for, which were whole recordings.
     """
-    sampling = ((state.get("settings") or {}).get("data") or {}).get("sampling")
+    data = (state.get("settings") or {}).get("data") or {}
+    if data.get("slicing") == "by_count" and windows != "as_trained" and "data.slice_duration_us" not in given:
+        log.warning(
+            "trained on windows of equally many events; scored on time steps of %d µs (data.slice_duration_us; "
+            "windows=as_trained takes the windows of validation)",
+            slice_us,
+        )
+    sampling = data.get("sampling")
     if sampling not in ("streaming", "mixed") or carry:
         return
     if windows == "as_trained":

@@ -116,7 +116,7 @@ def build(
         )
     data = OmegaConf.to_container(config.data, resolve=False)
     assert isinstance(data, dict)
-    given = {override.lstrip("+").partition("=")[0] for override in overridden}
+    given = keys_of(overridden)
     if chosen != NAME:
         windows = state.get("windows") or {}
         for key in ("slice_duration_us", "time_steps", "slicing", "events_per_window"):
@@ -134,6 +134,11 @@ def build(
     if "classes" in state:
         check_classes(state["classes"], built.classes)
     return built, resolved["data"]
+
+
+def keys_of(overridden: Sequence[str]) -> set[str]:
+    """The keys that a command line's overrides have."""
+    return {override.lstrip("+").partition("=")[0] for override in overridden}
 
 
 def check_classes(trained: Sequence[str], found: Sequence[str]) -> None:
