@@ -27,7 +27,7 @@ from spikeyolo.model.inference import weight_bytes
 from spikeyolo.model.inference.binary import in_integers
 from spikeyolo.report.environment import device_name
 from spikeyolo.windows import collate
-from spikeyolo.windows.slicing import spread
+from spikeyolo.windows.slicing import spread, thinned
 
 WINDOWS = 32  # that spikes are counted on
 TIMED = 8  # that are timed, again and again
@@ -106,7 +106,8 @@ def latencies(restored: Restored, looks: Looks, stretches: list[Stretch], detect
         recording = looks.parts[int(stretch.recording[0])].recording
         frames = np.empty((steps, encoder.channels, height, width), np.uint8)
         start = first - slice_us
-        encoder.encode(recording.packed(start, last), start_us=start, slice_us=slice_us, out=frames)
+        packed = thinned(recording.packed(start, last), looks.data.rules.max_events_per_sample)
+        encoder.encode(packed, start_us=start, slice_us=slice_us, out=frames)
 
     with torch.inference_mode():
         frames = [stretch.frames.to(device) for stretch in stretches]

@@ -17,7 +17,7 @@ from spikeyolo.windows import EventData, Part, WindowDataset, WindowLoader, Wind
 from spikeyolo.windows.matching import BoxMatcher
 from spikeyolo.windows.parts import common_sensor
 from spikeyolo.windows.serving.sampler import EpochSampler
-from spikeyolo.windows.slicing import spread
+from spikeyolo.windows.slicing import spread, thinned
 
 Windows = Literal["around_labels", "as_trained", "every"]
 Times = npt.NDArray[np.int64]
@@ -189,7 +189,8 @@ class WholeRecordings:
         start = part.start_us + first * slice_us
         ends = start + slice_us * np.arange(1, steps + 1, dtype=np.int64)
         frames = np.empty((steps, encoder.channels, lines, columns), np.uint8)
-        encoder.encode(part.recording.packed(start, int(ends[-1])), start_us=start, slice_us=slice_us, out=frames)
+        packed = thinned(part.recording.packed(start, int(ends[-1])), self.data.rules.max_events_per_sample)
+        encoder.encode(packed, start_us=start, slice_us=slice_us, out=frames)
         return Stretch.unlabelled(torch.from_numpy(frames)[:, None], np.array([index]), ends[:, None], first=first == 0)
 
     def _steps(self, part: Part) -> int:

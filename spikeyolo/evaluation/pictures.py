@@ -19,6 +19,7 @@ from spikeyolo.report.pictures import evaluation as drawing
 from spikeyolo.report.pictures.figures import draw_confusion, draw_precision_recall
 from spikeyolo.report.pictures.render import RenderedWindow, render_windows
 from spikeyolo.windows import EventData, Part
+from spikeyolo.windows.slicing import thinned
 
 WORST = 12  # windows that are drawn
 COUNTED = 50_000  # looks up to which events in boxes are counted
@@ -63,7 +64,8 @@ def draw_worst(outcome: Outcome, protocol: Protocol, *, data: EventData, parts: 
         width, height = data.encoder.frame_size(part.recording.width, part.recording.height)
         frames = np.empty((steps, data.encoder.channels, height, width), np.uint8)
         start = end - steps * slice_us
-        data.encoder.encode(part.recording.packed(start, end), start_us=start, slice_us=slice_us, out=frames)
+        packed = thinned(part.recording.packed(start, end), data.rules.max_events_per_sample)
+        data.encoder.encode(packed, start_us=start, slice_us=slice_us, out=frames)
         found, true = judged.found[judged.found.image == image], judged.truth[judged.truth.image == image]
         found = found[np.argsort(-found.score, kind="stable")]
         at, of = np.full(len(true), end), np.full(len(found), steps - 1)

@@ -119,7 +119,7 @@ def build(
     given = keys_of(overridden)
     if chosen != NAME:
         windows = state.get("windows") or {}
-        for key in ("slice_duration_us", "time_steps", "slicing", "events_per_window"):
+        for key in ("slice_duration_us", "time_steps", "slicing", "events_per_window", "max_events_per_sample"):
             if key in windows and f"data.{key}" not in given:
                 data[key] = windows[key]
         if state.get("encoder") and not any(key.startswith(("data/encoder", "data.encoder")) for key in given):

@@ -71,7 +71,7 @@ def predicted(options: Mapping[str, Any], rules: Mapping[str, Any], given: Set[s
         identity = {
             "checkpoint": trained.digest,
             "recordings": {item.name: item.identity for item in inputs},
-            "windows": {"slice_duration_us": trained.slice_duration_us, "time_steps": trained.time_steps},
+            "windows": {key: getattr(trained, key) for key in ("slice_duration_us", "time_steps", "max_events")},
             "detecting": asdict(detecting),
             "reading": reading.as_dict(),
             "runs": {"backend": trained.backend, "precision": options["precision"], "device": trained.device.type},

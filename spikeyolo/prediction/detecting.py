@@ -21,6 +21,7 @@ from spikeyolo.prediction.fitting import Fit, Fitted, fitted
 from spikeyolo.prediction.sources import Opened
 from spikeyolo.prediction.trained import Trained
 from spikeyolo.prediction.windows import windows
+from spikeyolo.windows.slicing import thinned
 
 Steps = Literal["all", "last"]
 
@@ -164,6 +165,7 @@ class RecordingDetector:
         steps = detecting.steps_at_once(trained)
         duration = steps * slice_us
         decoder = Decoder(confidence=detecting.confidence, iou=detecting.iou, max_detections=detecting.max_detections)
+        most = trained.max_events and max(trained.max_events * steps // trained.time_steps, 1)
         shape = (steps, trained.encoder.channels, fit.frame[1], fit.frame[0])
         found = windows(self.opened.batches, duration, hop)
         index = 0
@@ -177,8 +179,9 @@ class RecordingDetector:
                 continue
             with costs.of("encode"):
                 frames = np.empty(shape, np.uint8)
+                packed = thinned(window.packed, most)
                 trained.encoder.encode(
-                    window.packed, start_us=window.start_us, slice_us=slice_us, out=frames, placement=fit.placement
+                    packed, start_us=window.start_us, slice_us=slice_us, out=frames, placement=fit.placement
                 )
             with costs.of("network"), torch.inference_mode():
                 tensor = torch.from_numpy(frames)[:, None].to(trained.device)

@@ -36,6 +36,7 @@ class Trained:
         classes: names, in the order of class ids.
         encoder: events to frames.
         slice_duration_us, time_steps: of a window.
+        max_events: of a window; more are thinned evenly. None: all are taken.
         sensor: width and height, px, of what it was trained on; None where nothing tells.
         fixed: the only T, W and H of windows that it takes; None: any.
         backend: that runs it, never ``auto``.
@@ -51,6 +52,7 @@ class Trained:
     encoder: Encoder
     slice_duration_us: int
     time_steps: int
+    max_events: int | None = None
     sensor: tuple[int, int] | None = None
     fixed: tuple[int, int, int] | None = None
     backend: Backend = "torch"
@@ -145,6 +147,7 @@ def _settled(state: Mapping[str, Any], place: Path) -> dict[str, Any]:
         "encoder": encoder if sensor is None else encoder.for_sensor(*sensor),
         "slice_duration_us": int(state["windows"]["slice_duration_us"]),
         "time_steps": int(state["windows"]["time_steps"]),
+        "max_events": state["windows"].get("max_events_per_sample"),
         "sensor": sensor,
         "settings": state.get("settings") or {},
         "source": place,

@@ -173,9 +173,7 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         window = self.window(draw.window)
         part, rules = self.parts[window.recording], self.rules
         packed = part.recording.packed(window.start_us, min(window.end_us, part.end_us))
-        limit = rules.max_events_per_sample
-        if limit is not None and len(packed) > limit:
-            packed = packed[slicing.spread(len(packed), limit)]
+        packed = slicing.thinned(packed, rules.max_events_per_sample)
         placement = self.encoder.placement()
         if self.augmentation is not None:
             generator = np.random.default_rng([self.seed, draw.epoch, draw.window])

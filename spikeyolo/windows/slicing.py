@@ -96,6 +96,14 @@ def spread(count: int, limit: int | None) -> npt.NDArray[np.int64]:
     return np.floor((np.arange(limit) + 0.5) * count / limit).astype(np.int64)
 
 
+def thinned(packed: packing.Packed, most: int | None) -> packing.Packed:
+    """A window's events, or ``most`` of them spread evenly where there are more; None: all of them.
+
+    Whoever encodes for a network takes them through this, so that it sees as many as in its training.
+    """
+    return packed if most is None or len(packed) <= most else packed[spread(len(packed), most)]
+
+
 def distinct(times: Times) -> Times:
     """``np.unique``, without sorting what is sorted, as labels are."""
     steps = np.diff(times)
