@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from spikeyolo.detections import GroundTruth
+from spikeyolo.evaluation.inside import count_inside
 from spikeyolo.evaluation.outcome import Outcome, worst_looks
 from spikeyolo.evaluation.tables.identity import recording_names
-from spikeyolo.events import Boxes, Detections, packing
+from spikeyolo.events import Boxes, Detections
 from spikeyolo.metrics.coco import BoxColumns
 from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.metrics.score import judge
@@ -95,11 +96,7 @@ def events_in_boxes(truth: GroundTruth, parts: Sequence[Part], *, window_us: int
         end = int(boxes.t_us[rows[0]])
         part = by_name[boxes.recordings[boxes.recording[rows[0]]]]
         packed = part.recording.packed(end - window_us, end)
-        events = packing.unpack(packed, part.recording.width, part.recording.height)
-        for row in rows:
-            left, top, right, bottom = boxes.xyxy[row]
-            inside = (events.x >= left) & (events.x < right) & (events.y >= top) & (events.y < bottom)
-            counts[row] = int(inside.sum())
+        counts[rows] = count_inside(packed, boxes.xyxy[rows])
     return counts
 
 
