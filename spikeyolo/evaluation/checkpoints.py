@@ -100,8 +100,8 @@ def evaluated(
 def say_how_it_was_trained(
     state: Mapping[str, Any], *, windows: str, carry: bool, slice_us: int, given: Set[str]
 ) -> None:
-    """Tell a user whose network was trained on windows of other kinds, or on states that go on from window to window,
-    what it is scored on and how to score it so.
+    """Tell a user whose network was trained or validated otherwise than it is scored in what that differs, and how to
+    score it so where that can be done.
 
     Args:
         state: readable part of the checkpoint.
@@ -110,7 +110,8 @@ def say_how_it_was_trained(
         given: keys that the command line has.
 
     Raises:
-        ConfigError: the windows of training are asked for, which were whole recordings.
+        ConfigError: the windows of training are asked for, which were whole recordings, or whose figures were of all
+            time steps together.
     """
     data = (state.get("settings") or {}).get("data") or {}
     if data.get("slicing") == "by_count" and windows != "as_trained" and "data.slice_duration_us" not in given:
@@ -120,7 +121,15 @@ def say_how_it_was_trained(
             slice_us,
         )
     sampling = data.get("sampling")
-    if sampling not in ("streaming", "mixed") or carry:
+    in_lanes = sampling in ("streaming", "mixed")
+    if not in_lanes and ((state.get("settings") or {}).get("evaluator") or {}).get("steps") == "all":
+        if windows == "as_trained":
+            raise ConfigError(
+                "windows: found as_trained, of a network that was validated with evaluator.steps=all, on what all time "
+                "steps of a window show together; expected windows=around_labels or every, which score each by itself"
+            )
+        log.warning("validated with evaluator.steps=all, which pools time steps; scored at each time step by itself")
+    if not in_lanes or carry:
         return
     if windows == "as_trained":
         raise ConfigError(

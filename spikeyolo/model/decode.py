@@ -41,7 +41,8 @@ class Decoder:
         max_detections: the most detections of one window.
         steps: which time steps' candidates count: the last one's, or all, pooled before the suppression.
         class_agnostic: whether candidates of different classes suppress one another.
-        max_candidates: the most candidates of one window that enter the suppression, best first.
+        max_candidates: the most candidates of one window that enter the suppression, best first; as many times more as
+            time steps are pooled, and never fewer than ``max_detections``.
     """
 
     def __init__(
@@ -77,7 +78,8 @@ class Decoder:
         limits = _limits(predictions, frame_size)
         # [B, S, A, K], so that one window's candidates lie side by side
         scores = predictions.class_logits[first:].float().sigmoid().transpose(0, 1).flatten(1)
-        best, index = scores.topk(min(self.max_candidates, scores.shape[1]), dim=1)
+        most = max(self.max_candidates * (T - first), self.max_detections)
+        best, index = scores.topk(min(most, scores.shape[1]), dim=1)
         return [
             self._decode_window(predictions, window, best[window], index[window], first, limits) for window in range(B)
         ]

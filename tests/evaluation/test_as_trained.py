@@ -11,6 +11,7 @@ from command_line import evaluate
 from small_run import small_run
 
 import spikeyolo
+from spikeyolo.errors import ConfigError
 from spikeyolo.evaluation import costs
 from spikeyolo.evaluation.checkpoints import say_how_it_was_trained
 from spikeyolo.windows.encoders import HistogramEncoder
@@ -31,6 +32,16 @@ def test_windows_of_equally_many_events_are_named_where_others_are_scored(caplog
     assert not said(caplog, counted, windows="as_trained")
     assert not said(caplog, counted, "data.slice_duration_us")
     assert not said(caplog, {"data": {"slicing": "around_labels"}})
+
+
+def test_a_validation_that_pooled_time_steps_is_named_and_not_promised(caplog: pytest.LogCaptureFixture) -> None:
+    pooled = {"evaluator": {"steps": "all"}}
+    assert "evaluator.steps=all" in said(caplog, pooled, windows="around_labels")
+    with pytest.raises(ConfigError, match=r"windows: found as_trained, .*evaluator\.steps=all.*; expected windows="):
+        said(caplog, pooled, windows="as_trained")
+    assert not said(caplog, {"evaluator": {"steps": "last"}}, windows="as_trained")
+    # In lanes each step was scored by itself, whatever the key says.
+    assert "evaluator.steps" not in said(caplog, {**pooled, "data": {"sampling": "streaming"}})
 
 
 def test_a_network_that_was_trained_on_thinned_windows_sees_no_others_anywhere(

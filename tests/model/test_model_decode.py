@@ -114,6 +114,18 @@ def test_no_more_than_the_bound_of_detections_is_returned() -> None:
     assert len(Decoder(max_detections=7)(predictions_of(placed))[0]) == 7
 
 
+def test_as_many_candidates_enter_as_detections_are_asked_for() -> None:
+    placed = [(0, 0, cell, 0, 0.5) for cell in range(60)]
+    assert len(Decoder(iou=1.0, max_detections=50, max_candidates=10)(predictions_of(placed))[0]) == 50
+
+
+def test_what_one_step_alone_shows_is_not_crowded_out_by_the_others_when_they_are_pooled() -> None:
+    placed = [(step, 0, cell, 0, 0.9) for step in range(3) for cell in range(0, 96, 10)]  # the same ten, three times
+    found = Decoder(steps="all", max_candidates=11)(predictions_of([*placed, (0, 0, 47, 1, 0.3)], T=3))[0]
+    assert len(found) == 11
+    assert found.class_id[-1] == 1
+
+
 def test_embeddings_follow_their_detections() -> None:
     A = len(grid(64, 96)[0])
     embedding = torch.nn.functional.normalize(torch.randn(2, 1, A, 5), dim=-1)
