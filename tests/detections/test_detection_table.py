@@ -78,6 +78,8 @@ def test_names_without_a_row_and_empty_pieces_take_no_room(tmp_path: Path) -> No
             writer.append(many[:0])
         assert not writer._waiting
         writer.append(many)
+        (kept,) = writer._waiting
+        assert len(kept.column("recording").chunk(0).dictionary) == len(set(many.recording.tolist()))
         with pytest.raises(DetectionError, match=r"found rows of the classes \['car'\]; expected"):
             writer.append(empty(["car"]))
     found = DetectionTable.read(tmp_path / "t.parquet")

@@ -121,7 +121,9 @@ def test_as_many_candidates_enter_as_detections_are_asked_for() -> None:
 
 def test_what_one_step_alone_shows_is_not_crowded_out_by_the_others_when_they_are_pooled() -> None:
     placed = [(step, 0, cell, 0, 0.9) for step in range(3) for cell in range(0, 96, 10)]  # the same ten, three times
-    found = Decoder(steps="all", max_candidates=11)(predictions_of([*placed, (0, 0, 47, 1, 0.3)], T=3))[0]
+    found = Decoder(steps="all", max_detections=11, max_candidates=11)(
+        predictions_of([*placed, (0, 0, 47, 1, 0.3)], T=3)
+    )[0]
     assert len(found) == 11
     assert found.class_id[-1] == 1
 
