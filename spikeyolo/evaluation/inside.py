@@ -29,7 +29,8 @@ def count_inside(packed: Packed, xyxy: npt.NDArray[np.float32]) -> Int64:
     _count(packed, of_x, of_y, sums)
     sums = sums.cumsum(0).cumsum(1)
     (left, right), (top, bottom) = columns.T, rows.T
-    return sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    inside: Int64 = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    return inside
 
 
 def _cells(sides: npt.NDArray[np.float32]) -> tuple[Int64, Int64]:
