@@ -72,7 +72,7 @@ def draw_worst(outcome: Outcome, protocol: Protocol, *, data: EventData, parts: 
         at, of = np.full(len(true), end), np.full(len(found), steps - 1)
         tiles.append(
             RenderedWindow(
-                frames,
+                data.encoder.off_on(frames),
                 Boxes(at, _corners(true) * scale, true.class_id, np.full(len(true), -1), true.score.astype(np.float32)),
                 Detections(of, _corners(found) * scale, found.score.astype(np.float32), found.class_id),
                 f"{name} {end / 1e6:.4f} s: {missed} missed, {false} false",

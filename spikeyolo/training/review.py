@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -162,7 +161,7 @@ def draw_figures(
             elif batch.follows:  # another window's step
                 continue
             if seen in chosen:
-                frames = np.ascontiguousarray(batch.frames[: step + 1, index].numpy())
+                frames = loader.dataset.encoder.off_on(batch.frames[: step + 1, index].numpy())
                 name = loader.dataset.parts[window.recording].name
                 end_us = window.start_us + (window.end_us - window.start_us) * (step + 1) // len(batch.frames)
                 tiles.append(RenderedWindow(frames, truth, detections, f"{name} {end_us / 1e6:.4f} s"))

@@ -58,7 +58,7 @@ class Batch:
     """What the loader hands to training.
 
     Attributes:
-        frames: ``[T, B, C, H, W]`` uint8, event counts of each slice (channel 0 OFF, channel 1 ON).
+        frames: ``[T, B, C, H, W]`` uint8, each slice as the encoder's channels; what they mean, it says (``off_on``).
         targets: boxes in px of the encoded frame.
         windows: the B windows the frames were made from.
         follows: whether the neurons' state after the window before goes on into each of them; None where a window

@@ -8,7 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pytest
+from matplotlib.colors import to_rgb
 
+from spikeyolo.report.pictures import canvas
+from spikeyolo.report.pictures.render import event_image
 from spikeyolo.windows.encoders import (
     BinaryEncoder,
     Encoder,
@@ -141,6 +144,19 @@ def test_a_box_around_the_events_holds_them_in_the_frame(make: Callable[..., Enc
     assert columns.max() <= right
     assert rows.min() >= np.floor(top)
     assert rows.max() <= bottom
+
+
+@pytest.mark.parametrize("t_us", [0, 60, 130, 399])
+def test_a_lone_event_has_the_colour_of_its_polarity_in_a_picture(make: Callable[..., Encoder], t_us: int) -> None:
+    for polarity, colour in enumerate((canvas.OFF, canvas.ON)):
+        event = np.array([t_us << 25 | 5 << 13 | 7 << 1 | polarity], np.uint64)
+        frames = make().off_on(encode(make(), event))
+        assert frames.shape == (STEPS, 2, HEIGHT, WIDTH)
+        assert frames.dtype == np.uint8
+        image = event_image(frames)
+        np.testing.assert_allclose(image[5, 7], to_rgb(colour), atol=1e-9)
+        image[5, 7] = to_rgb(canvas.BACKGROUND)
+        np.testing.assert_allclose(image, np.broadcast_to(to_rgb(canvas.BACKGROUND), image.shape), atol=1e-9)
 
 
 def test_an_output_of_other_channels_is_refused(make: Callable[..., Encoder]) -> None:

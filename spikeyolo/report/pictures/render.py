@@ -26,7 +26,7 @@ class RenderedWindow:
     """One tile of the picture.
 
     Attributes:
-        frames: ``[T, C, H, W]`` uint8 event counts; even channels OFF, odd channels ON (C = 1: both).
+        frames: ``[T, 2, H, W]`` uint8, how much OFF and ON, as the encoder's ``off_on`` says of its frames.
         truth: in px of the frame.
         detections: in px of the frame.
         title: a few words above the tile.
@@ -79,11 +79,16 @@ def render_windows(
 
 
 def event_image(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Events of all time steps as colours on dark, ``[T, C, H, W]`` → ``[H, W, 3]`` in 0..1; later steps brighter."""
-    steps = len(frames)
+    """OFF and ON of all time steps as colours on dark, ``[T, 2, H, W]`` → ``[H, W, 3]`` in 0..1; later steps brighter.
+
+    Raises:
+        ValueError: the channels are not OFF and ON alone.
+    """
+    steps, channels = frames.shape[:2]
+    if channels != 2:
+        raise ValueError(f"frames: found {channels} channels; expected 2, OFF and ON")
     freshness = np.linspace(0.5, 1.0, steps) if steps > 1 else np.ones(1)
-    counts = np.einsum("t,tchw->chw", freshness, frames.astype(np.float64))
-    off, on = counts[0::2].sum(0), counts[1::2].sum(0)
+    off, on = np.einsum("t,tchw->chw", freshness, frames.astype(np.float64))
     image = np.empty((*off.shape, 3))
     image[:] = to_rgb(canvas.BACKGROUND)
     busy = (off + on)[(off + on) > 0]

@@ -50,6 +50,9 @@ class Encoder(Protocol):
     ) -> npt.NDArray[np.uint8]:
         """Fill ``out`` ``[T, C, H, W]`` uint8 from time-sorted packed events ``[N]`` and return it."""
 
+    def off_on(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """How much OFF and ON is in each pixel of frames ``[T, C, H, W]``, for pictures: ``[T, 2, H, W]`` uint8."""
+
 
 @dataclass(frozen=True, eq=False)
 class Slices:
@@ -137,6 +140,12 @@ class SliceEncoder(ABC):
         out.fill(0)
         self._scatter(Slices(packed, rows, start_us, slice_us, scatter.tables(geometry, width, height)), out)
         return out
+
+    def off_on(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Sums of the first half of the channels, OFF's, and of the second, ON's, ``[T, 2, H, W]``; saturating."""
+        steps, channels, height, width = frames.shape
+        halves = frames.reshape(steps, 2, channels // 2, height, width)
+        return np.minimum(halves.sum(axis=2, dtype=np.uint32), 255).astype(np.uint8)
 
     @abstractmethod
     def _scatter(self, slices: Slices, out: npt.NDArray[np.uint8]) -> None:

@@ -32,5 +32,9 @@ class MixedDensityEncoder(SliceEncoder):
         self.stacks = stacks
         self.channels = stacks
 
+    def off_on(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """In how many stacks a pixel's last event is OFF, and in how many ON, ``[T, 2, H, W]``."""
+        return np.stack([(frames == value).sum(axis=1, dtype=np.uint8) for value in (1, 2)], axis=1)
+
     def _scatter(self, slices: Slices, out: npt.NDArray[np.uint8]) -> None:
         scatter.mixed_density(slices.packed, slices.rows, out, *slices.tables, slices.start_us, slices.slice_us)

@@ -62,3 +62,8 @@ def test_settings_out_of_range_are_refused() -> None:
         TimeSurfaceEncoder(decay_us=0.0)
     with pytest.raises(ConfigError, match="stacks: found 17"):
         MixedDensityEncoder(stacks=17)
+
+
+def test_what_is_shown_of_a_voxel_grid_saturates_and_does_not_wrap() -> None:
+    full = np.full((1, 8, 2, 3), 255, np.uint8)
+    np.testing.assert_array_equal(VoxelEncoder(bins=4).off_on(full), full[:, :2])
