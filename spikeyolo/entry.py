@@ -15,7 +15,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 import hydra
 import hydra.errors
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -210,6 +211,15 @@ def end_with_sentence(error: SpikeyoloError, *, debug: bool) -> None:
         traceback.print_exception(error)
     log.error("error: %s", _one_line(str(error)))  # to the console and to the run's log file
     sys.exit(2)
+
+
+def given_keys() -> set[str]:
+    """Keys that the command line has, as ``filters.region``; those of a mapping (``filters={region:…}``) one by one."""
+    keys = set()
+    for override in OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task)):
+        key, value = override.key_or_group, override.value()
+        keys |= {f"{key}.{name}" for name in value} if isinstance(value, Mapping) else {key}
+    return keys
 
 
 def composition_sentence(error: Exception) -> str:

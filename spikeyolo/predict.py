@@ -82,7 +82,6 @@ def run(config: DictConfig) -> Path:
         if OmegaConf.is_missing(config, key):
             raise ConfigError(f"{key}: found nothing; expected {key}={example}")
     options = schema.checked_options(config, OPTIONS)
-    given = {override.lstrip("+~").partition("=")[0] for override in HydraConfig.get().overrides.task}
     nodes = ("event_rules", "filters", "tracker")
     rules = {key: OmegaConf.to_container(config[key], resolve=True) for key in nodes}
     schema.check(OmegaConf.create(rules))
@@ -90,7 +89,7 @@ def run(config: DictConfig) -> Path:
 
     from spikeyolo.prediction.command import predicted
 
-    table = predicted(options, rules, given, command=command)
+    table = predicted(options, rules, entry.given_keys(), command=command)
     if options["demo"]:
         from spikeyolo.demo.show import show
 

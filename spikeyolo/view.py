@@ -75,11 +75,13 @@ def run(config: DictConfig) -> Filmed:
         {key: OmegaConf.to_container(config[key]) for key in ("label_rules", "event_rules", "filters")}
     )
     schema.check(node)
+    from spikeyolo.events.conversion.identity import check_stored
     from spikeyolo.events.datasets import sensor_size
     from spikeyolo.report.console import Console
     from spikeyolo.report.video.writers import check_target
     from spikeyolo.viewing.filming import Look, film_recording
     from spikeyolo.viewing.footage import open_footage, span_of
+    from spikeyolo.viewing.overlays import check_label_rules
 
     out = Path(options["out"])
     check_target(out)
@@ -89,8 +91,12 @@ def run(config: DictConfig) -> Filmed:
         "size": sensor_size(options["size"]),
         "time_unit": options["time_unit"],
     }
+    given = entry.given_keys()
     look = Look(**{key: options[key] for key in Look.__dataclass_fields__})
     with open_footage(options["source"], reading, beside=options["labels"] is None) as footage:
+        if footage.stored is not None:
+            check_stored(footage.address, given)
+        check_label_rules(footage, options["labels"], given)
         overlaid = any(options[key] is not None for key in ("labels", "detections", "tracks"))
         span = span_of(
             footage,
@@ -105,7 +111,7 @@ def run(config: DictConfig) -> Filmed:
 
 def found_overlays(footage: Footage, span: Span, options: Mapping[str, Any], rules: Any) -> dict[str, Overlay]:
     """Labels and tables, those there are, by ``truth``, ``detections`` and ``tracks``."""
-    from spikeyolo.viewing.overlays import label_overlay, table_overlay
+    from spikeyolo.viewing.overlays import label_overlay, of_classes, table_overlay
 
     def table(kind: str) -> Overlay:
         return table_overlay(
@@ -120,7 +126,7 @@ def found_overlays(footage: Footage, span: Span, options: Mapping[str, Any], rul
 
     overlays: dict[str, Overlay] = {}
     if options["labels"] is not None and options["labels"].endswith(".parquet"):
-        overlays["truth"] = table("labels")
+        overlays["truth"] = of_classes(table("labels"), options["classes"], options["labels"])
     elif options["labels"] != "none":
         labels = None if options["labels"] is None else Path(options["labels"])
         truth = label_overlay(footage, span, labels, options["classes"], rules)

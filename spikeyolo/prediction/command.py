@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from spikeyolo import __version__, schema
 from spikeyolo.engine.guards.interrupt import StopRequested, StopWatch
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.evaluation.tables.identity import is_made_from, short
+from spikeyolo.events.conversion.identity import check_stored
 from spikeyolo.events.store import Recording
 from spikeyolo.prediction.detecting import Detecting
 from spikeyolo.prediction.formats import save_as
@@ -67,7 +68,9 @@ def predicted(options: Mapping[str, Any], rules: Mapping[str, Any], given: Set[s
         inputs = inputs_at(
             options["source"], followed=options["follow"], timeout_s=options["timeout"], stopped=lambda: stop.requested
         )
-        check_stored(inputs, given)
+        for item in inputs:
+            if isinstance(item.place, Recording):
+                check_stored(item.name, given)
         identity = {
             "checkpoint": trained.digest,
             "recordings": {item.name: item.identity for item in inputs},
@@ -156,21 +159,6 @@ def _make(
             f"{len(prediction.failed)} of {len(prediction.inputs)} recordings failed; the first: {first}"
         )
     parts.remove()
-
-
-def check_stored(inputs: Sequence[Input], given: Set[str]) -> None:
-    """Refuse rules that would have no effect.
-
-    Raises:
-        ConfigError: how files are read was said, and a recording is stored.
-    """
-    reading = {key for key in given if key.startswith(("event_rules.", "filters.")) or key in ("size", "time_unit")}
-    stored = next((item.name for item in inputs if isinstance(item.place, Recording)), None)
-    if stored is not None and reading:
-        raise ConfigError(
-            f"{min(reading)}: found beside the stored recording {stored}, which is taken as it was converted; expected "
-            "the file that it was made from"
-        )
 
 
 def settled(trained: Trained, options: Mapping[str, Any]) -> Trained:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from spikeyolo.detections import DetectionTable
 from spikeyolo.detections.table import RowTimes
-from spikeyolo.errors import DetectionError
+from spikeyolo.errors import ConfigError, DetectionError
 from spikeyolo.events.labels import ClassSelection, LabelRules, read_boxes, warn_once
 from spikeyolo.events.labels.formats.readers import read_rows
 from spikeyolo.events.types import Boxes
@@ -59,8 +59,8 @@ def label_overlay(
     if labels is None and footage.stored is not None:
         if not footage.stored.labelled:
             return None
-        boxes, names = footage.stored.boxes, footage.stored.classes
-        return Overlay(boxes, names, np.unique(boxes.t))
+        boxes = footage.stored.boxes
+        return of_classes(Overlay(boxes, footage.stored.classes, np.unique(boxes.t)), classes, footage.address)
     path = labels or footage.labels
     if path is None:
         return None
@@ -79,6 +79,51 @@ def label_overlay(
     dropped = ", ".join(f"{count} {rule}" for rule, count in found.dropped.items())
     log.info("%s: %d boxes%s", path, len(found.boxes), f"; left out: {dropped}" if dropped else "")
     return Overlay(found.boxes, names, np.unique(np.concatenate((found.boxes.t, found.left_out_us))))
+
+
+def check_label_rules(footage: Footage, labels: str | None, given: Set[str]) -> None:
+    """Refuse rules of cleaning labels, where boxes are taken as they are: those of a table, and those stored.
+
+    Args:
+        footage: the recording.
+        labels: the file named; None for those that come with the recording.
+        given: keys that the command line has.
+
+    Raises:
+        ConfigError: a rule would have no effect.
+    """
+    rules = sorted(key for key in given if key.startswith("label_rules."))
+    if labels is None and footage.stored is not None and footage.stored.labelled:
+        taken = f"the labels stored with {footage.address}, which are taken as they were converted"
+    elif labels is not None and labels.endswith(".parquet"):
+        taken = f"the table {labels}, whose boxes are taken as they are"
+    else:
+        return
+    if rules:
+        raise ConfigError(f"{rules[0]}: found beside {taken}; expected labels=FILE, that they were made from")
+
+
+def of_classes(overlay: Overlay, classes: Sequence[str] | None, source: str) -> Overlay:
+    """The boxes of some classes, by name; the times at which somebody looked stay.
+
+    Args:
+        overlay: whose boxes are chosen from.
+        classes: names; None takes all.
+        source: where the boxes are from.
+
+    Raises:
+        ConfigError: a name is none of its classes.
+    """
+    if classes is None:
+        return overlay
+    known = list(overlay.classes)
+    unknown = [name for name in classes if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"classes: found {', '.join(unknown)}; expected some of {', '.join(known) or 'none'}, which {source} has"
+        )
+    chosen = np.isin(overlay.boxes.class_id, [known.index(name) for name in classes])
+    return replace(overlay, boxes=overlay.boxes[chosen])
 
 
 def classes_of(path: Path, rules: LabelRules) -> tuple[str, ...]:

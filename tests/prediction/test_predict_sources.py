@@ -91,6 +91,8 @@ def test_events_are_cleaned_by_the_rules_and_left_out_by_the_filters_that_are_gi
     notes = found.metadata["ended"]["dirty"]
     assert notes["event_counts"]["outside_sensor"] == 1
     assert notes["filter_counts"]["outside_region"] > 1000
+    mapped = table(cwd, "source=dirty.raw", "filters={region:[0,0,32,64]}", "out=mapped")
+    assert mapped.metadata["ended"]["dirty"]["filter_counts"] == notes["filter_counts"]
     ended = predict(
         "checkpoint=run/checkpoints/best", "source=dirty.raw", "event_rules.strict=true", "out=strict", cwd=cwd
     )

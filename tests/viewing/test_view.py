@@ -248,6 +248,11 @@ def test_a_table_of_another_recording_is_refused_and_both_are_named(scene: Path,
         (("source=scene.csv", "labels=absent.csv"), "absent.csv"),
         (("source=scene.csv", "lables=x"), "did you mean labels?"),
         (("source=.",), "names 2 recordings"),
+        (("source=scene.csv", "labels=untracked.parquet", "classes=[tram]"), "found tram; expected some of car"),
+        (
+            ("source=scene.csv", "labels=untracked.parquet", "label_rules.time_unit=ms"),
+            "label_rules.time_unit: found beside the table untracked.parquet, whose boxes are taken as they are",
+        ),
     ],
 )
 def test_what_cannot_be_filmed_is_said_in_a_sentence(
@@ -261,29 +266,74 @@ def test_what_cannot_be_filmed_is_said_in_a_sentence(
     assert not list(tmp_path.glob("film*"))
 
 
-def test_a_stored_recording_is_filmed_with_its_own_labels_from_any_moment_on(tmp_path: Path) -> None:
+def write_stored(path: Path) -> Path:
+    """200 to 300 ms hold a car, 300 ms a bus too."""
     t = np.arange(1_000, 401_000, 20, dtype=np.int64)
     x, y = (t // 5_000 % 90).astype(np.uint16), (t % 60).astype(np.uint16)
     stored = Events(t, x, y, (t % 2).astype(np.uint8), WIDTH, HEIGHT)
     boxes = Boxes(
-        np.array([200_000, 300_000]),
-        np.array([[10, 10, 40, 40], [20, 10, 50, 40]], np.float32),
-        np.zeros(2, np.int64),
-        np.full(2, 1),
-        np.ones(2, np.float32),
+        np.array([200_000, 300_000, 300_000]),
+        np.array([[10, 10, 40, 40], [20, 10, 50, 40], [60, 10, 90, 40]], np.float32),
+        np.array([0, 0, 1]),
+        np.array([1, 1, 2]),
+        np.ones(3, np.float32),
     )
-    with RecordingWriter(
-        tmp_path / "scene.zarr", width=WIDTH, height=HEIGHT, classes=("car",), source="made"
-    ) as writer:
+    with RecordingWriter(path, width=WIDTH, height=HEIGHT, classes=("car", "bus"), source="made") as writer:
         writer.append(stored)
         writer.set_boxes(boxes)
         writer.seal()
+    return path
+
+
+def test_a_stored_recording_is_filmed_with_its_own_labels_from_any_moment_on(tmp_path: Path) -> None:
+    write_stored(tmp_path / "scene.zarr")
     for source in ("scene.zarr", "."):
         ended = view(f"source={source}", *SMALL, "start_us=199000", "duration_us=100000", "slow=0.5", cwd=tmp_path)
         assert ended.code == 0, ended.errors
         found = frames(tmp_path / "view.mp4")
         assert len(found) == 6
         assert near(found[0][9:41, 9:56], DARK.truth, 120).sum() > 15
+
+
+def test_the_classes_of_stored_labels_and_of_a_table_are_chosen_by_name(tmp_path: Path) -> None:
+    write_stored(tmp_path / "scene.zarr")
+    table = DetectionTable(
+        ("scene",),
+        ("car", "bus"),
+        *(np.array(column) for column in ([0, 0], [300_000, 300_000], [0, 0], [0, 1])),
+        np.ones(2, np.float32),
+        np.array([[20, 10, 30, 30], [60, 10, 30, 30]], np.float32),
+        np.array([1, 2]),
+    )
+    table.write(tmp_path / "truth.parquet")
+    for labels in ((), ("labels=truth.parquet",)):
+        seen = {}
+        for classes in ("null", "[bus]", "[car]"):
+            part = ("start_us=200000", "duration_us=99001", "tiles=1", "out=a.png", f"classes={classes}", *SMALL)
+            assert view("source=scene.zarr", *labels, *part, cwd=tmp_path).code == 0
+            dashes = near(np.asarray(Image.open(tmp_path / "a.png"))[9:41], DARK.truth, 120)
+            seen[classes] = (dashes[:, 15:55].sum() > 15, dashes[:, 58:92].sum() > 15)
+        assert seen == {"null": (True, True), "[bus]": (False, True), "[car]": (True, False)}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("filters.region=[0,0,9,9]",), "filters.region: found beside the stored recording scene.zarr"),
+        (("filters={background_us:9}",), "filters.background_us: found beside the stored recording scene.zarr"),
+        (("event_rules.strict=true",), "event_rules.strict: found beside the stored recording scene.zarr"),
+        (("size=[96,64]",), "size: found beside the stored recording scene.zarr"),
+        (("time_unit=ms",), "time_unit: found beside the stored recording scene.zarr"),
+        (("label_rules.frame_us=9",), "label_rules.frame_us: found beside the labels stored with scene.zarr"),
+        (("classes=[tram]",), "classes: found tram; expected some of car, bus, which scene.zarr has"),
+    ],
+)
+def test_what_a_stored_recording_leaves_without_effect_is_refused(
+    tmp_path: Path, overrides: tuple[str, ...], said: str
+) -> None:
+    write_stored(tmp_path / "scene.zarr")
+    assert said in sentence("source=scene.zarr", *overrides, cwd=tmp_path)
+    assert not list(tmp_path.glob("view*"))
 
 
 def test_recordings_in_a_bucket_are_filmed_stored_or_raw(scene: Path, tmp_path: Path, bucket: str) -> None:
@@ -296,7 +346,8 @@ def test_recordings_in_a_bucket_are_filmed_stored_or_raw(scene: Path, tmp_path: 
         writer.seal()
     s3fs.S3FileSystem().put_file(str(scene), f"{bucket}/raw/scene.csv")
     for source, number in ((f"{bucket}/set/one.zarr", 3), (f"{bucket}/raw/scene.csv", 6)):
-        ended = view(f"source={source}", "size=[96,64]", *SMALL, cwd=tmp_path)
+        size = () if source.endswith(".zarr") else ("size=[96,64]",)
+        ended = view(f"source={source}", *size, *SMALL, cwd=tmp_path)
         assert ended.code == 0, ended.errors
         assert len(frames(tmp_path / "view.mp4")) == number
 

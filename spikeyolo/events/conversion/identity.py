@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from spikeyolo.errors import RecordingError
+from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.events.cleaning import EventCounts, EventRules
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.filters import FilterCounts, FilteredReader, filtered
@@ -57,6 +57,24 @@ def reading_notes(reader: EventReader) -> dict[str, Any]:
         "dropped_events": reader.dropped_events,
         "warnings": list(reader.warnings),
     }
+
+
+def check_stored(name: str, given: Set[str]) -> None:
+    """Refuse keys that say how a file is read, where a stored recording is taken as it is.
+
+    Args:
+        name: of the recording.
+        given: keys that the command line has.
+
+    Raises:
+        ConfigError: one of them would have no effect.
+    """
+    reading = {key for key in given if key.startswith(("event_rules.", "filters.")) or key in ("size", "time_unit")}
+    if reading:
+        raise ConfigError(
+            f"{min(reading)}: found beside the stored recording {name}, which is taken as it was converted; expected "
+            "the file that it was made from"
+        )
 
 
 def filter_counts_of(sensor: EventReader | Recording) -> FilterCounts:
