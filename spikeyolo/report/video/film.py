@@ -240,17 +240,18 @@ class _PanelPainter:
         for number, (layer, found, xyxy) in enumerate(zip(self._panel.layers, seen, placed, strict=True)):
             names = self._followers[number].names(xyxy, found.class_id, found.track_id)
             silent = self._said_already(number, seen, placed)
-            for row, name in enumerate(names):
+            thickness = 1 if layer.kind == "truth" or not layer.labelled else self._thickness
+            for row in drawing_order(layer, found):
                 colour = colour_of(layer, found, row, self._palette)
-                thickness = 1 if layer.kind == "truth" or not layer.labelled else self._thickness
                 outline(out, xyxy[row], colour, thickness=thickness, dashed=layer.kind == "truth")
+            for row, name in enumerate(names):
                 if not layer.labelled or silent[row]:
                     continue
                 keys.append((number, name))
                 boxes.append(xyxy[row])
                 long, short = self._texts.of((number, name), label_text(layer, found, row))
                 words.append((word(long, self._size), word(short, self._size)))
-                colours.append(colour)
+                colours.append(colour_of(layer, found, row, self._palette))
         self._paint_labels(out, keys, boxes, words, colours)
         if self._title is not None:
             write(out, self._title, self._size // 2, self._size // 2, self._palette.muted)
@@ -316,6 +317,11 @@ class _Texts:
             return kept
         self._kept[key] = (self._picture, text)
         return text
+
+
+def drawing_order(layer: Layer, found: Seen) -> list[int]:
+    """Rows as they are drawn over one another: of detections the best last; tracks keep theirs and do not flicker."""
+    return np.argsort(found.score, kind="stable").tolist() if layer.kind == "detections" else list(range(len(found)))
 
 
 def label_text(layer: Layer, found: Seen, row: int) -> tuple[str, str]:

@@ -62,6 +62,16 @@ def test_truth_is_dashed_and_detections_are_not() -> None:
     assert coloured(picture[79, 60:100], DARK.of_class(0)).all()
 
 
+def test_of_detections_that_hide_one_another_the_best_is_seen() -> None:
+    two, box = np.zeros(2, np.int64), np.tile([10.0, 40, 50, 80], (2, 1))
+    for scores in ([0.9, 0.2], [0.2, 0.9]):
+        series = BoxSeries(two + 500, box, np.arange(2), two - 1, np.array(scores))
+        (picture,) = shots(
+            film(Panel([Layer("detections", series, ["car", "bus"])])), events((1, 0, 0, 1)), moments=[(500, 1)]
+        )
+        assert coloured(picture[45:70, 10], DARK.of_class(int(np.argmax(scores)))).all()
+
+
 def test_a_track_keeps_its_colour_and_draws_its_way_behind_it() -> None:
     rows = [(t, 10 + t / 50, 30, 30 + t / 50, 60, 11) for t in range(0, 3001, 100)]
     made = film(Panel([layer("tracks", *rows)]), trail_us=1000.0)
