@@ -294,7 +294,9 @@ def check_nodes(config: DictConfig) -> None:
     tree: dict[str, Any] = {}
     try:
         for key in ("labels", "event_rules", "filters"):
-            tree[key] = OmegaConf.to_container(config[key], resolve=True, throw_on_missing=True)
+            advice = "; labels_at=FILE names label files" if key == "labels" else ""
+            node = schema.checked_node(config, key, advice=advice)
+            tree[key] = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
         if config.get("data") is not None:
             dataset = OmegaConf.to_container(config.data.dataset, resolve=True, throw_on_missing=True)
             tree["data"] = {"dataset": dataset}

@@ -83,7 +83,7 @@ def run(config: DictConfig) -> Path:
             raise ConfigError(f"{key}: found nothing; expected {key}={example}")
     options = schema.checked_options(config, OPTIONS)
     nodes = ("event_rules", "filters", "tracker")
-    rules = {key: OmegaConf.to_container(config[key], resolve=True) for key in nodes}
+    rules = {key: OmegaConf.to_container(schema.checked_node(config, key), resolve=True) for key in nodes}
     schema.check(OmegaConf.create(rules))
     command = shlex.join(["python", "-m", "spikeyolo.predict", *HydraConfig.get().overrides.task])
 

@@ -98,6 +98,23 @@ def checked_options(config: DictConfig, hints: Mapping[str, Any]) -> dict[str, A
     return options
 
 
+def checked_node(config: DictConfig, key: str, *, advice: str = "") -> DictConfig:
+    """The keys below one of an entry point's, as composed.
+
+    Args:
+        config: as composed.
+        key: what they are below.
+        advice: what may have been meant where a value stands in their place.
+
+    Raises:
+        ConfigError: a value stands in their place.
+    """
+    node = config[key]
+    if not isinstance(node, DictConfig):
+        raise ConfigError(f"{key}: found {node}; expected {key}.NAME=VALUE (--help prints the names){advice}")
+    return node
+
+
 def build(node: DictConfig, **arguments: Any) -> Any:
     """Build what a checked node's ``_target_`` names; what its keys refer to (``${data.root}``) is already in them.
 

@@ -71,9 +71,8 @@ def run(config: DictConfig) -> Filmed:
     if OmegaConf.is_missing(config, "source"):
         raise ConfigError("source must be given: add source=FILE to the command line")
     options = schema.checked_options(config, OPTIONS)
-    node = OmegaConf.create(
-        {key: OmegaConf.to_container(config[key]) for key in ("label_rules", "event_rules", "filters")}
-    )
+    keys = ("label_rules", "event_rules", "filters")
+    node = OmegaConf.create({key: OmegaConf.to_container(schema.checked_node(config, key)) for key in keys})
     schema.check(node)
     from spikeyolo.events.conversion.identity import check_stored
     from spikeyolo.events.datasets import sensor_size

@@ -213,6 +213,7 @@ def test_a_constant_track_column_is_none_in_the_whole_set_and_that_is_said_once(
         (["data=etram", "data.root=x", "out=x", "split=train"], "split: found train beside data=…"),
         (["source=x", "out=x", "split=a/b"], "split: found 'a/b'"),
         (["source=x", "out=x", "splits=[none]"], r"splits: found \['none'\]"),
+        (["source=x", "out=x", "labels=x.csv"], "labels: found x.csv; expected labels.NAME=VALUE .*; labels_at=FILE"),
         (["source=x", "out=x", "labels.min_side_px=-1"], "labels.min_side_px: found -1"),
         (["data=etram", "out=x"], "data.root must be given"),
         (["data=etram", "out=x", "data.root=x", "data.classes=[car,lorry]"], "classes: found lorry; expected names"),

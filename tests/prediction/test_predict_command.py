@@ -145,6 +145,7 @@ def test_an_empty_recording_has_no_detections(cwd: Path) -> None:
         (["source=[recording.raw,recording.raw]"], "stands twice; expected every recording once"),
         (["source=recording.raw", "confidence=2"], "confidence: found 2"),
         (["source=recording.raw", "track=true", "tracker.low_score=0.9"], "tracker.low_score: found 0.9"),
+        (["source=recording.raw", "event_rules=strict"], "event_rules: found strict; expected event_rules.NAME=VALUE"),
         (["source=recording.raw", "filters.region=[900,0,910,5]"], "has no pixel of its sensor of 64x64"),
     ],
 )

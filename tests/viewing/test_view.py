@@ -248,6 +248,8 @@ def test_a_table_of_another_recording_is_refused_and_both_are_named(scene: Path,
         (("source=scene.csv", "labels=absent.csv"), "absent.csv"),
         (("source=scene.csv", "lables=x"), "did you mean labels?"),
         (("source=.",), "names 2 recordings"),
+        (("source=scene.csv", "filters=none"), "filters: found none; expected filters.NAME=VALUE"),
+        (("source=scene.csv", "label_rules=null"), "label_rules: found None; expected label_rules.NAME=VALUE"),
         (("source=scene.csv", "labels=untracked.parquet", "classes=[tram]"), "found tram; expected some of car"),
         (
             ("source=scene.csv", "labels=untracked.parquet", "label_rules.time_unit=ms"),
