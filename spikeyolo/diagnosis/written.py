@@ -9,6 +9,7 @@ import numpy as np
 from spikeyolo.diagnosis.sampled import SampledFiles, SampledStore
 from spikeyolo.errors import LabelError
 from spikeyolo.events.conversion.convert import labels_of
+from spikeyolo.events.conversion.identity import label_span
 from spikeyolo.events.conversion.prepare import prepare
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.labels import LabelCorrection, read_boxes
@@ -116,7 +117,7 @@ def _uncut(source: Source, recording: Recording, classes: tuple[str, ...]) -> Bo
         classes=classes,
         width=recording.width if real else _ANY_FRAME,
         height=recording.height if real else _ANY_FRAME,
-        span_us=(recording.start_us, recording.end_us),
+        span_us=label_span(recording, (recording.start_us, recording.end_us)),
         time_offset_us=recording.time_offset_us,
         recording_clock=recording.clock,
         rules=rules,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
@@ -13,6 +13,8 @@ from spikeyolo.events.conversion.identity import open_source
 from spikeyolo.events.conversion.remote_files import fetched, find_remote
 from spikeyolo.events.conversion.sources import places_at
 from spikeyolo.events.datasets import SUFFIXES, Source
+from spikeyolo.events.filters import EventFilters
+from spikeyolo.events.formats import EventReader
 from spikeyolo.events.labels import LabelRules, labels_of_file
 from spikeyolo.events.packing import unpack
 from spikeyolo.events.store import Recording
@@ -35,6 +37,8 @@ class Footage:
         time_offset_us: what was taken off the times of its file, µs.
         clock: what those count from, ``camera`` or ``unix``.
         batches: its events in order; those before a time given may be left out.
+        sensor: what reads it, or the stored recording; None where nothing tells what filters left out.
+        filters: that leave some of its events out.
         stored: the stored recording, where it is one.
         labels: the label file beside it, where there is one.
     """
@@ -46,6 +50,8 @@ class Footage:
     time_offset_us: int
     clock: str
     batches: Callable[[int], Iterator[Events]]
+    sensor: EventReader | Recording | None = None
+    filters: EventFilters = field(default_factory=EventFilters)
     stored: Recording | None = None
     labels: Path | None = None
 
@@ -105,6 +111,8 @@ def open_footage(source: str, reading: dict[str, Any], *, beside: bool = True) -
             reader.time_offset_us,
             reader.clock,
             batches,
+            sensor=reader,
+            filters=files.filters,
             labels=labels,
         )
 
@@ -183,5 +191,6 @@ def _stored(recording: Recording) -> Footage:
         recording.time_offset_us,
         recording.clock,
         batches,
+        sensor=recording,
         stored=recording,
     )

@@ -14,6 +14,8 @@ import numpy.typing as npt
 from spikeyolo.detections import DetectionTable
 from spikeyolo.detections.table import RowTimes
 from spikeyolo.errors import ConfigError, DetectionError
+from spikeyolo.events.conversion.identity import label_span
+from spikeyolo.events.filters import restricted
 from spikeyolo.events.labels import ClassSelection, LabelRules, read_boxes, warn_once
 from spikeyolo.events.labels.formats.readers import read_rows
 from spikeyolo.events.types import Boxes
@@ -65,17 +67,19 @@ def label_overlay(
     if path is None:
         return None
     names = tuple(classes) if classes is not None else classes_of(path, rules)
+    events_us = (span.start_us, span.end_us)
     found = read_boxes(
         path,
         classes=names,
         width=footage.width,
         height=footage.height,
-        span_us=(span.start_us, span.end_us),
+        span_us=events_us if footage.sensor is None else label_span(footage.sensor, events_us),
         time_offset_us=footage.time_offset_us,
         recording_clock=footage.clock,
         rules=rules,
     )
     warn_once([(path, found.warnings)])
+    found = restricted(found, footage.filters)
     dropped = ", ".join(f"{count} {rule}" for rule, count in found.dropped.items())
     log.info("%s: %d boxes%s", path, len(found.boxes), f"; left out: {dropped}" if dropped else "")
     return Overlay(found.boxes, names, np.unique(np.concatenate((found.boxes.t, found.left_out_us))))

@@ -27,6 +27,7 @@ from planted import (
 )
 from stored import store
 
+import spikeyolo.diagnosis.written as labels_read
 from spikeyolo import schema
 from spikeyolo.diagnosis.deadline import Deadline
 from spikeyolo.diagnosis.diagnose import look_at_data
@@ -34,6 +35,7 @@ from spikeyolo.diagnosis.finding import Finding, Section
 from spikeyolo.diagnosis.labels.check import check_labels
 from spikeyolo.diagnosis.labels.clock import check_clock
 from spikeyolo.diagnosis.labels.stretches import cut
+from spikeyolo.diagnosis.sampled import sample
 from spikeyolo.diagnosis.written import Written
 from spikeyolo.entry import config_directory
 from spikeyolo.events.datasets import RecordingFolders
@@ -156,6 +158,17 @@ def test_labels_that_cannot_be_read_at_all_leave_the_events_to_be_looked_at(smal
     assert found.name == "no_labels"
     assert "class id 77" in found.sentence
     assert "events a slice" in dict(windows.facts)
+
+
+def test_labels_count_from_the_first_event_also_where_filters_leave_it_out(small: Set) -> None:
+    write_labels(small.root, small.files)
+    last = int(min(item.events.t[-1] for item in small.files))
+    data = small.configured([f"data.filters.time_range_us=[{last // 3},{last // 2}]"])
+    found = labels_read.written(data, sample(data), "train", lambda *_: None)
+    assert all(item.recording.start_us >= last // 3 for item in found)
+    for item, files in zip(found, small.files[:-1], strict=True):
+        assert item.boxes is not None
+        np.testing.assert_array_equal(item.boxes.t, files.labels["t"])
 
 
 def test_a_second_fault_is_added_to_the_correction_there_is(small: Set) -> None:

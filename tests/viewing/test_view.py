@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from command_line import Ended, environment, view
+from command_line import Ended, convert, environment, view
 from PIL import Image
 
 from spikeyolo.detections import DetectionTable
@@ -142,6 +142,24 @@ def test_a_part_of_a_recording_can_be_shown(scene: Path, tmp_path: Path) -> None
     part, all_of_it = frames(tmp_path / "view.mp4"), frames(tmp_path / "whole.mp4")
     difference = np.abs(part[4][:60].astype(int) - all_of_it[19][:60])  # 66.7 ms: the same events
     assert np.percentile(difference, 99) < 30
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_labels_stay_on_their_events_where_filters_leave_the_first_ones_out(
+    scene: Path, tmp_path: Path, stored: bool
+) -> None:
+    write_labels(tmp_path / "labels.csv", [50_000, 100_000, 150_000])
+    source: tuple[str, ...] = ("source=scene.csv", "size=[96,64]", "filters.time_range_us=[90000,130000]")
+    if stored:
+        assert convert(*source, "out=stored", "previews=0", "workers=1", cwd=tmp_path).code == 0
+        source = ("source=stored",)
+    ended = view(
+        *source, "labels=labels.csv", *SMALL, "out=a.png", "start_us=9000", "duration_us=2000", "tiles=1", cwd=tmp_path
+    )
+    assert ended.code == 0, ended.errors
+    seen = near(np.asarray(Image.open(tmp_path / "a.png"))[:HEIGHT], DARK.truth, 120)
+    assert seen[8:34, 36:56].sum() > 15  # that of 100 ms, at columns 38 to 54
+    assert seen.sum() == seen[:, 36:66].sum()  # its label right of it at most
 
 
 def test_a_film_that_would_be_very_long_is_said_before_it_is_made(

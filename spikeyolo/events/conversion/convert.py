@@ -15,8 +15,8 @@ from spikeyolo.events.conversion.abandoned import TOKEN_BYTES
 from spikeyolo.events.conversion.identity import (
     accepted,
     differences,
-    filter_counts_of,
     known_origin,
+    label_span,
     open_source,
     origin_of,
     reading_notes,
@@ -186,15 +186,13 @@ def labels_of(
         LabelError: the label file does not fit the recording or the class list.
     """
     assert source.labels is not None
-    if source.filters.active and span_us is not None:
-        span_us = (0, max(span_us[1], filter_counts_of(sensor).end_us))  # of all events, filtered or not
     try:
         labels = read_boxes(
             source.labels,
             classes=classes,
             width=sensor.width,
             height=sensor.height,
-            span_us=span_us,
+            span_us=None if span_us is None else label_span(sensor, span_us),
             time_offset_us=sensor.time_offset_us,
             recording_clock=sensor.clock,
             rules=source.rules,

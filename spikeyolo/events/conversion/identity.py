@@ -85,6 +85,17 @@ def filter_counts_of(sensor: EventReader | Recording) -> FilterCounts:
     return FilterCounts.from_dict(notes.get("filter_counts") or {})
 
 
+def label_span(sensor: EventReader | Recording, span_us: tuple[int, int]) -> tuple[int, int]:
+    """Time of the first event and of the last plus 1, whether filters left them in or not, µs: labels count from there.
+
+    Args:
+        sensor: the recording, gone through where it is read.
+        span_us: of the events that are left.
+    """
+    end_us = filter_counts_of(sensor).end_us
+    return (0, max(span_us[1], end_us)) if end_us else span_us
+
+
 def size_from(sensor: EventReader | Recording) -> str:
     """Who named the sensor's size: ``file``, ``given``, or nobody (``guessed``)."""
     if not isinstance(sensor, Recording):
