@@ -145,7 +145,8 @@ class SliceEncoder(ABC):
         """Sums of the first half of the channels, OFF's, and of the second, ON's, ``[T, 2, H, W]``; saturating."""
         steps, channels, height, width = frames.shape
         halves = frames.reshape(steps, 2, channels // 2, height, width)
-        return np.minimum(halves.sum(axis=2, dtype=np.uint32), 255).astype(np.uint8)
+        sums: npt.NDArray[np.uint8] = np.minimum(halves.sum(axis=2, dtype=np.uint32), 255).astype(np.uint8)
+        return sums
 
     @abstractmethod
     def _scatter(self, slices: Slices, out: npt.NDArray[np.uint8]) -> None:
