@@ -160,7 +160,9 @@ class WholeRecordings:
                 scored = np.zeros(steps, np.bool_)
                 scored[here] = True
                 own = (labelled >= first) & (labelled < first + steps)
-                truth, step, known = self._truth(index, part, labelled[own] - first, times[own], bare.ends_us[:, 0])
+                truth, step, known = self._truth(
+                    index, part, labelled[own] - first, times[own], bare.ends_us[:, 0], here
+                )
                 yield replace(
                     bare, known=(known | scored)[:, None], scored=scored[:, None], step=step,
                     window=np.zeros(len(step), np.int64), truth=truth,
@@ -208,14 +210,14 @@ class WholeRecordings:
         )
 
     def _truth(
-        self, index: int, part: Part, labelled: Times, times: Times, ends: Times
+        self, index: int, part: Part, labelled: Times, times: Times, ends: Times, judged: Times
     ) -> tuple[Boxes, Times, npt.NDArray[np.bool_]]:
         """True boxes at the ends of a stretch's steps, the step of each, and at which steps all are known."""
         slice_us, boxes = self.data.rules.slice_duration_us, part.inside
         found, known = self._matcher.match(index, int(ends[0]) - slice_us, slice_us, len(ends))
         if part.labels_from_us is not None:
             known &= ends >= part.labels_from_us
-        between = known[found.step] & ~np.isin(found.step, labelled)
+        between = known[found.step] & ~np.isin(found.step, judged)  # those show their looks' boxes, or none
         row = np.flatnonzero(np.isin(boxes.t, times))
         own = labelled[np.searchsorted(times, boxes.t[row])] if len(times) else row
         step = np.concatenate((found.step[between], own))
@@ -237,6 +239,7 @@ def matcher_of(data: EventData, parts: Sequence[Part]) -> BoxMatcher:
     return BoxMatcher(
         [part.boxes for part in parts],
         left_out=[part.left_out_us for part in parts],
+        listed=[part.looks_us for part in parts],
         temporal_buffer=data.rules.temporal_buffer,
         max_gap_us=data.rules.max_label_gap_us,
     )

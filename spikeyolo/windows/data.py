@@ -202,7 +202,8 @@ class EventData:
                 end = recording.start_us + item.source.end_us
             known_from = labels_from(recording, item.source.rules.skip_first_us)
             end = min(end, recording.end_us)
-            parts.append(Part(recording, item.boxes, start, end, item.source.name, known_from, item.left_out_us))
+            unknown, looks = item.left_out_us, item.looks_us
+            parts.append(Part(recording, item.boxes, start, end, item.source.name, known_from, unknown, looks))
         return self._apart(role, parts)
 
     def spans(self, role: Role) -> list[Span]:

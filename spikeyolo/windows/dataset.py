@@ -88,6 +88,7 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         self._matcher = BoxMatcher(
             [part.boxes for part in self.parts],
             left_out=[part.left_out_us for part in self.parts],
+            listed=[part.looks_us for part in self.parts],
             temporal_buffer=rules.temporal_buffer,
             max_gap_us=rules.max_label_gap_us,
         )
@@ -279,13 +280,13 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             return np.empty(0, np.int64)
         gap = max(self._matcher.near_us(index), round(max(1.0, rules.temporal_buffer) * rules.duration_us))
         start = part.start_us if part.labels_from_us is None else max(part.start_us, part.labels_from_us)
-        looks, _ = self._matcher.looks(index)
-        stretches = slicing.empty_stretches(looks, start_us=start, end_us=part.end_us, gap_us=gap)
         ends = [
             slicing.sliding(duration_us=rules.duration_us, overlap=rules.overlap, start_us=begin, end_us=end)
-            for begin, end in stretches
+            for begin, end in self._matcher.empty_stretches(index, start_us=start, end_us=part.end_us, gap_us=gap)
         ]
-        every = np.concatenate([*ends, np.empty(0, np.int64)])
+        seen = self._matcher.empty_looks(index, start_us=start, end_us=part.end_us)
+        ends.append(slicing.anchored(seen, duration_us=rules.duration_us, start_us=part.start_us, end_us=part.end_us))
+        every = np.concatenate(ends)
         return every[slicing.spread(len(every), negatives)]
 
     def _log_part(self, part: Part, positives: int, negatives: int) -> None:

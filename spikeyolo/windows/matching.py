@@ -65,9 +65,14 @@ class BoxMatcher:
     lists objects, not looks, and such a stretch is one that the annotators found empty. Looks of which a rule left out
     every box show nothing, and nothing is known there.
 
+    Where a label file lists its looks, one without a box is known to show nothing, as are slices between two such or
+    near one; what is further from every look is unknown.
+
     Args:
         labels: of each recording, ordered by time; None where it is not labelled.
         left_out: of each recording, times of looks of which a rule left out every box, µs; None: there are none.
+        listed: of each recording, times of the looks that its label file lists, with boxes or without, µs; None: it
+            lists none.
         temporal_buffer: fraction of the window's length.
         max_gap_us: the longest time between two looks that is interpolated, µs; None takes 1.5 intervals.
 
@@ -81,14 +86,17 @@ class BoxMatcher:
         labels: Sequence[Boxes | None],
         *,
         left_out: Sequence[Times | None] | None = None,
+        listed: Sequence[Times | None] | None = None,
         temporal_buffer: float,
         max_gap_us: int | None = None,
     ) -> None:
         known = [Boxes.empty() if boxes is None else boxes for boxes in labels]
         looks = [slicing.distinct(boxes.t) for boxes in known]
-        for index, times in enumerate(left_out or ()):
-            if times is not None and len(times):
-                looks[index] = np.union1d(looks[index], times).astype(np.int64)
+        unknown, listed = left_out or [None] * len(known), listed or [None] * len(known)
+        for index, several in enumerate(zip(unknown, listed, strict=True)):
+            for times in several:
+                if times is not None and len(times):
+                    looks[index] = np.union1d(looks[index], times).astype(np.int64)
         steps = [np.diff(times) for times in looks]
         self.interval_us = _median(np.concatenate([*steps, np.empty(0, np.int64)]))
         self.temporal_buffer = temporal_buffer
@@ -98,9 +106,11 @@ class BoxMatcher:
         self._columns = SharedColumns(
             {
                 "labelled": np.array([boxes is not None for boxes in labels], np.bool_),
+                "listed": np.array([times is not None for times in listed], np.bool_),
                 "near_us": np.array([self._near(_median(between)) for between in steps], np.int64),
                 "begin": np.cumsum([0, *(len(times) for times in looks)]),
                 "looks": np.concatenate([*looks, np.empty(0, np.int64)]),
+                "empty": np.concatenate([*map(_shows_nothing, looks, known, unknown, listed), np.empty(0, np.bool_)]),
                 "first": np.concatenate([*first, rows[-1:]]).astype(np.int64),
                 "xyxy": np.concatenate([*(boxes.xyxy for boxes in known), np.empty((0, 4), np.float32)]),
                 "class_id": np.concatenate([*(boxes.class_id for boxes in known), np.empty(0, np.int64)]).astype("i4"),
@@ -130,6 +140,22 @@ class BoxMatcher:
         """How far from every look a stretch must be to count as one that was found empty, µs."""
         return int(self._columns["near_us"][recording])
 
+    def empty_stretches(self, recording: int, *, start_us: int, end_us: int, gap_us: int) -> list[tuple[int, int]]:
+        """See :func:`slicing.empty_stretches`; none where looks are listed, which say it themselves."""
+        if self._columns["listed"][recording]:
+            return []
+        return slicing.empty_stretches(self.looks(recording)[0], start_us=start_us, end_us=end_us, gap_us=gap_us)
+
+    def empty_looks(self, recording: int, *, start_us: int, end_us: int) -> Times:
+        """Listed looks from ``start_us`` to ``end_us`` that are known to show nothing, µs."""
+        looks = self.looks(recording)[0][self._empty(recording)]
+        return looks[(looks >= start_us) & (looks <= end_us)]
+
+    def _empty(self, recording: int) -> npt.NDArray[np.bool_]:
+        low, high = self._columns["begin"][recording : recording + 2].tolist()
+        rows: npt.NDArray[np.bool_] = self._columns["empty"][low:high]
+        return rows
+
     def match(
         self, recording: int, start_us: int, slice_us: int, steps: int
     ) -> tuple[SliceBoxes, npt.NDArray[np.bool_]]:
@@ -142,6 +168,7 @@ class BoxMatcher:
         step, row, xyxy, known = _match(
             looks,
             first,
+            self._empty(recording),
             columns["xyxy"],
             columns["class_id"],
             columns["track_id"],
@@ -153,6 +180,7 @@ class BoxMatcher:
             max(buffer, self.interval_us / 2),
             self.max_gap_us,
             self.near_us(recording),
+            bool(columns["listed"][recording]),
         )
         if not self.labelled(recording):
             known[:] = False
@@ -198,19 +226,26 @@ class BoxMatcher:
         return np.where(enclosed[:, None], shown[before] & shown[after], held)
 
 
+def _shows_nothing(looks: Times, boxes: Boxes, unknown: Times | None, listed: Times | None) -> npt.NDArray[np.bool_]:
+    """Which looks ``[L]`` are listed, show no box, and are not such as a rule emptied."""
+    shown = np.isin(looks, boxes.t) | np.isin(looks, () if unknown is None else unknown)
+    return np.isin(looks, () if listed is None else listed) & ~shown
+
+
 def _median(steps: npt.NDArray[np.int64]) -> int:
     return int(np.median(steps)) if len(steps) else 0
 
 
 @numba.njit(nogil=True, cache=True)
 def _match(
-    looks: Any, first: Any, xyxy: Any, class_id: Any, track_id: Any, start_us: Any, slice_us: Any, steps: Any,
-    low: Any, high: Any, hold: Any, max_gap: Any, near: Any,
+    looks: Any, first: Any, empty: Any, xyxy: Any, class_id: Any, track_id: Any, start_us: Any, slice_us: Any,
+    steps: Any, low: Any, high: Any, hold: Any, max_gap: Any, near: Any, listed: Any,
 ) -> Any:  # fmt: skip
     """Step, row and box of every slice's boxes, and which slices are known.
 
     Args:
         looks: ``[L]`` int64, µs; the boxes of look i are the rows ``first[i]`` to ``first[i + 1] - 1``.
+        empty: ``[L]`` bool, which looks are known to show nothing.
         low, high: between which a look belongs to the window, µs.
         hold: how far from a look its boxes are still there, where nothing is interpolated, µs.
     """
@@ -234,12 +269,14 @@ def _match(
             i += 1
         before = count
         shown = -1  # the look whose boxes are taken as they are
+        nothing = False  # whether its looks are known to show nothing
         if i < len(looks) and looks[i] == time:
             shown = i
         elif 0 < i < len(looks) and looks[i] - looks[i - 1] <= max_gap:
             if paired != i - 1:
                 _pair(first[i - 1], first[i], first[i + 1], xyxy, class_id, track_id, partner)
                 paired = i - 1
+            nothing = empty[i - 1] and empty[i]
             share = (time - looks[i - 1]) / (looks[i] - looks[i - 1])
             for a in range(first[i - 1], first[i]):
                 b = partner[a - first[i - 1]]
@@ -257,6 +294,7 @@ def _match(
             if nearest >= 0 and low <= looks[nearest] <= high and abs(looks[nearest] - time) <= hold:
                 shown = nearest
         if shown >= 0:
+            nothing = empty[shown]
             for a in range(first[shown], first[shown + 1]):
                 step[count] = k
                 row[count] = a
@@ -264,7 +302,7 @@ def _match(
                 count += 1
         near_before = i > 0 and time - looks[i - 1] < near
         near_after = i < len(looks) and looks[i] - time < near
-        known[k] = count > before or not (near_before or near_after)
+        known[k] = count > before or nothing or not (listed or near_before or near_after)
     return step[:count], row[:count], out[:count], known
 
 

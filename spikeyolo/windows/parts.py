@@ -27,6 +27,8 @@ class Part:
         left_out_us: times at which annotators looked and a rule left out every box, µs: what they show is not known.
         labels_from_us: µs; objects before this time are not known (evaluation rules skip a recording's beginning),
             so that no window ends and no time step is supervised before it. None: all are known.
+        looks_us: times at which the label file says what is to be seen, also where that is nothing, µs; None where it
+            lists objects alone.
     """
 
     recording: Recording
@@ -36,6 +38,7 @@ class Part:
     name: str
     labels_from_us: int | None = None
     left_out_us: npt.NDArray[np.int64] | None = None
+    looks_us: npt.NDArray[np.int64] | None = None
 
     @property
     def inside(self) -> Boxes:
@@ -60,6 +63,7 @@ def stored_parts(recordings: Sequence[Recording], classes: tuple[str, ...]) -> l
             item.name,
             labels_from(item, int((note.get("rules") or {}).get("skip_first_us", 0))),
             np.array(note.get("left_out_us", ()), np.int64),
+            None if note.get("looks_us") is None else np.array(note["looks_us"], np.int64),
         )
         for item, note in zip(recordings, notes, strict=True)
     ]
@@ -81,7 +85,7 @@ def absent_classes(parts: Sequence[Part], classes: Sequence[str]) -> list[str]:
 def without_labels(part: Part) -> Part:
     """What a worker needs of it: the labels come to it in the matcher's columns."""
     bare = part.recording.with_boxes(None, part.recording.classes)
-    return replace(part, recording=bare, boxes=None, left_out_us=None)
+    return replace(part, recording=bare, boxes=None, left_out_us=None, looks_us=None)
 
 
 def used(ends: Times, part: Part) -> Times:

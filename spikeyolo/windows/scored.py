@@ -1,4 +1,5 @@
-"""Where detections in whole recordings are scored: at the labels, and as often where annotators found nothing.
+"""Where detections in whole recordings are scored: at the labels, and as often where annotators found nothing; where a
+label file lists looks, at those.
 
 Steps of a part are counted from its start, in slices of one length.
 """
@@ -31,7 +32,7 @@ def labelled_steps(part: Part, slice_us: int) -> tuple[Times, Times]:
     times = slicing.distinct(part.inside.t)
     if part.labels_from_us is not None:
         times = times[times >= part.labels_from_us]
-    steps = np.minimum((times - part.start_us) // slice_us, whole_steps(part, slice_us)) - 1
+    steps = _ended_by(part, times, slice_us)
     last = np.append(steps[1:] > steps[:-1], True)[: len(steps)] & (steps >= 0)
     return steps[last], times[last]
 
@@ -41,20 +42,35 @@ def empty_spans(part: Part, matcher: BoxMatcher, index: int, *, negative_share: 
     ``negative_share=0``, or where the usual time between labels is not known."""
     if part.boxes is None or not matcher.interval_us or not negative_share:
         return []
-    known_from = part.start_us if part.labels_from_us is None else max(part.start_us, part.labels_from_us)
-    return slicing.empty_stretches(
-        matcher.looks(index)[0], start_us=known_from, end_us=part.end_us, gap_us=matcher.near_us(index)
-    )
+    return matcher.empty_stretches(index, start_us=_known_from(part), end_us=part.end_us, gap_us=matcher.near_us(index))
+
+
+def empty_looks(part: Part, matcher: BoxMatcher, index: int, *, negative_share: float) -> Times:
+    """Times of a labelled part at which its label file lists a look that shows nothing, µs; none with
+    ``negative_share=0``."""
+    looks = matcher.empty_looks(index, start_us=_known_from(part), end_us=part.end_us)
+    return looks if part.boxes is not None and negative_share else looks[:0]
 
 
 def empty_steps(part: Part, matcher: BoxMatcher, index: int, slice_us: int, *, negative_share: float) -> Times:
-    """Steps of a labelled part in stretches without any label, one an interval between labels."""
+    """Steps of a labelled part in stretches without any label, one an interval between labels; where looks are listed,
+    the last ones that ended by those that show nothing."""
     stride = max(round(matcher.interval_us / slice_us), 1)
     ends = [
         np.arange(max(-(-(begin - part.start_us) // slice_us), 1), (end - part.start_us) // slice_us + 1, stride)
         for begin, end in empty_spans(part, matcher, index, negative_share=negative_share)
     ]
-    return np.concatenate([*ends, np.empty(0, np.int64)]) - 1
+    seen = _ended_by(part, empty_looks(part, matcher, index, negative_share=negative_share), slice_us)
+    return np.concatenate([*(steps - 1 for steps in ends), seen[seen >= 0]])
+
+
+def _ended_by(part: Part, times: Times, slice_us: int) -> Times:
+    """The last whole step of a part that ended by each time, µs; -1 where none had."""
+    return np.minimum((times - part.start_us) // slice_us, whole_steps(part, slice_us)) - 1
+
+
+def _known_from(part: Part) -> int:
+    return part.start_us if part.labels_from_us is None else max(part.start_us, part.labels_from_us)
 
 
 class ScoredSteps:

@@ -31,15 +31,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Part:
     return part(recording, boxes_at(LABELS, track=7))
 
 
-def looks(*parts: Part, negative_share: float = 0.1) -> WholeRecordings:
+def looks(
+    *parts: Part, negative_share: float = 0.1, slice_us: int = 1000, gap_us: int | None = None
+) -> WholeRecordings:
     data = EventData(
         dataset=Nothing(),  # type: ignore[arg-type]
         classes=["car"],
         store="unused",
         encoder=HistogramEncoder(),
-        slice_duration_us=1000,
+        slice_duration_us=slice_us,
         time_steps=3,
         negative_share=negative_share,
+        max_label_gap_us=gap_us,
     )
     return WholeRecordings(data, parts)
 
@@ -155,3 +158,22 @@ def test_two_labels_within_a_step_count_once_and_without_labels_nothing_is_score
     assert left == pytest.approx(1.09)
     with pytest.raises(ConfigError, match="windows=every: no label after the first 1000 µs"):
         looks(Part(whole.recording, boxes_at([500]), 0, END_US, "early"))
+
+
+def test_where_looks_are_listed_those_without_a_box_are_scored_and_nothing_far_from_them(whole: Part) -> None:
+    listed = replace(whole, looks_us=np.array([*LABELS, 50_400, 52_000, 90_000]))
+
+    def empty(found: WholeRecordings) -> list[int]:
+        return [
+            int(stretch.ends_us[step, 0])
+            for stretch in found
+            for step in np.flatnonzero(stretch.scored[:, 0])
+            if step not in stretch.step
+        ]
+
+    assert empty(looks(listed)) == [50_000, 52_000, 90_000]  # the last steps that ended by then
+    assert empty(looks(listed, negative_share=0)) == []
+    assert empty(looks(replace(whole, looks_us=np.array(LABELS)))) == []
+    assert empty(looks(replace(listed, labels_from_us=51_000), whole))[:2] == [52_000, 90_000]
+    near = replace(whole, looks_us=np.array([*LABELS, 47_000]))  # the step that ended by then is nearer to a label
+    assert empty(looks(near, slice_us=6000, gap_us=1)) == [42_000]

@@ -185,6 +185,22 @@ def test_a_recording_that_rules_emptied_gives_no_negative(recording: Recording) 
     assert min(window.start_us for window in ends) >= looks[7] + 2.5 * 5_000
 
 
+def test_where_looks_are_listed_negatives_end_at_those_that_show_nothing(recording: Recording) -> None:
+    listed = np.array([10_000, 12_000, 20_000, 30_000, 99_000])
+    looked = replace(part(recording, boxes_at([10_000, 12_000])), looks_us=listed)
+    data = dataset(looked, slice_us=500, negative_share=5.0)
+    assert [data.window(index).end_us for index in range(len(data))] == listed.tolist()
+    for index in range(2, len(data)):
+        sample = data[0, index]
+        assert sample.supervised[-1]
+        assert not len(sample.boxes)
+    alone = replace(looked, looks_us=listed[:2])  # two minutes of an hour: the rest is not known to be empty
+    assert len(dataset(alone, slice_us=500, negative_share=5.0)) == 2
+    late = replace(looked, labels_from_us=25_000)
+    kept = dataset(late, slice_us=500, negative_share=5.0)
+    assert [kept.window(index).end_us for index in range(len(kept))] == [30_000, 99_000]
+
+
 def test_no_negative_is_made_where_none_is_wanted(recording: Recording) -> None:
     data = dataset(part(recording, boxes_at([10_000, 11_000])), negative_share=0.0)
     assert [data.window(index).end_us for index in range(len(data))] == [10_000, 11_000]

@@ -100,6 +100,18 @@ def test_looks_that_rules_emptied_reach_the_windows_of_a_converted_set(tmp_path:
         assert any(end not in every for end in ends) == negatives
 
 
+def test_listed_looks_reach_the_windows_of_a_converted_set_and_older_ones_have_none(tmp_path: Path) -> None:
+    labelled = list(range(75_000, 120_000, 5_000))
+    for notes, negatives in (({}, None), ({"looks_us": [*labelled, 140_000]}, [140_000])):
+        folder = tmp_path / str(negatives)
+        served = data(Late(folder, **notes), folder, negative_share=1.0).train_loader(augmentation=None, seed=0)
+        ends = [served.dataset.window(index).end_us for index in range(len(served.dataset))]
+        if negatives is None:
+            assert max(ends) > 140_000
+        else:
+            assert [end for end in ends if end not in labelled] == negatives
+
+
 def test_a_recording_whose_boxes_a_rule_left_out_gives_no_empty_window_converted_or_not(
     folder: Path, tmp_path: Path
 ) -> None:

@@ -77,6 +77,7 @@ def matched(parts: Sequence[Part], rules: WindowRules) -> BoxMatcher:
     return BoxMatcher(
         [part.boxes for part in parts],
         left_out=[part.left_out_us for part in parts],
+        listed=[part.looks_us for part in parts],
         temporal_buffer=rules.temporal_buffer,
         max_gap_us=rules.max_label_gap_us,
     )

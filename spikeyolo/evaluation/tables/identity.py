@@ -48,6 +48,8 @@ def data_digest(parts: Sequence[Part]) -> str:
                 digest.update(np.ascontiguousarray(column).tobytes())
         if part.left_out_us is not None:
             digest.update(np.ascontiguousarray(part.left_out_us).tobytes())
+        if part.looks_us is not None:
+            digest.update(b"looks" + np.ascontiguousarray(part.looks_us).tobytes())
     return digest.hexdigest()
 
 

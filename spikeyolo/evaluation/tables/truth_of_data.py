@@ -30,7 +30,8 @@ def truth_of_data(data: EventData, parts: Sequence[Part], split: str) -> Detecti
         known = part.inside if part.labels_from_us is None else part.inside[part.inside.t >= part.labels_from_us]
         spans = scored.empty_spans(part, matcher, index, negative_share=data.rules.negative_share)
         empty = [np.arange(*span, matcher.interval_us) for span in spans]
-        looks[name] = np.unique(np.concatenate([known.t, *empty])).tolist()
+        seen = scored.empty_looks(part, matcher, index, negative_share=data.rules.negative_share)
+        looks[name] = np.unique(np.concatenate([known.t, *empty, seen])).tolist()
         tables.append(_table(part, name, known, data.classes))
     metadata = {
         "windows": "a table of another program, scored at the labels' times",

@@ -144,6 +144,8 @@ def _write(
         writer.note("boxes", {} if labels is None else labels.counts)
         writer.note("shared_track_ids", [] if labels is None else list(labels.shared_ids))
         writer.note("left_out_us", [] if labels is None else labels.left_out_us.tolist())
+        if labels is not None and labels.looks_us is not None:
+            writer.note("looks_us", labels.looks_us.tolist())
         writer.note("label_warnings", {} if labels is None else labels.warnings)
         for name, note in reading_notes(reader).items():
             writer.note(name, note)

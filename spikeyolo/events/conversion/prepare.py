@@ -45,6 +45,7 @@ class PreparedRecording:
         counts: boxes in the file, kept, clipped, and dropped by each rule.
         warnings: what is suspicious about its label file, by kind.
         left_out_us: label times of which rules left out every box, ``[N]`` int64, µs.
+        looks_us: times at which its label file says what is to be seen, ``[L]`` int64, µs; None: it lists no looks.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class PreparedRecording:
     counts: dict[str, int] = field(default_factory=dict)
     warnings: dict[str, str] = field(default_factory=dict)
     left_out_us: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    looks_us: npt.NDArray[np.int64] | None = None
 
     def open(self) -> Recording:
         """The stored events under this run's labels."""
@@ -121,7 +123,7 @@ def prepare(
         boxes = without_common_ids(labels.boxes, shared)
         prepared.append(
             PreparedRecording(
-                path, source, boxes, tuple(classes), labels.counts, labels.warnings, left_out_us=labels.left_out_us
+                path, source, boxes, tuple(classes), labels.counts, labels.warnings, labels.left_out_us, labels.looks_us
             )
         )
     touched = {rule: count for rule, count in totals.items() if count and rule not in ("in_file", "kept")}

@@ -28,6 +28,9 @@ def restricted(labels: Labels, filters: EventFilters, *, min_side_px: float = 0.
         left, top, right, bottom = filters.region
         cut = np.clip(boxes.xyxy, (left, top, left, top), (right, bottom, right, bottom)).astype(np.float32)
         sides = (cut[:, 2:] - cut[:, :2]).min(axis=1, initial=np.inf)
+        slivers = boxes.t[(sides > 0) & (sides < min_side_px)]
         boxes, before = replace(boxes, xyxy=cut)[(sides > 0) & (sides >= min_side_px)], len(boxes)
+        unknown = np.setdiff1d(slivers, boxes.t)
+        labels = replace(labels, left_out_us=np.union1d(labels.left_out_us, unknown))
         dropped["outside_region"] += before - len(boxes)
     return replace(labels, boxes=boxes, dropped={rule: count for rule, count in dropped.items() if count})

@@ -29,6 +29,8 @@ class Labels:
         warnings: kind → what is suspicious about the file, in words.
         left_out_us: times, ascending, of which rules left out every box of a selected class: what was to be seen then
             is not known, µs.
+        looks_us: times, ascending, at which the file says what is to be seen, also where that is nothing, µs; None
+            where it lists objects alone.
     """
 
     boxes: Boxes
@@ -39,6 +41,7 @@ class Labels:
     shared_ids: tuple[int, ...] = ()
     warnings: dict[str, str] = field(default_factory=dict)
     left_out_us: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    looks_us: npt.NDArray[np.int64] | None = None
 
     @property
     def counts(self) -> dict[str, int]:

@@ -17,7 +17,7 @@ from spikeyolo.events.labels.formats.readers import read_rows
 from spikeyolo.events.labels.formats.rows import LabelRows
 from spikeyolo.events.labels.rules import LabelRules
 from spikeyolo.events.labels.tracks import identities
-from spikeyolo.events.labels.units import SLIVER, check_times, fitting_units, in_us, looks_normalised
+from spikeyolo.events.labels.units import SLIVER, TimeUnit, check_times, fitting_units, in_us, looks_normalised
 from spikeyolo.events.types import Array, Boxes
 
 log = logging.getLogger(__name__)
@@ -109,6 +109,7 @@ def read_boxes(
         tuple(shared.tolist()),
         cleaning.warnings,
         np.setdiff1d(t[candidates], t[kept]),
+        None if rows.looks is None else _looks(rows.looks, rows, rules, span_us, clock),
     )
     if cleaning.dropped or labels.clipped:
         log.debug("%s: %s", path, labels.counts)
@@ -153,11 +154,9 @@ def _times(
     bad = ~np.isfinite(times) | (times < -(2.0**62)) | (times > 2.0**62)
     if bad.any():
         raise LabelError(f"{cleaning.path}: t is {times[bad][0]} in {np.count_nonzero(bad)} boxes; expected µs")
-    path, tolerance_us, unit = cleaning.path, rules.time_tolerance_us, rules.time_unit or rows.time_unit or "us"
-    frame_us = rules.frame_us or rows.frame_us
-    if frame_us is not None:
-        times, unit = (times - rows.first_frame) * frame_us, "us"
-    elif rules.time_unit is None and rows.time_unit is None:
+    path, tolerance_us = cleaning.path, rules.time_tolerance_us
+    times, unit = _in_unit(times, rows, rules)
+    if (rules.frame_us or rows.frame_us) is None and rules.time_unit is None and rows.time_unit is None:
         check_times(times, path=path, span_us=span_us, tolerance_us=tolerance_us, on_clock=clock.of)
     t = clock.of(in_us(times, unit))
     if span_us is None or not len(t):
@@ -194,6 +193,27 @@ def _times(
             f"({first} to {end - 1} µs); expected labels of all of it, in µs"
         )
     return t
+
+
+def _in_unit(times: Array, rows: LabelRows, rules: LabelRules) -> tuple[Array, TimeUnit]:
+    """Times as written, or µs of frames, and their unit."""
+    frame_us = rules.frame_us or rows.frame_us
+    if frame_us is not None:
+        return (times - rows.first_frame) * frame_us, "us"
+    return times, rules.time_unit or rows.time_unit or "us"
+
+
+def _looks(
+    times: Array, rows: LabelRows, rules: LabelRules, span_us: tuple[int, int] | None, clock: EventsClock
+) -> Times:
+    """The file's looks ``[L]`` within the recording on the events' clock, ascending, µs, less what a rule skips."""
+    times = times[np.isfinite(times) & (np.abs(times) < 2.0**62)]
+    looks = np.unique(clock.of(in_us(*_in_unit(times, rows, rules))))
+    if span_us is None:
+        return looks[looks >= rules.skip_first_us] if rules.skip_first_us else looks
+    first, end, tolerance_us = *span_us, rules.time_tolerance_us
+    looks = looks[(looks >= first - tolerance_us) & (looks < end + tolerance_us)]
+    return looks[looks >= first + rules.skip_first_us] if rules.skip_first_us else looks
 
 
 def _classes(cleaning: _Cleaning, category: Array, selection: ClassSelection) -> npt.NDArray[np.int64]:

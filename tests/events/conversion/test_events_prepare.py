@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,12 @@ import pytest
 
 from spikeyolo.errors import LabelError, RecordingError
 from spikeyolo.events.conversion import identity
+from spikeyolo.events.conversion.convert import Conversion, convert
 from spikeyolo.events.conversion.prepare import prepare
 from spikeyolo.events.datasets import Etram, SingleRecording, Source
 from spikeyolo.events.labels import LabelRules
+from spikeyolo.events.store import Recording
+from spikeyolo.windows.parts import stored_parts
 
 WIDTH, HEIGHT = 64, 48
 BOX = [("t", "<i8"), ("x", "<f4"), ("y", "<f4"), ("w", "<f4"), ("h", "<f4"), ("class_id", "<u4")]
@@ -63,6 +68,24 @@ def test_an_etram_set_is_converted_with_its_labels(tmp_path: Path, etram: Etram)
     assert (recording.width, recording.height, recording.classes) == (WIDTH, HEIGHT, ("car", "bus"))
     assert prepared[0].counts == {"in_file": 9, "kept": 9, "clipped_to_frame": 0}
     assert len(recording.attributes["source_sha256"]) == 64
+
+
+def test_looks_that_a_label_file_lists_are_the_same_prepared_and_converted(tmp_path: Path) -> None:
+    events = write_etram(tmp_path / "raw", "a")
+    images = [{"id": n, "t_us": 10_000 * n, "width": WIDTH, "height": HEIGHT} for n in range(5)]
+    boxes = [{"image_id": 2, "bbox": [5, 6, 20, 10], "category_id": 1}]
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "car"}]}
+    (tmp_path / "raw" / "a.json").write_text(json.dumps(content))
+    source = Source(events, tmp_path / "raw" / "a.json", "a", "")
+    prepared = prepare([source], store=tmp_path / "store", classes=["car"])[0]
+    convert(Conversion(source, tmp_path / "out" / "a.zarr", ("car",)))
+    convert(
+        Conversion(replace(source, labels=events.with_name("a_bbox.npy")), tmp_path / "out" / "b.zarr", ("car", "bus"))
+    )
+    listed, unlisted = stored_parts([Recording.open(tmp_path / "out" / f"{name}.zarr") for name in "ab"], ("car",))
+    for looks in (prepared.looks_us, listed.looks_us):
+        np.testing.assert_array_equal(looks, [0, 10_000, 20_000, 30_000, 40_000])
+    assert unlisted.looks_us is None
 
 
 def test_a_second_run_finds_the_store_and_decodes_nothing(

@@ -80,6 +80,16 @@ def test_labels_keep_their_times_when_the_recordings_start_is_filtered_away(tmp_
     assert list(Recording.open(tmp_path / "out" / "a.zarr").boxes.t) == [10_000, 20_000]
 
 
+def test_a_box_of_which_the_region_leaves_too_little_is_unknown_and_one_outside_it_is_not_there(
+    tmp_path: Path, source: Source
+) -> None:
+    narrow = replace(source, filters=EventFilters(region=(0, 0, 31, 30)), rules=LabelRules(min_side_px=2))
+    convert(Conversion(narrow, tmp_path / "out" / "a.zarr", ("car",)))
+    recording = Recording.open(tmp_path / "out" / "a.zarr")
+    assert list(recording.boxes.t) == [10_000, 80_000]
+    assert recording.attributes["notes"]["left_out_us"] == [20_000]
+
+
 def test_other_filters_are_refused_in_one_place_and_replaced_when_told(tmp_path: Path, source: Source) -> None:
     conversion = Conversion(source, tmp_path / "out" / "a.zarr", ("car",))
     convert(conversion)

@@ -24,6 +24,7 @@ def read_coco(path: Path) -> LabelRows:
 
     The time of an image is its ``t_us`` or ``timestamp``, or the number in which its file name ends. Tracks are
     ``track_id`` or ``instance_id`` of an annotation or of its ``attributes``. Boxes around crowds are left out.
+    An image without annotations is a look at which nothing was to be seen.
 
     Raises:
         LabelError: it is no such file, or an image has no time.
@@ -45,6 +46,8 @@ def read_coco(path: Path) -> LabelRows:
             raise LabelError(f"{path}: its images have {len(sizes)} sizes; expected one, that of the sensor")
         found = [_track(box) for box in boxes]
         crowds = len(content["annotations"]) - count
+        shown = {box["image_id"] for box in boxes}
+        crowded = {box["image_id"] for box in content["annotations"]} - shown  # what they show is not known
         return LabelRows(
             numbers([times[box["image_id"]] for box in boxes]),
             np.array([box["bbox"] for box in boxes], np.float64).reshape(count, 4),
@@ -54,6 +57,7 @@ def read_coco(path: Path) -> LabelRows:
             names=names,
             image_size=next(iter(sizes), None),
             left_out={"crowd": crowds} if crowds else {},
+            looks=numbers([time for key, time in times.items() if key not in crowded]),
         )
     except KeyError as error:
         raise LabelError(

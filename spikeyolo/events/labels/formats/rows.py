@@ -30,6 +30,8 @@ class LabelRows:
         first_frame: number of the first frame in this format.
         image_size: width and height of the images on which the boxes were drawn, px, where the file states them.
         left_out: rule → boxes that the format itself marks as not to be used, and that are not among the rows.
+        looks: ``[L]`` times at which the file says what is to be seen, also where that is nothing, as written; None
+            where the format lists objects alone.
     """
 
     t: Array
@@ -45,6 +47,7 @@ class LabelRows:
     first_frame: int = 0
     image_size: tuple[int, int] | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
+    looks: Array | None = None
 
     def __len__(self) -> int:
         return len(self.t)

@@ -22,12 +22,13 @@ def read_yolo(folder: Path) -> LabelRows:
 
     A line is ``class x_centre y_centre width height``; a sixth value is a track where it is a whole number, a
     confidence otherwise; a seventh is a track. Names come from ``classes.txt``, ``obj.names`` or ``data.yaml``, in the
-    folder or the one above.
+    folder or the one above. An empty file is a look at which nothing was to be seen.
 
     Raises:
         LabelError: a file name ends in no time, or a line is none of these.
     """
     t: list[int | float] = []
+    looks: list[int | float] = []
     rows: list[list[int | float]] = []
     files = label_files(folder)
     if not files:
@@ -36,6 +37,7 @@ def read_yolo(folder: Path) -> LabelRows:
         digits = re.search(r"(\d+)$", file.stem)
         if digits is None:
             raise LabelError(f"{file}: its name ends in no number; expected the time in µs, as in NAME_40000.txt")
+        looks.append(int(digits[1]))
         for line, text in enumerate(read_text(file).splitlines(), start=1):
             values = [number(value, f"{file}: a value in line {line}") for value in text.split()]
             if len(values) not in (0, 5, 6, 7):
@@ -45,7 +47,7 @@ def read_yolo(folder: Path) -> LabelRows:
                 )
             if values:
                 rows.append(values)
-                t.append(int(digits[1]))
+                t.append(looks[-1])
     count = len(rows)
     last = [row[5] if len(row) == 6 else None for row in rows]
     track_sixth = all(value is None or isinstance(value, int) for value in last)
@@ -60,6 +62,7 @@ def read_yolo(folder: Path) -> LabelRows:
         confidences(sure, count),
         names=_names(folder),
         box_unit="frame",
+        looks=numbers(looks),
     )
 
 

@@ -161,6 +161,30 @@ def test_rows_that_a_format_marks_as_not_to_be_used_are_counted(tmp_path: Path) 
     assert read(path).counts == {"in_file": 4, "kept": 3, "clipped_to_frame": 0, "dropped_crowd": 1}
 
 
+def test_images_without_annotations_and_empty_files_are_looks_and_other_formats_list_none(tmp_path: Path) -> None:
+    path = write_coco(tmp_path / "a", ROWS)
+    content = json.loads(path.read_text())
+    content["images"] += [{"id": 90 + n, "t_us": t} for n, t in enumerate((60_000, 70_000, 1_200_000))]
+    content["annotations"].append({"image_id": 91, "bbox": [0, 0, 90, 70], "category_id": 3, "iscrowd": 1})
+    path.write_text(json.dumps(content))
+    # What an image of a crowd alone shows is not known; the last one lies after the recording.
+    np.testing.assert_array_equal(read(path).looks_us, [40_000, 60_000, 80_000])
+    np.testing.assert_array_equal(read(path, classes=["bus"]).looks_us, [40_000, 60_000, 80_000])
+    yolo = write_yolo(tmp_path / "b", ROWS)
+    np.testing.assert_array_equal(read(yolo).looks_us, [40_000, 80_000, 900_000])
+    np.testing.assert_array_equal(read(yolo, LabelRules(skip_first_us=60_000)).looks_us, [80_000, 900_000])
+    for name in set(WRITERS) - {"COCO", "YOLO"}:
+        (tmp_path / name).mkdir()
+        assert read(WRITERS[name](tmp_path / name / "a", ROWS)).looks_us is None
+
+
+def test_listed_frames_are_brought_to_the_events_clock_as_their_boxes_are(tmp_path: Path) -> None:
+    path = write_yolo(tmp_path / "a", [(n, 10, 20, 30, 40, 0, 7) for n in range(5)])
+    (path / "frame_00900000.txt").rename(path / "frame_00000006.txt")
+    labels = read(path, LabelRules(frame_us=33_333.3))
+    np.testing.assert_array_equal(labels.looks_us, [*labels.boxes.t, 200_000])
+
+
 def test_frames_are_numbers_until_their_length_is_said(tmp_path: Path) -> None:
     rows = [(n, 10, 20, 30, 40, 0, 7) for n in range(5)]
     with pytest.raises(LabelError, match=r"times 0 to 4 lie 1 apart; expected µs, or .*frame_us"):
