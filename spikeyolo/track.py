@@ -102,12 +102,14 @@ def tracked(
     """
     from spikeyolo.detections import DetectionTable
     from spikeyolo.detections.made import file_digest, is_made_from
+    from spikeyolo.detections.pieces import outline
     from spikeyolo.errors import ConfigError
-    from spikeyolo.tracking import NoTracker, interpolated, track_table, usual_step_us
+    from spikeyolo.tracking import NoTracker, interpolated, track_file, track_whole, usual_step_us
 
     if path.resolve() == source.resolve():
         raise ConfigError(f"out: found {path}, the table of detections itself; expected another file")
-    table = DetectionTable.read(source)
+    in_order = outline(source)
+    table = DetectionTable.read(source) if in_order is None else in_order
     step_us = usual_step_us(table) if step_us is None else step_us
     before = table.metadata.get("identity")
     identity = {
@@ -119,8 +121,12 @@ def tracked(
     if not fresh and is_made_from(path, identity):
         log.info("%s: table and settings are unchanged (fresh=true makes it again)", path)
         return DetectionTable.read(path)
-    found = track_table(table, tracker, step_us=step_us)
-    if isinstance(tracker, NoTracker) and len(table) and not (table.track_id >= 0).any():
+    if in_order is None:
+        made = track_whole(table, tracker, step_us=step_us)
+    else:
+        made = track_file(source, tracker, step_us=step_us)
+    found = made.table
+    if isinstance(tracker, NoTracker) and made.rows and not made.tracked:
         raise ConfigError(f"tracker: found none, but {source} has no track ids; expected tracker=bytetrack")
     whole = interpolated(found, gap_us=made_by["interpolate_us"]) if made_by["interpolate_us"] else found
     metadata = {**table.metadata, **made_by, "tracked": str(source), "identity": identity}
@@ -128,18 +134,18 @@ def tracked(
     tracks.write(path)
     log.info(
         "%d tracks: %d of %d detections, steps of %s",
-        sum(len(set(found.track_id[found.recording == r]) - {-1}) for r in range(len(found.recordings))),
-        int((found.track_id >= 0).sum()),
-        len(found),
+        made.tracks,
+        made.tracked,
+        made.rows,
         "unknown length" if step_us is None else f"{step_us} µs",
     )
-    if len(found) and not len(tracks):
+    if made.rows and not len(tracks):
         settings = ", ".join(f"tracker.{key}={value}" for key, value in made_by["tracker"].items() if key in BEGIN)
         log.warning(
             "%s: nothing became a track; its best score is %.2f and its rows last %d µs, where %s",
             source,
-            found.score.max(),
-            found.t_us.max() - found.t_us.min(),
+            made.best,
+            made.span_us,
             settings,
         )
     return tracks

@@ -14,8 +14,9 @@ from command_line import environment, track
 from tracked_scenes import scene, straight
 
 from spikeyolo.detections import DetectionTable, mot
-from spikeyolo.detections.table import empty
+from spikeyolo.detections.table import concatenated, empty
 from spikeyolo.metrics.tracking import track_scores
+from spikeyolo.track import tracked
 from spikeyolo.tracking import ByteTrack, interpolated, track_table, usual_step_us
 
 PATHS = [straight((20 + 60 * k, 60 + 40 * k), (60 - 30 * k, 20)) for k in range(4)]
@@ -50,6 +51,31 @@ def test_tracks_are_the_detections_with_ids_and_say_how_they_were_made(folder: P
     assert made["tracker"]["confirm_us"] == 10_000
     assert made["identity"]["step_us"] == 5000
     assert len(made["identity"]["detections"]) == 64
+
+
+def test_a_table_out_of_order_gives_the_same_tracks_as_one_in_order(folder: Path) -> None:
+    found = DetectionTable.read(folder / "found.parquet")
+    order = np.random.default_rng(1).permutation(len(found))
+    found[order].write(folder / "shuffled.parquet")
+    made = {"tracker": {}, "interpolate_us": 60_000}
+    tables = [
+        tracked(folder / name, folder / f"tracks of {name}", ByteTrack(), made, step_us=None, fresh=True)
+        for name in ("found.parquet", "shuffled.parquet")
+    ]
+    for column in ("t_us", "xywh", "score", "class_id", "track_id", "embedding"):
+        assert np.array_equal(*(getattr(table, column) for table in tables)), column
+    assert [table.metadata["identity"]["step_us"] for table in tables] == [5000, 5000]
+
+
+def test_gaps_are_filled_at_times_at_which_a_file_has_rows_without_a_track_alone(tmp_path: Path) -> None:
+    seen = scene(PATHS[:1], rate_hz=200, duration_s=0.4, hidden=[(1, 0.2, 0.23)])
+    weak = scene(PATHS[1:2], rate_hz=200, duration_s=0.4, score=0.05)
+    table = concatenated([seen, weak])
+    table = replace(table, recordings=("scene",), recording=0 * table.recording, track_id=0 * table.track_id - 1)
+    path = table[np.argsort(table.t_us, kind="stable")].write(tmp_path / "found.parquet")
+    made = {"tracker": {}, "interpolate_us": 60_000}
+    tracks = tracked(path, tmp_path / "tracks.parquet", ByteTrack(), made, step_us=None, fresh=True)
+    assert tracks.t_us.tolist() == list(range(5_000, 400_001, 5_000))  # also where the object was hidden
 
 
 def test_the_truth_beside_scores_them_and_truth_itself_scores_one(folder: Path) -> None:

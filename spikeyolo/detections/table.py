@@ -21,6 +21,7 @@ from spikeyolo.errors import DetectionError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 METADATA_KEY = b"spikeyolo"
 COLUMNS = (*NEEDED, "step", "class_id", "class", "track_id")
@@ -114,12 +115,35 @@ class DetectionTable:
                 NaN, negative size, a class that the list has not).
         """
         rows, kept, named = _rows(path, (*COLUMNS, EMBEDDING) if embeddings else COLUMNS, between_us)
+        return cls.of_rows(rows, path, classes=classes, metadata=metadata_of(kept, path), named=named)
+
+    @classmethod
+    def of_rows(
+        cls,
+        rows: pa.Table,
+        path: Path | str,
+        *,
+        classes: Sequence[str] | None,
+        metadata: Mapping[str, Any],
+        named: Sequence[str],
+    ) -> DetectionTable:
+        """Rows of a Parquet file, checked.
+
+        Args:
+            rows: as read.
+            path: of the file.
+            classes: see :meth:`read`.
+            metadata: that the file tells.
+            named: the names of all its columns.
+
+        Raises:
+            DetectionError: as of :meth:`read`.
+        """
         missing = [name for name in NEEDED if name not in rows.column_names]
         if "class_id" not in rows.column_names and "class" not in rows.column_names:
             missing.append("class")
         if missing:
             raise DetectionError(f"{path}: has no column {', '.join(missing)}; found {', '.join(named) or 'none'}")
-        metadata = _metadata(kept.get(METADATA_KEY), path)
         columns = Columns(rows, path)
         names, recording = columns.names("recording")
         known, class_id = _classes(columns, classes or metadata.get("classes"))
@@ -259,18 +283,36 @@ def read_metadata(path: Path | str) -> dict[str, Any]:
     Raises:
         DetectionError: it cannot be read.
     """
+    return metadata_of(_footer(path).metadata or {}, path)
+
+
+def row_count(path: Path | str) -> int:
+    """How many rows a table has.
+
+    Raises:
+        DetectionError: it cannot be read.
+    """
+    return int(_footer(path).num_rows)
+
+
+def _footer(path: Path | str) -> pq.FileMetaData:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        kept = pq.read_metadata(path).metadata or {}
+        return pq.read_metadata(path)
     except (pa.ArrowException, OSError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
         raise DetectionError(f"{path}: cannot be read as a table of detections ({reason})") from error
-    return _metadata(kept.get(METADATA_KEY), path)
 
 
-def _metadata(text: bytes | None, path: Path | str) -> dict[str, Any]:
+def metadata_of(kept: Mapping[bytes, bytes], path: Path | str) -> dict[str, Any]:
+    """What a table tells of its making, from what its file keeps beside the rows.
+
+    Raises:
+        DetectionError: it is not JSON.
+    """
+    text = kept.get(METADATA_KEY)
     if text is None:
         return {}
     try:

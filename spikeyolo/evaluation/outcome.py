@@ -16,6 +16,8 @@ import numpy.typing as npt
 from spikeyolo import __version__
 from spikeyolo.detections import DetectionTable, GroundTruth, Looks, coco, mot, prophesee
 from spikeyolo.detections.exchange import read_any
+from spikeyolo.detections.pieces import read_at
+from spikeyolo.detections.table import empty, read_metadata, row_count
 from spikeyolo.engine.checkpoints.files import replace_text
 from spikeyolo.errors import DetectionError
 from spikeyolo.evaluation.tables.stored_truth import StoredTruth, in_frame, of_step, ran_at
@@ -96,15 +98,40 @@ class Outcome:
         return path
 
 
-def read_tables(tables: Tables, *, embeddings: bool = False) -> tuple[StoredTruth, DetectionTable]:
-    """What is true, and what was found, with the truth's class ids, and with embeddings if a tracker wants them.
+def read_tables(
+    tables: Tables, *, embeddings: bool = False, whole: bool = True
+) -> tuple[StoredTruth, DetectionTable, int]:
+    """What is true, and what was found, with the truth's class ids, and with embeddings if a tracker wants them; and
+    how many rows of the latter were left out.
+
+    Args:
+        tables: of a split.
+        embeddings: read them, where there are some.
+        whole: False leaves out what scores do not depend on: where our own table is of whole recordings, the rows at
+            times at which nothing is known.
 
     Raises:
         DetectionError: one cannot be read, or they hold no class names.
     """
     stored = StoredTruth.read(tables.truth, classes=tables.classes)
+    known = None if whole or tables.detections.suffix != ".parquet" else _known_at(tables.detections, stored)
+    if known is not None:
+        found = read_at(tables.detections, known, classes=stored.table.classes)
+        return stored, found, row_count(tables.detections) - len(found)
     images = tables.truth if tables.truth.suffix == ".json" else None
-    return stored, read_any(tables.detections, classes=stored.table.classes, images=images, embeddings=embeddings)
+    return stored, read_any(tables.detections, classes=stored.table.classes, images=images, embeddings=embeddings), 0
+
+
+def _known_at(path: Path, stored: StoredTruth) -> Looks | None:
+    """The times at which rows of a table count, if it was made with its truth from whole recordings; else None."""
+    truth, looks = stored.scored(), stored.metadata.get("looks")
+    if stored.scored_step is not None or not isinstance(looks, dict):
+        return None
+    if ran_at(empty(metadata=read_metadata(path)), stored, truth) is not truth.looks:
+        return None
+    steps = [looks, *(stored.metadata.get("step_looks") or ())]
+    names = dict.fromkeys(name for times in steps for name in times)
+    return Looks.named({name: [t_us for times in steps for t_us in times.get(name, ())] for name in names})
 
 
 def scored(
@@ -118,6 +145,7 @@ def scored(
     events: npt.NDArray[np.int64] | None = None,
     costs: Mapping[str, Any] | None = None,
     tracker: Tracker | None = None,
+    left_out: int = 0,
 ) -> Outcome:
     """Score the tables.
 
@@ -130,6 +158,7 @@ def scored(
         events: in each true box that is scored.
         costs: to be shown beside the scores.
         tracker: that gives the detections their tracks; None: those that they have.
+        left_out: rows that were not read, see :func:`read_tables`.
 
     Raises:
         DetectionError: the tables do not fit one another.
@@ -143,6 +172,8 @@ def scored(
         found = track_table(found, tracker, step_us=usual_step_us(found))
     last, frames = of_step(found, stored.scored_step), ran_at(found, stored, truth)
     scores = score(last, truth, protocol, frames=frames)
+    unread = {"detections_left_out": scores.counts["detections_left_out"] + left_out}
+    scores = replace(scores, counts={**scores.counts, **unread})
     tracks = None
     if tracker is not None or ((last.track_id >= 0).any() and (truth.boxes.track_id >= 0).all()):
         try:
@@ -151,11 +182,11 @@ def scored(
             if tracker is not None:  # they were asked for
                 raise
             log.warning("%s: its detections are scored, its tracks are not: %s", tables.detections, error)
-    if len(last) and not scores.counts["detections"]:
+    if len(last) + left_out and not scores.counts["detections"]:
         log.warning(
             "%s: none of %d detections counts: at no label time within protocol.time_tolerance_us=%d, or too small",
             tables.detections,
-            len(last),
+            len(last) + left_out,
             protocol.time_tolerance_us,
         )
     truths = {step: stored.at_step(step) for step in range(stored.steps)}

@@ -53,12 +53,13 @@ def present(
     Raises:
         SpikeyoloError: the tables cannot be scored, or a file cannot be written.
     """
-    stored, found = read_tables(tables, embeddings=tracker is not None)
+    whole = tracker is not None or bool(options["save"])  # these see every row
+    stored, found, left_out = read_tables(tables, embeddings=tracker is not None, whole=whole)
     events = None
     if seen is not None:
         events = pictures.events_in_boxes(stored.scored(), seen.parts, window_us=seen.data.rules.duration_us)
     scoring: dict[str, Any] = {"pixels": options["pixels"], "events": events, "costs": costs, "tracker": tracker}
-    outcome = scored(tables, protocol, stored, found, **scoring)
+    outcome = scored(tables, protocol, stored, found, left_out=left_out, **scoring)
     slice_us = outcome.made.get("slice_duration_us")
     drawn = pictures.draw(outcome, slice_duration_us=slice_us if isinstance(slice_us, int) else None)
     worst = None if seen is None else pictures.draw_worst(outcome, protocol, data=seen.data, parts=seen.parts)

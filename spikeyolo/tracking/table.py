@@ -204,8 +204,9 @@ def _steps(table: DetectionTable, rows: Index, looked: Index | None) -> Iterator
     """Times in order, each with the rows that count at it; the times of looks at which nothing was found too."""
     rows = rows[np.lexsort((-table.step[rows], table.t_us[rows]))]
     times, first = np.unique(table.t_us[rows], return_index=True)
-    found = {int(time): group for time, group in zip(times, np.split(rows, first[1:]))}
-    every = times if looked is None else np.unique(np.concatenate((times, looked)))
-    for time in every.tolist():
-        group = found.get(time, rows[:0])
+    bounds = np.append(first, len(rows))
+    every = times if looked is None else np.union1d(times, looked)
+    there, place = np.isin(every, times), np.searchsorted(times, every)
+    for time, found, k in zip(every.tolist(), there.tolist(), place.tolist()):
+        group = rows[bounds[k] : bounds[k + 1]] if found else rows[:0]
         yield time, group[table.step[group] == table.step[group[0]]] if len(group) else group

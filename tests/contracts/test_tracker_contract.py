@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +16,21 @@ from omegaconf import OmegaConf
 
 from spikeyolo import schema
 from spikeyolo.detections import DetectionTable
+from spikeyolo.detections import pieces as table_pieces
 from spikeyolo.detections.table import concatenated, empty
 from spikeyolo.entry import config_directory
 from spikeyolo.errors import ConfigError, DetectionError
-from spikeyolo.tracking import ByteTrack, IouTracker, NoTracker, Tracker, track_stream, track_table
+from spikeyolo.tracking import (
+    ByteTrack,
+    IouTracker,
+    NoTracker,
+    Tracker,
+    interpolated,
+    track_file,
+    track_stream,
+    track_table,
+    track_whole,
+)  # fmt: skip
 
 TRACKERS: dict[str, Callable[[], Tracker]] = {
     "bytetrack": ByteTrack,
@@ -207,3 +219,23 @@ def test_no_tracker_leaves_the_ids_of_others() -> None:
     assert np.array_equal(track_table(table, NoTracker()).track_id, table.track_id)
     parts = list(track_stream([table], NoTracker()))
     assert np.array_equal(np.concatenate([part.track_id for part in parts]), table.track_id)
+
+
+def test_a_file_read_in_pieces_gives_the_tracks_of_the_whole_table_and_the_same_gaps(
+    tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_pieces, "PIECE", 17)  # cuts through steps
+    parts = [clutter(seed, recording=name) for seed, name in enumerate("ba")]
+    path = concatenated(parts).write(tmp_path / "a.parquet")
+    table = DetectionTable.read(path)
+    whole = track_whole(table, tracker, step_us=1000)
+    assert np.array_equal(whole.table.track_id, track_table(table, tracker, step_us=1000).track_id)
+    found = track_file(path, tracker, step_us=1000)
+    for name in ("rows", "best", "span_us", "tracked", "tracks"):
+        assert getattr(found, name) == getattr(whole, name), name
+    for gap_us in (0, 5000):
+        made = [interpolated(one.table, gap_us=gap_us) if gap_us else one.table for one in (found, whole)]
+        ours, expected = (one[one.track_id >= 0] for one in made)
+        assert ours.recordings == expected.recordings
+        for name in ("recording", "t_us", "step", "class_id", "score", "xywh", "track_id", "embedding"):
+            assert np.array_equal(getattr(ours, name), getattr(expected, name)), name
