@@ -156,7 +156,8 @@ def _together(by_arm: dict[str, list[Run]], there: Sequence[str], out: Path) -> 
     if len(rows) != len(there):  # two arms of one configuration are one row
         log.warning("compare made %d rows of %d arms: intervals over recordings are left out", len(rows), len(there))
         return {}
-    return {arm: (0.0 - row.high, 0.0 - row.low) for arm, row in zip(there[1:], rows[1:], strict=True)}
+    intervals = [row.over_recordings for row in rows[1:]]
+    return {arm: (0.0 - high, 0.0 - low) for arm, (low, high) in zip(there[1:], intervals, strict=True)}
 
 
 def study(

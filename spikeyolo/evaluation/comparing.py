@@ -83,9 +83,19 @@ def compared(
         row = ComparedRow(group[0].name, len(group), figures, spread)
         if rows:
             found = paired_difference(means[0][metric], mean[metric], draws=draws, confidence=confidence, seed=seed)
-            row = replace(row, difference=found.difference, low=found.low, high=found.high, verdict=found.words())
+            row = replace(
+                row,
+                difference=found.difference,
+                low=found.low,
+                high=found.high,
+                over_recordings=found.over_recordings,
+                verdict=found.words(),
+            )
         rows.append(row)
     return rows
+    alone = [row.name for row in rows[1:] if min(row.seeds, rows[0].seeds) < 2]
+    if alone:
+        log.info("compare: the interval of %s is over recordings alone: one side has a single seed", ", ".join(alone))
 
 
 def _check_data(entrants: Sequence[Entrant], *, force: bool) -> None:

@@ -98,9 +98,18 @@ class ResampledPrecision:
         """The metric over all recordings."""
         return float(self.figures(np.ones((1, len(self.recordings)), np.int64))[0])
 
+    def each(self) -> list[float]:
+        """The same, as that of the one member of :class:`MeanPrecision`."""
+        return [self.figure()]
+
+    @property
+    def with_truth(self) -> int:
+        """How many recordings hold a true box of the classes."""
+        return int(np.any([of_class.truths > 0 for of_class in self._classes], axis=0).sum())
+
 
 class MeanPrecision:
-    """The mean over several detectors of one kind, as those of several seeds; it is resampled as one detector is.
+    """The mean over several detectors of one kind, as those of several seeds; recordings are drawn for all at once.
 
     Args:
         members: at least one, of one metric and the same recordings.
@@ -119,6 +128,7 @@ class MeanPrecision:
         self.members = tuple(members)
         self.metric = members[0].metric
         self.recordings = members[0].recordings
+        self.with_truth = members[0].with_truth
 
     def figures(self, weights: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """As of :meth:`ResampledPrecision.figures`."""

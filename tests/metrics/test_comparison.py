@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,9 @@ from scored_scenes import PROTOCOLS, classes_of, imperfect, moving_truth, table_
 from spikeyolo.detections import DetectionTable, GroundTruth, Looks
 from spikeyolo.errors import ConfigError
 from spikeyolo.metrics import ResampledPrecision, compare, paired_difference, score
+from spikeyolo.metrics.comparison import Comparison, fewest_recordings
 from spikeyolo.metrics.protocols import Coco, Protocol
+from spikeyolo.metrics.resample import MeanPrecision
 from spikeyolo.metrics.score import judge
 
 METRICS = ("map", "map50", "map75", "ap/car", "ap50/car")
@@ -62,7 +65,7 @@ def test_a_copy_differs_by_nothing() -> None:
     result = compare(found, replace(found), truth, Coco(), metric="map", draws=200)
     assert (result.difference, result.low, result.high) == (0.0, 0.0, 0.0)
     assert result.verdict == "cannot be told"
-    assert "cannot be told with 6 recordings" in result.sentence()
+    assert "cannot be told with 5 recordings (6 are needed):" in result.sentence()  # the last one holds no true box
 
 
 def test_the_same_seed_draws_the_same_and_turning_the_tables_turns_the_interval() -> None:
@@ -74,10 +77,11 @@ def test_the_same_seed_draws_the_same_and_turning_the_tables_turns_the_interval(
     assert (back.difference, back.low, back.high) == pytest.approx((-there.difference, -there.high, -there.low))
 
 
-def simulated(seed: int, quality: tuple[float, float], recordings: int = 20) -> str:
-    """Two detectors that find each true box with a probability of their own, harder in some recordings: 5 looks a
+def detectors(
+    rng: np.random.Generator, quality: Sequence[float], recordings: int = 20
+) -> tuple[GroundTruth, list[DetectionTable]]:
+    """Detectors that find each true box with a probability of their own, harder in some recordings: 5 looks a
     recording with 5 boxes each."""
-    rng = np.random.default_rng(seed)
     recording, look, box = (axis.reshape(-1) for axis in np.mgrid[:recordings, :5, :5])
     none, side = np.zeros(len(box)), np.full(len(box), 40)
     aside = np.array([0, 0, 0, 0, 300, 0, 0, 0])
@@ -90,19 +94,65 @@ def simulated(seed: int, quality: tuple[float, float], recordings: int = 20) -> 
         false = np.column_stack((true + aside, rng.uniform(0, 0.8, len(true))))
         rows = np.concatenate((found, false[rng.random(len(true)) < 0.3]))
         tables.append(table_of(rows.tolist(), names, ("car",)))
-    truth = GroundTruth.of(table_of(true.tolist(), names, ("car",)))
-    return compare(*tables, truth, Coco(), seed=seed).verdict
+    return GroundTruth.of(table_of(true.tolist(), names, ("car",))), tables
+
+
+def simulated(seed: int, quality: tuple[float, float], recordings: int = 20) -> Comparison:
+    """Two of them compared."""
+    truth, tables = detectors(np.random.default_rng(seed), quality, recordings)
+    return compare(*tables, truth, Coco(), seed=seed)
+
+
+def seeded(seed: int, quality: tuple[float, float], *, seeds: int, spread: float) -> Comparison:
+    """Two configurations compared, each of several seeds whose detectors differ."""
+    rng = np.random.default_rng(seed)
+    truth, tables = detectors(rng, rng.normal(np.repeat(quality, seeds), spread).tolist())
+    each = [ResampledPrecision.of(judge(table, truth, Coco()), "map50") for table in tables]
+    return paired_difference(MeanPrecision(each[:seeds]), MeanPrecision(each[seeds:]), draws=300, seed=seed)
 
 
 def test_a_planted_difference_is_found_in_at_least_90_of_100_draws() -> None:
-    verdicts = [simulated(seed, (0.6, 0.72)) for seed in range(100)]
+    verdicts = [simulated(seed, (0.6, 0.72)).verdict for seed in range(100)]
     assert verdicts.count("better") >= 90
     assert verdicts.count("worse") == 0
 
 
-def test_two_equal_detectors_are_called_different_in_at_most_8_of_100_draws() -> None:
-    verdicts = [simulated(1000 + seed, (0.65, 0.65)) for seed in range(100)]
+@pytest.mark.parametrize("recordings", [2, 3, 4, 6, 8, 20])
+def test_two_equal_detectors_are_called_different_in_at_most_8_of_100_draws(recordings: int) -> None:
+    verdicts = [simulated(1000 + seed, (0.65, 0.65), recordings).verdict for seed in range(100)]
     assert sum(verdict != "cannot be told" for verdict in verdicts) <= 8
+
+
+def test_with_fewer_recordings_than_can_tell_the_interval_is_shown_and_the_reason_said() -> None:
+    few, enough = simulated(0, (0.3, 0.9), 5), simulated(0, (0.3, 0.9), 6)
+    assert 0 < few.low < few.difference
+    assert few.words() == "cannot be told with 5 recordings (6 are needed)"
+    assert enough.words() == "better"
+    assert [fewest_recordings(confidence) for confidence in (0.5, 0.9, 0.95, 0.99)] == [2, 5, 6, 8]
+
+
+def test_recordings_without_objects_do_not_make_a_difference_surer() -> None:
+    truth, tables = detectors(np.random.default_rng(0), (0.3, 0.9), 5)
+    names = (*truth.looks.recordings, *(f"empty {n}" for n in range(10)))
+    empty = np.arange(5, 15)
+    looks = Looks(names, np.append(truth.looks.recording, empty), np.append(truth.looks.t_us, 0 * empty))
+    result = compare(*tables, GroundTruth(truth.boxes, looks), Coco())
+    assert result.low > 0
+    assert result.words() == "cannot be told with 5 recordings (6 are needed)"
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_seeds_are_chance_too_where_both_have_several(seeds: int) -> None:
+    equal = [seeded(seed, (0.6, 0.6), seeds=seeds, spread=0.1) for seed in range(50)]
+    fixed = sum(one.over_recordings[0] > 0 or one.over_recordings[1] < 0 for one in equal)
+    assert fixed >= 15  # these detectors differ, and the recordings show it; what they are seeds of does not
+    assert sum(one.verdict != "cannot be told" for one in equal) <= 4
+    assert all(one.low < one.over_recordings[0] and one.high > one.over_recordings[1] for one in equal)
+
+
+def test_a_planted_difference_is_found_over_what_seeds_make() -> None:
+    other = [seeded(seed, (0.4, 0.8), seeds=3, spread=0.03).verdict for seed in range(20)]
+    assert other.count("better") >= 18
 
 
 def test_with_one_recording_nothing_can_be_told() -> None:
@@ -112,7 +162,7 @@ def test_with_one_recording_nothing_can_be_told() -> None:
         Looks(("drive 0",), *(c[truth.looks.recording == 0] for c in (truth.looks.recording, truth.looks.t_us))),
     )
     result = compare(imperfect(truth), truth.boxes, truth, Coco())
-    assert result.verdict == "cannot be told"
+    assert result.words() == "cannot be told with 1 recording (6 are needed)"
     assert math.isnan(result.low)
     assert "nan" not in result.sentence()
 

@@ -25,6 +25,7 @@ class ComparedRow:
         spread: standard deviation over the seeds of the compared figure; NaN with one.
         difference, low, high: to the first row, and its interval; NaN in the first row.
         verdict: ``better``, ``worse``, ``cannot be told with N recordings``; empty in the first row.
+        over_recordings: low and high with the seeds held fixed; NaN in the first row.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ComparedRow:
     low: float = math.nan
     high: float = math.nan
     verdict: str = ""
+    over_recordings: tuple[float, float] = (math.nan, math.nan)
 
 
 def cells(rows: Sequence[ComparedRow], metric: str, settings: Mapping[str, Sequence[Any]]) -> list[list[str]]:
@@ -112,7 +114,7 @@ def draw_forest(path: Path | str, rows: Sequence[ComparedRow], metric: str, *, c
     axes.set_ylim(len(others) - 0.4, -0.7)
     axes.margins(x=0.15)
     axes.set(
-        xlabel=f"difference of {metric}, {100 * confidence:g} % interval over recordings",
+        xlabel=f"difference of {metric}, {100 * confidence:g} % interval",
         title=f"held against {rows[0].name}",
     )
     axes.grid(color=canvas.FAINT, linewidth=0.5, axis="x")
