@@ -165,12 +165,12 @@ def _truth(named: str | None, source: Path) -> StoredTruth | None:
 
 
 def _scores(tracks: DetectionTable, stored: StoredTruth, protocol: Any) -> TrackingScores:
-    from spikeyolo.evaluation.tables.stored_truth import of_step, ran_at
+    from spikeyolo.evaluation.tables.stored_truth import of_step, own_step, ran_at
     from spikeyolo.metrics.tracking import track_scores
 
     truth = stored.scored()
     frames = ran_at(tracks, stored, truth)
-    return track_scores(of_step(tracks, stored.scored_step), truth, protocol, frames=frames)
+    return track_scores(of_step(tracks, own_step(tracks, stored)), truth, protocol, frames=frames)
 
 
 def _saved(tracks: DetectionTable, path: Path, formats: list[str]) -> list[Path]:

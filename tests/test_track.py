@@ -90,6 +90,17 @@ def test_the_truth_beside_scores_them_and_truth_itself_scores_one(folder: Path) 
     assert [perfect[name] for name in ("hota", "mota", "idf1", "motp")] == pytest.approx([1.0] * 4)
 
 
+def test_tracks_of_windows_of_more_steps_than_the_truths_are_scored_by_their_own_last_one(folder: Path) -> None:
+    alone = track("detections=found.parquet", cwd=folder).output
+    truth, found = (DetectionTable.read(folder / f"{name}.parquet") for name in ("truth", "found"))
+    replace(truth, step=np.full(len(truth), 3), metadata={"scored_step": 3}).write(folder / "truth.parquet")
+    made = {"identity": {"windows": {"windows": "around_labels", "time_steps": 8}}}
+    replace(found, step=np.full(len(found), 7), metadata=made).write(folder / "longer.parquet")
+    ended = track("detections=longer.parquet", cwd=folder)
+    assert ended.code == 0, ended.errors
+    assert ended.output == alone
+
+
 def test_tracks_are_found_again_unless_table_or_settings_change(folder: Path) -> None:
     again = "unchanged (fresh=true makes it again)"
     assert again not in track("detections=found.parquet", cwd=folder).errors

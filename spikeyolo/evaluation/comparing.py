@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from spikeyolo.detections import GroundTruth, Looks
 from spikeyolo.detections.table import read_metadata
 from spikeyolo.errors import ConfigError, DetectionError
 from spikeyolo.evaluation.entrants import Entrant
-from spikeyolo.evaluation.tables.stored_truth import StoredTruth, of_step, ran_at
+from spikeyolo.evaluation.tables.stored_truth import StoredTruth, of_step, own_step, ran_at
 from spikeyolo.metrics.comparison import paired_difference
 from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.metrics.resample import MeanPrecision, ResampledPrecision
@@ -70,10 +70,11 @@ def compared(
     for group in groups:
         judged = []
         for entrant in group:
-            table = of_step(entrant.table, stored.scored_step)
+            table = of_step(entrant.table, own_step(entrant.table, stored))
             if known is not None:
                 table = table[np.isin(np.array([*table.recordings, ""])[table.recording], sorted(known))]
-            judged.append(judge(table, scored, protocol, frames=ran_at(table, stored, scored)))
+            frames = scored.looks if _own_looks(entrant) else ran_at(table, stored, scored)
+            judged.append(judge(table, scored, protocol, frames=frames))
         means.append({name: MeanPrecision([ResampledPrecision.of(one, name) for one in judged]) for name in names})
     rows: list[ComparedRow] = []
     for group, mean in zip(groups, means, strict=True):
@@ -92,10 +93,10 @@ def compared(
                 verdict=found.words(),
             )
         rows.append(row)
-    return rows
     alone = [row.name for row in rows[1:] if min(row.seeds, rows[0].seeds) < 2]
     if alone:
         log.info("compare: the interval of %s is over recordings alone: one side has a single seed", ", ".join(alone))
+    return rows
 
 
 def _check_data(entrants: Sequence[Entrant], *, force: bool) -> None:
@@ -134,8 +135,8 @@ def _where_all_ran(truth: GroundTruth, entrants: Sequence[Entrant]) -> GroundTru
     looks = truth.looks
     seen = np.ones(len(looks), np.bool_)
     for entrant in entrants:
-        times = {} if entrant.truth is None else read_metadata(entrant.truth).get("looks")
-        if times and entrant.data_digest is not None:
+        times = _own_looks(entrant)
+        if times:
             seen &= Looks.named(times).hold(looks)
     if seen.all():
         return truth
@@ -143,6 +144,14 @@ def _where_all_ran(truth: GroundTruth, entrants: Sequence[Entrant]) -> GroundTru
         raise ConfigError("compare: no time was scored in all evaluations; expected the same windows=… of evaluate")
     log.warning("compare: of %d times those that all evaluations scored are compared, %d", len(looks), seen.sum())
     return _at(truth, seen)
+
+
+def _own_looks(entrant: Entrant) -> Mapping[str, Sequence[int]]:
+    """The times that an evaluation of ours scored, µs, by recording; nothing of another program's table."""
+    if entrant.truth is None or entrant.data_digest is None:
+        return {}
+    looks: Mapping[str, Sequence[int]] = read_metadata(entrant.truth).get("looks") or {}
+    return looks
 
 
 def _restricted(truth: GroundTruth, known: set[str]) -> GroundTruth:

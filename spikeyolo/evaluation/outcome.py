@@ -20,7 +20,7 @@ from spikeyolo.detections.pieces import read_at
 from spikeyolo.detections.table import empty, read_metadata, row_count
 from spikeyolo.engine.checkpoints.files import replace_text
 from spikeyolo.errors import DetectionError
-from spikeyolo.evaluation.tables.stored_truth import StoredTruth, in_frame, of_step, ran_at
+from spikeyolo.evaluation.tables.stored_truth import StoredTruth, in_frame, of_step, own_step, ran_at
 from spikeyolo.evaluation.tables.tables import Tables
 from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.metrics.score import Judged, score, step_figures
@@ -170,7 +170,8 @@ def scored(
     truth = stored.scored(events)
     if tracker is not None:
         found = track_table(found, tracker, step_us=usual_step_us(found))
-    last, frames = of_step(found, stored.scored_step), ran_at(found, stored, truth)
+    step = own_step(found, stored)
+    last, frames = of_step(found, step), ran_at(found, stored, truth)
     scores = score(last, truth, protocol, frames=frames)
     unread = {"detections_left_out": scores.counts["detections_left_out"] + left_out}
     scores = replace(scores, counts={**scores.counts, **unread})
@@ -189,7 +190,8 @@ def scored(
             len(last) + left_out,
             protocol.time_tolerance_us,
         )
-    truths = {step: stored.at_step(step) for step in range(stored.steps)}
+    # Steps of other windows than the truth's end at other times.
+    truths = {i: stored.at_step(i) for i in range(stored.steps if step == stored.scored_step else 0)}
     scores = replace(scores, per_step=step_figures(found, truths, protocol))
     made = {
         key: value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from command_line import compare
+from command_line import compare, evaluate
 from scored_scenes import imperfect, moving_truth
 
 from spikeyolo.compare import with_runs
 from spikeyolo.detections import DetectionTable
+from spikeyolo.detections.table import concatenated
 from spikeyolo.errors import ConfigError
 from spikeyolo.evaluation.comparing import compared
 from spikeyolo.evaluation.entrants import by_configuration, differing, find_entrants
@@ -154,6 +156,68 @@ def test_only_times_that_all_evaluations_scored_are_compared(tmp_path: Path, cap
     replace(late[:0], metadata={**true.metadata, "looks": {name: [1] for name in looks}}).write(path)
     with pytest.raises(ConfigError, match="no time was scored in all evaluations; expected the same windows="):
         rows_of(one, other)
+
+
+def windowed(folder: Path, windows: str, time_steps: int) -> Path:
+    """A run that found the same as any other, evaluated on windows of so many steps. Where windows overlap, as those
+    before labels do, earlier steps of others end at the same times; these found nonsense."""
+    place = run(folder) / "evaluation" / "best_test_0123"
+    made = {"identity": {"data": "d1", "windows": {"windows": windows, "time_steps": time_steps}}}
+    made |= {"time_steps": time_steps, "recordings": list(TRUTH.looks.recordings)}
+    found = replace(FOUND, step=FOUND.t_us // 100_000 % time_steps)
+    if windows != "every":
+        nonsense = replace(TRUTH.boxes, xywh=TRUTH.boxes.xywh + 300, step=np.zeros(len(TRUTH.boxes), np.int64))
+        found = replace(FOUND, step=np.full(len(FOUND), time_steps - 1))
+        found = concatenated([found, nonsense[: len(nonsense) if time_steps > 1 else 0]])
+        found = replace(found, recordings=FOUND.recordings, recording=found.recording % len(FOUND.recordings))
+    replace(found, metadata=made).write(place / "detections.parquet")
+    true = DetectionTable.read(place / "truth.parquet")
+    scored = None if windows == "every" else time_steps - 1
+    step = np.full(len(true), time_steps - 1)
+    metadata = {**true.metadata, **made, "scored_step": scored}
+    replace(true, step=step, metadata=metadata).write(place / "truth.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("one", [("around_labels", 4), ("every", 4)], ids=str)
+@pytest.mark.parametrize("other", [("around_labels", 8), ("around_labels", 1), ("every", 8)], ids=str)
+def test_windows_of_any_steps_are_compared_by_their_own_last_one(
+    tmp_path: Path, one: tuple[str, int], other: tuple[str, int]
+) -> None:
+    a, b = windowed(tmp_path / "a", *one), windowed(tmp_path / "b", *other)
+    plain = rows_of(run(tmp_path / "c"), run(tmp_path / "d"))[0].figures
+    for rows in (rows_of(a, b), rows_of(b, a)):
+        assert [row.figures for row in rows] == [plain, plain]
+
+
+def test_a_table_is_scored_by_its_own_last_step_whatever_the_steps_of_the_truth(tmp_path: Path) -> None:
+    tables = {steps: windowed(tmp_path / str(steps), "around_labels", steps) for steps in (4, 8)}
+    places = {steps: folder / "evaluation" / "best_test_0123" for steps, folder in tables.items()}
+    figures = {}
+    for of_truth, place in places.items():
+        ended = evaluate(
+            f"detections={places[8]}/detections.parquet",
+            f"truth={place}/truth.parquet",
+            f"out={tmp_path}/of_{of_truth}",
+            cwd=tmp_path,
+        )
+        assert ended.code == 0, ended.errors
+        found = json.loads((tmp_path / f"of_{of_truth}" / "coco" / "scores.json").read_text())["figures"]
+        figures[of_truth] = found["map50"]
+    assert figures[4] == figures[8] > 0.1
+
+
+def test_that_one_seed_speaks_for_no_other_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lr = {"optimizer": {"lr": 0.01}}
+    runs = [run(tmp_path / f"s{seed}", worse(FOUND, 0.1 * seed), seed=seed) for seed in (0, 1)]
+    runs += [run(tmp_path / f"l{seed}", worse(FOUND, 0.4 + 0.1 * seed), seed=seed, settings=lr) for seed in (0, 1)]
+    with caplog.at_level("INFO", "spikeyolo"):
+        second = rows_of(*runs)[1]
+        assert second.low < second.over_recordings[0] < second.over_recordings[1] < second.high
+        assert "alone" not in caplog.text
+        second = rows_of(*runs[:3])[1]
+        assert (second.low, second.high) == second.over_recordings
+    assert "compare: the interval of l0 is over recordings alone: one side has a single seed" in caplog.text
 
 
 def test_a_multirun_a_table_and_a_checkpoint_are_found_too(tmp_path: Path) -> None:

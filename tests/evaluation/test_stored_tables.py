@@ -212,6 +212,35 @@ def test_a_class_that_never_occurs_is_left_out_and_no_detections_are_zeros(cwd: 
     assert [figures(tmp_path / "none" / "coco")[name] for name in ("map", "recall", "f1")] == [0.0, 0.0, 0.0]
 
 
+def test_what_predict_found_beside_the_label_times_is_scored_within_the_tolerance(cwd: Path) -> None:
+    labels = DetectionTable.read(cwd / "labels" / "truth.parquet")
+    made = {"identity": {"checkpoint": "c", "windows": {"time_steps": 4, "slice_duration_us": 100}}, "time_steps": 4}
+    step = np.arange(len(labels)) % 4
+    replace(labels, t_us=labels.t_us + 7, step=step, metadata=made).write(cwd / "predicted.parquet")
+    for truth in (SET, ("truth=labels/truth.parquet",)):
+        ended = evaluate("detections=predicted.parquet", *truth, "protocol.time_tolerance_us=10", "out=by", cwd=cwd)
+        assert ended.code == 0, ended.errors
+        assert "none of" not in ended.errors
+        assert figures(cwd / "by" / "coco")["map"] == pytest.approx(1.0)
+
+
+def test_steps_beside_the_label_times_are_scored_within_the_tolerance_although_the_data_are_the_same(
+    cwd: Path, tmp_path: Path
+) -> None:
+    labels = DetectionTable.read(cwd / "labels" / "truth.parquet")
+
+    def made(windows: str) -> dict[str, Any]:
+        return {"identity": {"data": "d", "windows": {"windows": windows, "time_steps": 4}}, "time_steps": 4}
+
+    truth = {**labels.metadata, **made("around_labels"), "scored_step": 3}
+    replace(labels, step=np.full(len(labels), 3), metadata=truth).write(tmp_path / "truth.parquet")
+    step = np.arange(len(labels)) % 4
+    replace(labels, t_us=labels.t_us + 7, step=step, metadata=made("every")).write(tmp_path / "t.parquet")
+    ended = evaluate("detections=t.parquet", "protocol.time_tolerance_us=10", cwd=tmp_path)
+    assert ended.code == 0, ended.errors
+    assert figures(tmp_path / "coco")["map"] == pytest.approx(1.0)
+
+
 def test_detections_at_no_label_time_are_zeros_and_it_is_said_why(cwd: Path, tmp_path: Path) -> None:
     labels = replace(DetectionTable.read(cwd / "labels" / "truth.parquet"), metadata={})
     labels.write(tmp_path / "truth.parquet")

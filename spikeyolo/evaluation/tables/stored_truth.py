@@ -100,10 +100,23 @@ def ran_at(found: DetectionTable, stored: StoredTruth, truth: GroundTruth) -> Lo
     """When a detector ran: at the truth's looks where both were made together, or as its own table tells; None where
     only its rows do."""
     made, of_truth = (table.metadata.get("identity") or {} for table in (found, stored.table))
-    if made and made.get("data") == of_truth.get("data"):
+    together = all(made.get(key) == of_truth.get(key) for key in ("data", "windows"))
+    if together and made.get("data") is not None:  # tables of predict tell of no data set
         return truth.looks
     times = found.metadata.get("looks")
     return Looks.named(times) if isinstance(times, dict) else None
+
+
+def own_step(found: DetectionTable, stored: StoredTruth) -> int | None:
+    """The time step of a window whose detections are scored, as the network that found them has it: it may have been
+    run on windows of more steps than the truth was made with. Of another program's table the truth's own; None: all."""
+    told = found.metadata
+    if "scored_step" in told:  # a table of truth
+        return StoredTruth(found, stored.path).scored_step
+    windows = (told.get("identity") or {}).get("windows") or {}
+    if "windows" in windows:
+        return None if windows["windows"] == "every" else int(windows["time_steps"]) - 1
+    return None if "time_steps" in told else stored.scored_step  # of predict one step ends at a time
 
 
 def of_step(table: DetectionTable, step: int | None) -> DetectionTable:
