@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,11 @@ OPTIONS: Mapping[str, Any] = {
     "save": list[Literal["markdown", "csv", "figure"]],
     "out": str,
     "debug": bool,
+}
+# Hydra's own.
+OPTIONS_WITH_A_VALUE = {
+    *("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
+    *("--cfg", "-c", "--info", "-i", "--package", "-p", "--experimental-rerun"),
 }
 
 
@@ -102,12 +108,29 @@ def _write(path: Path, text: str) -> Path:
 
 
 def with_runs(arguments: Sequence[str]) -> list[str]:
-    """Words without ``=`` are runs: ``a b metric=map`` → ``runs=['a','b'] metric=map``."""
-    runs = [word for word in arguments if "=" not in word and not word.startswith(("-", "+", "~"))]
-    if not runs:
+    """Paths that exist, and words without ``=``, are runs: ``a b metric=map`` → ``runs=['a','b'] metric=map``.
+
+    The folder of a sweep's job may be called ``lr=0.1``; what follows an option, as in ``--config-dir DIR``, is no run.
+    """
+    places = [
+        place
+        for place, (before, word) in enumerate(zip(["", *arguments], arguments))
+        if before not in OPTIONS_WITH_A_VALUE and _is_run(word)
+    ]
+    if not places:
         return list(arguments)
+    runs = [arguments[place] for place in places]
     quoted = ",".join("'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'" for word in runs)
-    return [*(word for word in arguments if word not in runs), f"runs=[{quoted}]"]
+    # Where the first one stood: Hydra takes no overrides behind an option that follows others.
+    words = [f"runs=[{quoted}]" if place == places[0] else word for place, word in enumerate(arguments)]
+    return [word for place, word in enumerate(words) if place not in places[1:]]
+
+
+def _is_run(word: str) -> bool:
+    if word.startswith("-"):
+        return False
+    # Path.exists raises where a word is longer than a file's name may be.
+    return os.path.exists(word) or ("=" not in word and not word.startswith(("+", "~")))
 
 
 def main() -> None:

@@ -293,9 +293,28 @@ def test_split_and_checkpoint_are_those_of_the_table_whatever_its_folder_is_call
 
 
 def test_words_of_the_command_line_are_runs() -> None:
-    assert with_runs(["a", "it's b", "metric=map"]) == ["metric=map", r"runs=['a','it\'s b']"]
-    assert with_runs(["--cfg", "job"])[0] == "--cfg"
+    assert with_runs(["a", "it's b", "metric=map"]) == [r"runs=['a','it\'s b']", "metric=map"]
     assert with_runs(["metric=map"]) == ["metric=map"]
+    assert with_runs(["metric=map", "x" * 300 + "=1"]) == ["metric=map", "x" * 300 + "=1"]
+
+
+def test_what_belongs_to_an_option_is_no_run() -> None:
+    assert with_runs(["--cfg", "job"]) == ["--cfg", "job"]
+    assert with_runs(["a", "--config-dir", "conf", "-c", "job", "b"]) == [
+        "runs=['a','b']", "--config-dir", "conf", "-c", "job"
+    ]  # fmt: skip
+    assert with_runs(["--resolve", "a", "--config-dir=conf"]) == ["--resolve", "runs=['a']", "--config-dir=conf"]
+
+
+def test_a_run_whose_folder_is_named_after_its_overrides_is_found(tmp_path: Path) -> None:
+    (tmp_path / "multirun").mkdir()
+    run(tmp_path / "multirun" / "lr=0.1,seed=1"), run(tmp_path / "+lr=0.2", settings={"optimizer": {"lr": 0.2}})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        words = with_runs(["multirun/lr=0.1,seed=1", "+lr=0.2", "draws=300"])
+    ended = compare(*words, cwd=tmp_path)
+    assert ended.code == 0, ended.errors
+    assert ended.output.splitlines()[1].startswith("lr=0.1,seed=1 ")
 
 
 def test_the_forest_plot_shows_each_difference(tmp_path: Path) -> None:
