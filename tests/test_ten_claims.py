@@ -219,7 +219,7 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
         arms = dict.fromkeys(Path(name).name.rpartition("_")[0] for name in config.runs)
         if "adamw" in arms:
             raise KeyError("recording")
-        return [SimpleNamespace(low=-0.12, high=-0.08) for _ in arms]
+        return [SimpleNamespace(low=-0.5, high=0.3, over_recordings=(-0.12, -0.08)) for _ in arms]
 
     monkeypatch.setattr(grid, "train", lambda *_: None)
     monkeypatch.setattr(grid, "runs_of", lambda folder: runs)
