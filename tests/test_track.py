@@ -13,7 +13,7 @@ import pytest
 from command_line import environment, track
 from tracked_scenes import scene, straight
 
-from spikeyolo.detections import DetectionTable, mot
+from spikeyolo.detections import DetectionTable, GroundTruth, mot
 from spikeyolo.detections.table import concatenated, empty
 from spikeyolo.metrics.tracking import track_scores
 from spikeyolo.track import tracked
@@ -140,6 +140,19 @@ def test_gaps_of_tracks_are_filled_on_straight_lines(folder: Path) -> None:
     assert len(DetectionTable.read(folder / "more.parquet")) > len(DetectionTable.read(folder / "plain.parquet"))
 
 
+def test_what_fills_a_gap_is_scored_beside_the_other_objects_of_its_time() -> None:
+    truth = GroundTruth.of(scene(PATHS, rate_hz=200, duration_s=0.4))
+    holes = scene(PATHS, rate_hz=200, duration_s=0.4, hidden=HIDDEN)
+    rows = np.arange(len(holes))
+    both = holes[np.concatenate((rows, rows[::5]))]  # at some times an earlier step of another window ends too
+    later = np.arange(len(both)) < len(holes)
+    both = replace(both, step=np.where(later, 7, 3), track_id=np.where(later, both.track_id, -1))
+    missed = track_scores(both, truth).figures
+    assert missed["mota"] == pytest.approx(len(holes) / len(truth.boxes))
+    filled = track_scores(interpolated(both, gap_us=150_000), truth).figures
+    assert [filled[name] for name in ("hota", "mota", "idf1")] == pytest.approx([1.0] * 3, abs=1e-3)
+
+
 def test_the_usual_step_of_a_table_is_found() -> None:
     table = scene(PATHS, rate_hz=1000, duration_s=0.4)
     sparse = table[np.random.default_rng(0).random(len(table)) < 0.4]
@@ -235,6 +248,4 @@ def test_a_search_tunes_the_tracker_on_the_stored_table(folder: Path) -> None:
 
 def test_the_default_tracker_keeps_every_object_of_a_clean_scene() -> None:
     truth = scene(PATHS, rate_hz=1000, duration_s=0.3)
-    from spikeyolo.detections import GroundTruth
-
     assert track_scores(track_table(truth, ByteTrack()), GroundTruth.of(truth)).figures["hota"] == pytest.approx(1.0)
