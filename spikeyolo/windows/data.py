@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Protocol, runtime_checkable
 from annotated_types import Ge, Interval
 
 from spikeyolo.errors import ConfigError, LabelError
+from spikeyolo.events.conversion.identity import first_event_us
 from spikeyolo.events.conversion.prepare import check_labels, prepare
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.labels import warn_once
@@ -197,11 +198,12 @@ class EventData:
         warn_once([(item.source.labels, item.warnings) for item in prepared if item.source.labels], self._said)
         parts = []
         for item, recording in zip(prepared, self._cached(role, [item.open() for item in prepared])):
-            start, end = recording.start_us + (item.source.start_us or 0), recording.end_us
+            first, start, end = first_event_us(recording), recording.start_us, recording.end_us
+            if item.source.start_us is not None:
+                start = max(start, first + item.source.start_us)
             if item.source.end_us is not None:
-                end = recording.start_us + item.source.end_us
+                end = min(end, first + item.source.end_us)
             known_from = labels_from(recording, item.source.rules.skip_first_us)
-            end = min(end, recording.end_us)
             unknown, looks = item.left_out_us, item.looks_us
             parts.append(Part(recording, item.boxes, start, end, item.source.name, known_from, unknown, looks))
         return self._apart(role, parts)

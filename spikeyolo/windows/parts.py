@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.events import Boxes
+from spikeyolo.events.conversion.identity import first_event_us
 from spikeyolo.events.labels import selected, without_common_ids
 from spikeyolo.events.store import Recording
 from spikeyolo.windows.matching import Times
@@ -71,7 +72,7 @@ def stored_parts(recordings: Sequence[Recording], classes: tuple[str, ...]) -> l
 
 def labels_from(recording: Recording, skip_first_us: int) -> int | None:
     """From when on a labelled recording's objects are known, µs, where a rule left out those before."""
-    return recording.start_us + skip_first_us if recording.labelled and skip_first_us else None
+    return first_event_us(recording) + skip_first_us if recording.labelled and skip_first_us else None
 
 
 def absent_classes(parts: Sequence[Part], classes: Sequence[str]) -> list[str]:

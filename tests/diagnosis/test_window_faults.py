@@ -22,9 +22,13 @@ from stored import store
 
 from spikeyolo.diagnosis.finding import Finding, Kind
 from spikeyolo.diagnosis.windows.counted import count_windows
-from spikeyolo.diagnosis.windows.lost import near_duplicates
+from spikeyolo.diagnosis.windows.lost import near_duplicates, no_val_labels
+from spikeyolo.diagnosis.written import Written
 from spikeyolo.events.datasets import SingleRecording
+from spikeyolo.events.filters import FilterCounts
+from spikeyolo.events.store import Recording, RecordingWriter
 from spikeyolo.events.types import Boxes, Events
+from spikeyolo.windows.data import EventData
 from spikeyolo.windows.dataset import WindowDataset
 from spikeyolo.windows.encoders import HistogramEncoder
 from spikeyolo.windows.parts import Part
@@ -195,6 +199,26 @@ def test_recordings_that_train_and_do_not_validate_are_cut_where_labels_are(tmp_
     key, _, value = override.partition("=")
     assert key == "data.train_until_us"
     assert 250_000 < int(value) < 350_000
+
+
+def test_where_to_cut_counts_from_the_first_event_also_where_filters_leave_it_out(tmp_path: Path) -> None:
+    one = SingleRecording(events="a.csv", classes=["car"], train_until_us=390_000)
+    data = EventData(dataset=one, classes=["car"], store=str(tmp_path), encoder=HistogramEncoder())
+    events = events_of()
+    rows = events.t >= 100_000
+    columns = (events.t[rows], events.x[rows], events.y[rows], events.p[rows])
+    late = Events(*columns, events.width, events.height)
+    notes = {"filter_counts": FilterCounts(end_us=END_US).as_dict()}
+    with RecordingWriter(tmp_path / "a.zarr", width=events.width, height=events.height, notes=notes) as writer:
+        writer.append(late)
+        writer.seal()
+    recording = Recording.open(tmp_path / "a.zarr")
+    assert recording.start_us >= 100_000
+    boxes = moving()
+    (found,) = no_val_labels(
+        [Part(recording, Boxes.empty(), 390_000, END_US, "a")], [Written("a", recording, boxes)], data
+    )
+    assert found.overrides == (f"data.train_until_us={int(np.quantile(boxes.t, 0.8))}",)
 
 
 def test_label_times_that_no_sliding_window_shows_are_said_with_a_buffer_that_reaches_them(tmp_path: Path) -> None:

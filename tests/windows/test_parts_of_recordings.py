@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stored import boxes_at, random_events
 
-from spikeyolo.errors import ConfigError
+from spikeyolo.errors import ConfigError, LabelError
 from spikeyolo.events.conversion.converted import ConvertedSet
 from spikeyolo.events.datasets import Etram, SingleRecording
+from spikeyolo.events.filters import EventFilters
 from spikeyolo.events.labels import LabelRules
 from spikeyolo.events.store import RecordingWriter
 from spikeyolo.events.types import Boxes, Events
@@ -58,6 +59,42 @@ def test_no_event_is_both_trained_on_and_validated_on(folder: Path, until_us: in
         assert judged
         assert max(window.end_us for window in trained) <= border
         assert min(window.start_us for window in judged) >= border
+
+
+def test_the_cut_and_what_rules_skip_count_from_the_first_event_also_where_filters_leave_it_out(folder: Path) -> None:
+    rules = LabelRules(names=CLASSES, skip_first_us=15_000)
+    both = SingleRecording(
+        events=str(folder),
+        classes=CLASSES,
+        train_until_us=20_000,
+        test_from_us=28_000,
+        train_labels=rules,
+        val_labels=rules,
+        filters=EventFilters(time_range_us=(10_000, 36_000)),
+    )
+    served = data(both, folder, slicing="sliding")
+    spans = {"train": (10_000, 20_000), "val": (20_000, 28_000), "test": (28_000, 36_000)}
+    for role, (start, end) in spans.items():
+        for part in served.parts(role):  # type: ignore[arg-type]
+            assert abs(part.start_us - start) < 200
+            assert abs(part.end_us - end) < 200
+            assert part.labels_from_us == 15_000
+    val = served.val_loader().dataset
+    assert min(val.window(index).start_us for index in range(len(val))) == 20_000
+
+
+def test_a_cut_before_all_that_filters_leave_gives_all_to_validation(folder: Path) -> None:
+    both = SingleRecording(
+        events=str(folder),
+        classes=CLASSES,
+        train_until_us=5_000,
+        filters=EventFilters(time_range_us=(10_000, 36_000)),
+    )
+    served = data(both, folder)
+    with pytest.raises(LabelError, match="train: none of 2 recordings has a box"):
+        served.train_loader(augmentation=None, seed=0)
+    assert len(served.val_loader().dataset)
+    assert min(part.start_us for part in served.parts("val")) >= 10_000
 
 
 class Late:

@@ -9,6 +9,7 @@ import numpy as np
 
 from spikeyolo.diagnosis.finding import Finding, listed, name_list, share
 from spikeyolo.diagnosis.written import Written
+from spikeyolo.events.conversion.identity import first_event_us
 from spikeyolo.events.datasets import SingleRecording
 from spikeyolo.events.types import Boxes
 from spikeyolo.report.pictures.diagnosis import draw_bars
@@ -162,7 +163,9 @@ def no_val_labels(val_parts: Sequence[Part], recordings: Sequence[Written], data
 def _cut_among_labels(recordings: Sequence[Written], data: EventData) -> tuple[str, ...]:
     """Where a set of recordings that are cut by time has labels on both sides."""
     times = [
-        item.boxes.t - item.recording.start_us for item in recordings if item.boxes is not None and len(item.boxes)
+        item.boxes.t - first_event_us(item.recording)
+        for item in recordings
+        if item.boxes is not None and len(item.boxes)
     ]
     if not times or not isinstance(getattr(data.dataset, "inner", data.dataset), SingleRecording):
         return ()

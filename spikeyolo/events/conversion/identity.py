@@ -96,6 +96,11 @@ def label_span(sensor: EventReader | Recording, span_us: tuple[int, int]) -> tup
     return (0, max(span_us[1], end_us)) if end_us else span_us
 
 
+def first_event_us(recording: Recording) -> int:
+    """Time of a stored recording's first event, whether filters left it in or not, µs."""
+    return label_span(recording, (recording.start_us, recording.end_us))[0]
+
+
 def size_from(sensor: EventReader | Recording) -> str:
     """Who named the sensor's size: ``file``, ``given``, or nobody (``guessed``)."""
     if not isinstance(sensor, Recording):
