@@ -65,9 +65,10 @@ def run(config: DictConfig) -> float | tuple[float, ...] | None:
     runtime = HydraConfig.get()
     sweeping = runtime.mode == RunMode.MULTIRUN
     source = Path(options["detections"])
-    stored = _truth(options["truth"], source)
-    if sweeping and stored is None:
-        raise ConfigError("objective: there is no truth to score the tracks with; expected truth=FILE")
+    stored, why = _truth(options["truth"], source)
+    if stored is None and sweeping:
+        why = why or "there is no truth to score the tracks with"
+        raise ConfigError(f"objective: {why}; expected truth=FILE with a track id in each box")
     folder = Path(runtime.runtime.output_dir) if sweeping else source.parent
     path = Path(options["out"]) if options["out"] else folder / TRACKS
     made_by = {"tracker": OmegaConf.to_container(node.tracker), "interpolate_us": options["interpolate_us"]}
@@ -76,6 +77,8 @@ def run(config: DictConfig) -> float | tuple[float, ...] | None:
         log.info("%s", place)
     log.info("%s", path)
     if stored is None:
+        if why:
+            log.warning("%s, so that tracks are not scored; expected one in each box", why)
         return None
     scores = _scores(tracks, stored, protocol)
     print(scores.table())
@@ -151,17 +154,19 @@ def tracked(
     return tracks
 
 
-def _truth(named: str | None, source: Path) -> StoredTruth | None:
-    """What was asked for, or what lies beside the detections if it tells tracks."""
+def _truth(named: str | None, source: Path) -> tuple[StoredTruth | None, str]:
+    """What was asked for, or what lies beside the detections if it tells all tracks; else why it does not."""
     from spikeyolo.evaluation.tables.stored_truth import StoredTruth
+    from spikeyolo.metrics.tracking import without_ids
 
     if named is not None:
-        return StoredTruth.read(Path(named))
+        return StoredTruth.read(Path(named)), ""
     beside = source.with_name("truth.parquet")
     if not beside.is_file():
-        return None
+        return None, ""
     stored = StoredTruth.read(beside)
-    return stored if (stored.table.track_id >= 0).all() else None
+    without = without_ids(stored.scored())
+    return (None, f"{beside} has {without}") if without else (stored, "")
 
 
 def _scores(tracks: DetectionTable, stored: StoredTruth, protocol: Any) -> TrackingScores:

@@ -182,11 +182,24 @@ def test_detections_of_which_none_became_a_track_are_told_with_what_decides(fold
     assert "nothing became a track" not in track("detections=found.parquet", cwd=folder).errors
 
 
+def test_a_truth_beside_whose_boxes_have_not_all_a_track_is_said_to_score_none(folder: Path) -> None:
+    truth = DetectionTable.read(folder / "truth.parquet")
+    replace(truth, track_id=np.where(np.arange(len(truth)) == 3, -1, truth.track_id)).write(folder / "truth.parquet")
+    said = f"truth.parquet has no track id in 1 of {len(truth)} boxes"
+    ended = track("detections=found.parquet", cwd=folder)
+    assert (ended.code, ended.output) == (0, "")
+    assert f"{said}, so that tracks are not scored; expected one in each box" in ended.errors
+    ended = track("-m", "detections=found.parquet", "tracker.gate=4,5", cwd=folder)
+    assert ended.code == 2
+    assert f"objective: {said}; expected truth=FILE with a track id in each box" in ended.errors
+
+
 def test_a_truth_beside_without_tracks_is_passed_over_and_one_that_is_named_refused(folder: Path) -> None:
     truth = DetectionTable.read(folder / "truth.parquet")
     replace(truth, track_id=np.full(len(truth), -1, np.int64)).write(folder / "truth.parquet")
     ended = track("detections=found.parquet", cwd=folder)
     assert (ended.code, ended.output) == (0, "")
+    assert "truth.parquet has no track ids, so that tracks are not scored" in ended.errors
     ended = track("detections=found.parquet", "truth=truth.parquet", cwd=folder)
     assert ended.code == 2
     assert "truth: has no track ids, so that tracking cannot be scored" in ended.error_lines[0]

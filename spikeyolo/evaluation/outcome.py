@@ -176,7 +176,7 @@ def scored(
     unread = {"detections_left_out": scores.counts["detections_left_out"] + left_out}
     scores = replace(scores, counts={**scores.counts, **unread})
     tracks = None
-    if tracker is not None or ((last.track_id >= 0).any() and (truth.boxes.track_id >= 0).all()):
+    if tracker is not None or ((last.track_id >= 0).any() and (truth.boxes.track_id >= 0).any()):
         try:
             tracks = track_scores(last, truth, protocol, frames=frames)
         except DetectionError as error:

@@ -91,11 +91,7 @@ def track_scores(
     """
     protocol = Coco() if protocol is None else protocol
     truth.check("truth")
-    without = int((truth.boxes.track_id < 0).sum())
-    if without:
-        what = (
-            "no track ids" if without == len(truth.boxes) else f"no track id in {without} of {len(truth.boxes)} boxes"
-        )
+    if what := without_ids(truth):
         raise DetectionError(f"truth: has {what}, so that tracking cannot be scored; expected one in each box")
     tracked = tracked[tracked.track_id >= 0]
     _check(tracked, truth)
@@ -122,6 +118,14 @@ def track_scores(
             for name in names
         },
     )
+
+
+def without_ids(truth: GroundTruth) -> str:
+    """In words, which of its boxes have no track id; empty where each has one."""
+    without, boxes = int((truth.boxes.track_id < 0).sum()), len(truth.boxes)
+    if not without:
+        return ""
+    return "no track ids" if without == boxes else f"no track id in {without} of {boxes} boxes"
 
 
 def _check(tracked: DetectionTable, truth: GroundTruth) -> None:

@@ -75,6 +75,17 @@ def test_tracks_that_a_table_has_are_scored_and_without_any_nothing_is_said(fold
     assert plain["figures"]["map"] < made["figures"]["map"]
 
 
+def test_tracks_that_are_not_scored_for_a_true_box_without_a_track_are_said(folder: Path) -> None:
+    truth = DetectionTable.read(folder / "truth.parquet")
+    truth.write(folder / "tracks.parquet")
+    replace(truth, track_id=np.where(np.arange(len(truth)) == 3, -1, truth.track_id)).write(folder / "truth.parquet")
+    ended = evaluate("detections=tracks.parquet", "out=some", cwd=folder)
+    assert ended.code == 0, ended.errors
+    (line,) = [line for line in ended.errors.splitlines() if "its tracks are not" in line]
+    assert f"truth: has no track id in 1 of {len(truth)} boxes" in line
+    assert scores(folder / "some")["tracks"] is None
+
+
 def test_a_tracker_cannot_be_scored_on_a_truth_without_tracks(folder: Path) -> None:
     truth = DetectionTable.read(folder / "truth.parquet")
     replace(truth, track_id=np.full(len(truth), -1, np.int64)).write(folder / "truth.parquet")
