@@ -210,7 +210,7 @@ class OptunaSweeper(Sweeper):
                 "resuming study %s: %d of %d trials are done", settings.study_name, counts.finished, study.n_trials
             )
         points = starting_points(
-            settings.enqueue, space=space, composed=config, folder=folder, directions=settings.directions
+            settings.enqueue, space=space, composed=config, folder=folder, constraints=study.constraints
         )
         if points and isinstance(opened.sampler, optuna.samplers.GridSampler):
             logger.warning("enqueue is left out: the grid tries every point")

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import CategoricalDistribution
 
 from spikeyolo.errors import SweepError
-from spikeyolo.sweep.space import Parameter, SearchSpace
+from spikeyolo.sweep.space import Constraint, Parameter, SearchSpace
 from spikeyolo.sweep.space.text import config_text, override_text, text_of
+from spikeyolo.sweep.study.ledger import METRICS
 from spikeyolo.sweep.study.storage import open_storage, storage_address
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+    from optuna.trial import FrozenTrial
 
 __all__ = ["starting_points"]
 
@@ -23,11 +25,12 @@ logger = logging.getLogger(__name__)
 
 
 def starting_points(
-    config: object, *, space: SearchSpace, composed: DictConfig, folder: Path, directions: Sequence[str]
+    config: object, *, space: SearchSpace, composed: DictConfig, folder: Path, constraints: Sequence[Constraint] = ()
 ) -> list[dict[str, Any]]:
     """Read ``enqueue``: a list of ``defaults``, of mappings key → value, or of ``{best_of: storage, top: n}``.
 
-    Values outside the space are left to the sampler, with a warning.
+    Values outside the space are left to the sampler, with a warning. The best are those of the other study's direction
+    that break no constraint, see :func:`_feasible`.
 
     Raises:
         SweepError: an entry is none of these, or the other study cannot be read.
@@ -42,7 +45,7 @@ def starting_points(
         if entry == "defaults":
             points.append(_within(space, _defaults(space, composed), "enqueue: defaults"))
         elif isinstance(entry, Mapping) and "best_of" in entry:
-            points += [_within(space, best, "enqueue: best_of") for best in _best_of(entry, folder, directions)]
+            points += [_within(space, best, "enqueue: best_of") for best in _best_of(entry, folder, constraints)]
         elif isinstance(entry, Mapping):
             named = {p.key: p.name for p in space.parameters}
             for key in entry:
@@ -61,7 +64,7 @@ def _defaults(space: SearchSpace, composed: DictConfig) -> dict[str, Any]:
     return {k: v for k, v in values.items() if v is not None or k in nullable}
 
 
-def _best_of(entry: Mapping[str, Any], folder: Path, directions: Sequence[str]) -> list[dict[str, Any]]:
+def _best_of(entry: Mapping[str, Any], folder: Path, constraints: Sequence[Constraint]) -> list[dict[str, Any]]:
     import optuna
 
     address = storage_address(entry["best_of"], folder)
@@ -75,9 +78,24 @@ def _best_of(entry: Mapping[str, Any], folder: Path, directions: Sequence[str]) 
         raise SweepError(f"enqueue: {entry['best_of']} holds the studies {', '.join(names) or 'none'}; name one")
     study = optuna.load_study(study_name=name, storage=storage)
     finished = [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
-    sign = -1.0 if directions[0] == "maximize" else 1.0
-    finished.sort(key=lambda t: sign * t.values[0])
-    return [dict(t.params) for t in finished[: int(entry.get("top", 1))]]
+    feasible = [trial for trial in finished if _feasible(trial, constraints)]
+    if finished and not feasible:
+        logger.warning(
+            "enqueue: best_of: each of the %d finished trials of study %s breaks a constraint: none is taken along",
+            len(finished),
+            name,
+        )
+    sign = -1.0 if study.directions[0].name == "MAXIMIZE" else 1.0
+    feasible.sort(key=lambda t: sign * t.values[0])
+    return [dict(t.params) for t in feasible[: int(entry.get("top", 1))]]
+
+
+def _feasible(trial: FrozenTrial, constraints: Sequence[Constraint]) -> bool:
+    """Whether a trial of another study breaks no constraint: of metrics that it recorded the present ones, else as it
+    was judged there."""
+    metrics = trial.user_attrs.get(METRICS, {})
+    present = {c.metric: c.violation(metrics[c.metric]) for c in constraints if c.metric in metrics}
+    return all(violation <= 0 for violation in {**trial.constraints, **present}.values())
 
 
 def _within(space: SearchSpace, values: Mapping[str, Any], where: str) -> dict[str, Any]:

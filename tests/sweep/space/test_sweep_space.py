@@ -220,7 +220,7 @@ def test_a_range_too_long_to_list_is_drawn_from() -> None:
 def test_starting_points_take_a_choice_by_its_value_and_type() -> None:
     space = read_space({"a": [None, 1], "b": [1, True], "c": [{"k": 1}, {"k": 2}], "d": ["", "x"]}, [])
     config = OmegaConf.create({"a": None, "b": True, "c": {"k": 2}, "d": "", "hydra": {"runtime": {"choices": {}}}})
-    (point,) = starting_points(["defaults"], space=space, composed=config, folder=Path(), directions=["minimize"])
+    (point,) = starting_points(["defaults"], space=space, composed=config, folder=Path())
     assert space.overrides(point) == ["a=null", "b=true", "c={k:2}", "d="]
 
 

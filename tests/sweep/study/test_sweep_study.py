@@ -6,7 +6,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import optuna
 import pytest
@@ -15,7 +17,8 @@ from optuna.trial import TrialState
 from spikeyolo.errors import SweepError
 from spikeyolo.moved import MOVED
 from spikeyolo.sweep.messages import Completed, Failed, Interrupted, Pruned
-from spikeyolo.sweep.space import read_space
+from spikeyolo.sweep.space import Constraint, read_space
+from spikeyolo.sweep.space.constraints import parse_constraints
 from spikeyolo.sweep.study.starts import starting_points
 from spikeyolo.sweep.study.storage import StorageAwayError, open_storage, patiently, storage_address
 from spikeyolo.sweep.study.study import SweepStudy
@@ -28,16 +31,26 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"{tmp_path}/study.journal" if request.param == "journal" else f"sqlite:///{tmp_path}/study.db"
 
 
-def opened(address: str, folder: Path, *, n_trials: int = 4, retries: int = 1) -> SweepStudy:
+def opened(
+    address: str,
+    folder: Path,
+    *,
+    n_trials: int = 4,
+    retries: int = 1,
+    direction: Literal["minimize", "maximize"] = "minimize",
+    constraints: Sequence[Constraint] = (),
+) -> SweepStudy:
     storage = open_storage(address)
     study = SweepStudy.open(
         storage=storage,
         name="s",
-        directions=["minimize"],
+        directions=[direction],
         sampler=optuna.samplers.RandomSampler(seed=0),
         pruner=optuna.pruners.NopPruner(),
     )
-    return SweepStudy(study=study, storage=storage, folder=folder, n_trials=n_trials, retries=retries)
+    return SweepStudy(
+        study=study, storage=storage, folder=folder, n_trials=n_trials, retries=retries, constraints=constraints
+    )
 
 
 def test_no_more_than_the_budget_is_claimed(address: str, tmp_path: Path) -> None:
@@ -141,15 +154,49 @@ def test_the_best_of_another_study_starts_a_sweep(address: str, tmp_path: Path) 
     best = other.best()
     assert best is not None
     entry = {"best_of": address, "top": 2}
-    points = starting_points([entry], space=SPACE, composed=None, folder=tmp_path, directions=["minimize"])  # type: ignore[arg-type]
+    points = starting_points([entry], space=SPACE, composed=None, folder=tmp_path)  # type: ignore[arg-type]
     assert points[0] == best.params
     assert len(points) == 2
     with pytest.raises(SweepError, match="y is no parameter"):
-        starting_points([{"y": 1}], space=SPACE, composed=None, folder=tmp_path, directions=["minimize"])  # type: ignore[arg-type]
+        starting_points([{"y": 1}], space=SPACE, composed=None, folder=tmp_path)  # type: ignore[arg-type]
     entry = {"best_of": f"{tmp_path}/misspelt/study.journal"}
     with pytest.raises(SweepError, match=r"there is no study at .*misspelt"):
-        starting_points([entry], space=SPACE, composed=None, folder=tmp_path, directions=["minimize"])  # type: ignore[arg-type]
+        starting_points([entry], space=SPACE, composed=None, folder=tmp_path)  # type: ignore[arg-type]
     assert not (tmp_path / "misspelt").exists()
+
+
+@pytest.mark.parametrize(
+    ("constraints", "values"),
+    [
+        ({}, [5.0, 3.0]),  # as they were judged there
+        ({"energy_mj": "<= 9"}, [8.0, 5.0, 3.0]),
+        ({"energy_mj": "<= 1"}, [3.0]),
+        ({"energy_mj": "<= 1", "map": ">= 0.5"}, [3.0]),  # what was not recorded is not judged
+        ({"energy_mj": "<= 0.5"}, []),
+    ],
+)
+def test_the_best_of_another_study_break_no_constraint_and_are_those_of_its_direction(
+    address: str, tmp_path: Path, constraints: dict[str, str], values: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    other = opened(
+        address, tmp_path, n_trials=3, direction="maximize", constraints=parse_constraints({"energy_mj": "<= 2"})
+    )
+    drawn: dict[float, dict[str, float]] = {}
+    for value, energy_mj in ((5.0, 2.0), (8.0, 7.0), (3.0, 1.0)):
+        trial = other.claim()
+        assert trial is not None
+        SPACE.suggest(trial, lambda key: None)
+        other.finish(trial, Completed((value,)), {"energy_mj": energy_mj})
+        drawn[value] = dict(trial.params)
+    points = starting_points(
+        [{"best_of": address, "top": 3}],
+        space=SPACE,
+        composed=None,  # type: ignore[arg-type]
+        folder=tmp_path,
+        constraints=parse_constraints(constraints),
+    )
+    assert points == [drawn[value] for value in values]
+    assert ("each of the 3 finished trials of study s breaks a constraint" in caplog.text) == (not values)
 
 
 def test_a_study_behind_a_grpc_proxy_is_shared_too(tmp_path: Path) -> None:
