@@ -43,6 +43,7 @@ OPTIONS: Mapping[str, Any] = {
     "fresh": bool,
     "costs": bool,
     "mlflow_run": Literal["new", "child", "same"],
+    "clock": Literal["start", "camera"],
     "save": list[Literal["coco", "prophesee", "mot"]],
     "debug": bool,
 }

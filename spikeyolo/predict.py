@@ -37,6 +37,7 @@ OPTIONS: Mapping[str, Any] = {
     "size": Annotated[list[Annotated[int, Interval(ge=1, le=4096)]], Len(2, 2)] | None,
     "time_unit": Literal["s", "ms", "us", "ns"] | None,
     "track": bool,
+    "clock": Literal["start", "camera"],
     "save": list[Literal["coco", "prophesee", "mot", "labels"]],
     "min_score": Annotated[float, Interval(ge=0, le=1)],
     "backend": Literal["torch", "compile", "openvino", "onnxruntime", "auto"] | None,

@@ -28,6 +28,7 @@ OPTIONS: Mapping[str, Any] = {
     "step_us": Annotated[int, Ge(1)] | None,
     "interpolate_us": Annotated[int, Ge(0)],
     "out": str | None,
+    "clock": Literal["start", "camera"],
     "save": list[Literal["coco", "prophesee", "mot"]],
     "fresh": bool,
     "objective": str | Annotated[list[str], MinLen(1)],
@@ -73,7 +74,7 @@ def run(config: DictConfig) -> float | tuple[float, ...] | None:
     path = Path(options["out"]) if options["out"] else folder / TRACKS
     made_by = {"tracker": OmegaConf.to_container(node.tracker), "interpolate_us": options["interpolate_us"]}
     tracks = tracked(source, path, tracker, made_by, step_us=options["step_us"], fresh=options["fresh"])
-    for place in _saved(tracks, path, options["save"]):
+    for place in _saved(tracks, path, options["save"], options["clock"]):
         log.info("%s", place)
     log.info("%s", path)
     if stored is None:
@@ -178,10 +179,13 @@ def _scores(tracks: DetectionTable, stored: StoredTruth, protocol: Any) -> Track
     return track_scores(of_step(tracks, own_step(tracks, stored)), truth, protocol, frames=frames)
 
 
-def _saved(tracks: DetectionTable, path: Path, formats: list[str]) -> list[Path]:
-    """Write the tracks in other programs' formats beside the table."""
+def _saved(tracks: DetectionTable, path: Path, formats: list[str], clock: str) -> list[Path]:
+    """Write the tracks in other programs' formats beside the table, their times on the clock."""
     from spikeyolo.detections import coco, mot, prophesee
+    from spikeyolo.detections.clock import OFFSETS, to_camera
 
+    if formats and clock == "camera":
+        tracks = to_camera(tracks, tracks.metadata.get(OFFSETS, {}))
     written = []
     if "coco" in formats:
         written.append(coco.write(tracks, path.with_suffix(".json")))

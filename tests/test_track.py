@@ -125,6 +125,19 @@ def test_other_programs_get_their_formats(folder: Path) -> None:
     assert (folder / "tracks_prophesee").is_dir()
 
 
+def test_other_programs_get_the_cameras_times_where_they_are_asked_for_and_known(folder: Path) -> None:
+    found = DetectionTable.read(folder / "found.parquet")
+    ended = track("detections=found.parquet", "save=[prophesee]", "clock=camera", "fresh=true", cwd=folder)
+    assert ended.code == 2
+    assert "the table does not tell at which time of its camera scene begins" in ended.error_lines[0]
+    replace(found, metadata={"time_offset_us": {"scene": 7_000_000}}).write(folder / "found.parquet")
+    ended = track("detections=found.parquet", "save=[prophesee]", "clock=camera", cwd=folder)
+    assert ended.code == 0, ended.errors
+    tracks = DetectionTable.read(folder / "tracks.parquet")
+    saved = np.load(folder / "tracks_prophesee" / "scene_bbox.npy")
+    np.testing.assert_array_equal(np.sort(saved["t"]), np.sort(tracks.t_us) + 7_000_000)
+
+
 def test_gaps_of_tracks_are_filled_on_straight_lines(folder: Path) -> None:
     truth = scene(PATHS, rate_hz=200, duration_s=0.4)
     holes = scene(PATHS, rate_hz=200, duration_s=0.4, hidden=[(2, 0.1, 0.2), (3, 0.1, 0.3)])

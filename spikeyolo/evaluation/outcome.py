@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from spikeyolo import __version__
 from spikeyolo.detections import DetectionTable, GroundTruth, Looks, coco, mot, prophesee
+from spikeyolo.detections.clock import OFFSETS, Clock, to_camera
 from spikeyolo.detections.exchange import read_any
 from spikeyolo.detections.pieces import read_at
 from spikeyolo.detections.table import empty, read_metadata, row_count
@@ -196,7 +197,7 @@ def scored(
     made = {
         key: value
         for key, value in {**stored.metadata, **found.metadata}.items()
-        if key not in ("looks", "step_looks", "recordings", "classes")
+        if key not in ("looks", "step_looks", "recordings", "classes", OFFSETS)
     }
     if tracker is not None:
         made["tracker"] = {"name": type(tracker).__name__, **asdict(tracker)}  # type: ignore[call-overload]
@@ -204,13 +205,16 @@ def scored(
     return Outcome(tables, folder, scores, last, truth, made, costs or {}, pixels, tracks, frames)
 
 
-def save_as(outcome: Outcome, formats: Sequence[str]) -> list[Path]:
-    """Write the scored detections in other programs' formats beside the tables.
+def save_as(outcome: Outcome, formats: Sequence[str], *, clock: Clock = "start") -> list[Path]:
+    """Write the scored detections in other programs' formats beside the tables, their times on the clock.
 
     Raises:
-        DetectionError: one cannot be written.
+        DetectionError: one cannot be written, or the cameras' clocks are not known.
     """
     folder, found, looks = outcome.tables.folder, outcome.found, outcome.truth.looks
+    if formats and clock == "camera":
+        offsets_us = {**outcome.truth.boxes.metadata.get(OFFSETS, {}), **found.metadata.get(OFFSETS, {})}
+        found, looks = to_camera(found, offsets_us), to_camera(looks, offsets_us)
     written = []
     if "coco" in formats:
         written.append(coco.write(found, folder / "detections.json", looks=looks))

@@ -80,7 +80,7 @@ def present(
         settings=settings_of(outcome),
         command=command,
     )
-    save_as(outcome, options["save"])
+    save_as(outcome, options["save"], clock=options["clock"])
     outcome.write()  # last: where it is, everything is
     return outcome
 

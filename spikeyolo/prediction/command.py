@@ -13,6 +13,7 @@ import torch
 from omegaconf import OmegaConf
 
 from spikeyolo import __version__, schema
+from spikeyolo.detections.clock import OFFSETS
 from spikeyolo.engine.guards.interrupt import StopRequested, StopWatch
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.evaluation.tables.identity import is_made_from, short
@@ -104,7 +105,7 @@ def predicted(options: Mapping[str, Any], rules: Mapping[str, Any], given: Set[s
                 "tracker": tracked,
             }
             _make(prediction, path, metadata, stop, tracker)
-        written = save_as(path, options["save"], min_score=options["min_score"])
+        written = save_as(path, options["save"], min_score=options["min_score"], clock=options["clock"])
     for place in written:
         log.info("%s", place)
     return path
@@ -136,6 +137,7 @@ def _make(
             "complete": complete,
             "recordings": [*reached.ended, *current],
             "ended": {**reached.ended, **{name: {"end_us": reached.position.until_us} for name in current}},
+            OFFSETS: {name: facts[OFFSETS] for name, facts in reached.ended.items() if OFFSETS in facts},
             "failed": {name: str(error) for name, error in prediction.failed.items()},
         },
         tracker=tracker,

@@ -11,25 +11,29 @@ from typing import Literal
 import numpy as np
 
 from spikeyolo.detections import DetectionTable, coco, mot, prophesee
+from spikeyolo.detections.clock import OFFSETS, Clock, to_camera
 from spikeyolo.detections.files import whole_files
 
 Format = Literal["coco", "prophesee", "mot", "labels"]
 
 
-def save_as(path: Path, formats: Sequence[Format], *, min_score: float) -> list[Path]:
+def save_as(path: Path, formats: Sequence[Format], *, min_score: float, clock: Clock = "start") -> list[Path]:
     """Write a stored table in other formats beside it; the whole table is in memory for that.
 
     Args:
         path: of the table.
         formats: which.
         min_score: of labels.
+        clock: of the times in other programs' formats; labels count from the first event.
 
     Raises:
-        DetectionError: one cannot be written.
+        DetectionError: one cannot be written, or a camera's clock is not known.
     """
     if not formats:
         return []
-    table = with_every_recording(DetectionTable.read(path, embeddings=False))
+    of_start = table = with_every_recording(DetectionTable.read(path, embeddings=False))
+    if clock == "camera" and set(formats) != {"labels"}:
+        table = to_camera(table, table.metadata.get(OFFSETS, {}))
     written = []
     if "coco" in formats:
         written.append(coco.write(table, path.with_suffix(".json")))
@@ -38,7 +42,7 @@ def save_as(path: Path, formats: Sequence[Format], *, min_score: float) -> list[
     if "mot" in formats:
         written.append(mot.write(table, path.parent / "mot"))
     if "labels" in formats:
-        written.append(write_labels(table, path.parent / "labels", min_score=min_score))
+        written.append(write_labels(of_start, path.parent / "labels", min_score=min_score))
     return written
 
 

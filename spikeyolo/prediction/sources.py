@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from spikeyolo.detections.clock import OFFSETS
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.events import Events
 from spikeyolo.events.conversion.identity import open_source, reading_notes
@@ -17,6 +18,7 @@ from spikeyolo.events.conversion.remote_files import fetched, find_remote
 from spikeyolo.events.conversion.sources import places_at
 from spikeyolo.events.datasets import SUFFIXES, TEXT_SUFFIXES, Source
 from spikeyolo.events.filters import filtered
+from spikeyolo.events.formats import EventReader
 from spikeyolo.events.formats.live import LiveSource, is_stream
 from spikeyolo.events.labels import LabelRules
 from spikeyolo.events.packing import Packed, pack
@@ -90,9 +92,7 @@ class Input:
             with self.place.open(rules=reading.event_rules, size=reading.size) as live:
                 reader = filtered(live, reading.filters)
                 batches = (pack(events) for events in reader.batches(BATCH))
-                yield Opened(
-                    self.name, reader.width, reader.height, batches, lambda: None, lambda: reading_notes(reader)
-                )
+                yield Opened(self.name, reader.width, reader.height, batches, lambda: None, lambda: _notes(reader))
         else:
             with fetched(replace(self.place, **vars(reading))) as files:
                 reader = open_source(files, strict=False)
@@ -103,7 +103,7 @@ class Input:
                     reader.height,
                     batches,
                     lambda: reader.share_read,
-                    lambda: reading_notes(reader),
+                    lambda: _notes(reader),
                 )
 
 
@@ -192,6 +192,10 @@ def _unique(names: list[str], whole: list[str]) -> list[str]:
     return [os.path.relpath(path, os.path.commonpath(absolute)) for path in absolute]
 
 
+def _notes(reader: EventReader) -> dict[str, Any]:
+    return {**reading_notes(reader), OFFSETS: reader.time_offset_us}
+
+
 def _stored(name: str, recording: Recording) -> Opened:
     read = 0
 
@@ -202,7 +206,8 @@ def _stored(name: str, recording: Recording) -> Opened:
             read = first + BATCH
             yield rows
 
-    notes = {"event_counts": (recording.attributes.get("notes") or {}).get("event_counts", {})}
+    counts = (recording.attributes.get("notes") or {}).get("event_counts", {})
+    notes = {"event_counts": counts, OFFSETS: recording.time_offset_us}
     return Opened(
         name,
         recording.width,

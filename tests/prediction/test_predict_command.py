@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,20 @@ def test_the_command_and_python_give_the_same_rows(cwd: Path, detector: Predicto
     assert by_command.recordings == ("recording",)
     assert by_command.metadata["ended"]["recording"]["sensor"] == [64, 64]
     assert by_command.metadata["ended"]["recording"]["event_counts"]["in_file"] == 4000
+
+
+def test_other_programs_get_the_cameras_times_where_they_are_asked_for(cwd: Path) -> None:
+    events = drawn()
+    late = replace(events, t=events.t + 7_000_000)
+    (cwd / "late.raw").write_bytes(write_evt2(late))
+    asked = ("source=late.raw", "save=[prophesee,labels]", "out=late", "clock=camera")
+    found = done(cwd, *asked)
+    first_us = int(late.t[0])
+    assert found.metadata["time_offset_us"] == {"late": first_us}
+    saved = np.load(cwd / "late" / "prophesee" / "late_bbox.npy")
+    np.testing.assert_array_equal(np.sort(saved["t"]), np.sort(found.t_us) + first_us)
+    with (cwd / "late" / "labels" / "late.csv").open(encoding="utf-8") as labels:  # count from the start, as written
+        assert all(int(line.partition(",")[0]) < first_us for line in list(labels)[1:])
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "balanced", "streaming", "mixed", None])

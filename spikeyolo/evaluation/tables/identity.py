@@ -59,6 +59,11 @@ def recording_names(parts: Sequence[Part]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(part.recording.path) for part in parts]
 
 
+def time_offsets_us(parts: Sequence[Part]) -> dict[str, int]:
+    """By the names of tables, what was taken off the times of each recording's events file, µs."""
+    return {name: part.recording.time_offset_us for part, name in zip(parts, recording_names(parts), strict=True)}
+
+
 def short(identity: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits, other ones for each other identity."""
     return hashlib.sha256(_plain(identity)).hexdigest()[:8]

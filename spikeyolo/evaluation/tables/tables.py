@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from spikeyolo import __version__
+from spikeyolo.detections.clock import OFFSETS
 from spikeyolo.errors import DetectionError
 from spikeyolo.evaluation.looks import Looks, WholeRecordings, Windows, looks_of, said
 from spikeyolo.evaluation.tables import identity
@@ -122,6 +123,7 @@ def tables_of(
         "slice_duration_us": data.rules.slice_duration_us,
         "time_steps": data.rules.time_steps,
         "recordings": identity.recording_names(parts),
+        OFFSETS: identity.time_offsets_us(parts),
         "data": configured,
     }
     if isinstance(looks, WholeRecordings):

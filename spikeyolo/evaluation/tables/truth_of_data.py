@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from spikeyolo.detections import DetectionTable
+from spikeyolo.detections.clock import OFFSETS
 from spikeyolo.detections.table import concatenated
 from spikeyolo.evaluation.looks import matcher_of
 from spikeyolo.evaluation.tables import identity
@@ -37,6 +38,7 @@ def truth_of_data(data: EventData, parts: Sequence[Part], split: str) -> Detecti
         "windows": "a table of another program, scored at the labels' times",
         "made_from": made_from(parts, split),
         "recordings": names,
+        OFFSETS: identity.time_offsets_us(parts),
         "looks": looks,
         "scale": [placement.scale_x, placement.scale_y],
     }
