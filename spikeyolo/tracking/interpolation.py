@@ -27,7 +27,7 @@ def interpolated(table: DetectionTable, *, gap_us: int) -> DetectionTable:
     before, after = order[:-1][same], order[1:][same]
     wide = table.t_us[after] - table.t_us[before] <= gap_us
     before, after = before[wide], after[wide]
-    standing = _standing(table)
+    standing = standing_rows(table)
     by_recording = [standing[table.recording[standing] == r] for r in range(len(table.recordings))]
     times = [table.t_us[of_times] for of_times in by_recording]
     rows: list[np.ndarray[Any, Any]] = []
@@ -53,7 +53,7 @@ def interpolated(table: DetectionTable, *, gap_us: int) -> DetectionTable:
     return whole[np.lexsort((whole.track_id, whole.t_us, whole.recording))]
 
 
-def _standing(table: DetectionTable) -> npt.NDArray[np.int64]:
+def standing_rows(table: DetectionTable) -> npt.NDArray[np.int64]:
     """One row of each time of each recording, of the highest step there; in order."""
     order = np.lexsort((table.step, table.t_us, table.recording))
     ends = (np.diff(table.recording[order]) != 0) | (np.diff(table.t_us[order]) != 0)

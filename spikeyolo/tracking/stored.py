@@ -9,6 +9,7 @@ import numpy as np
 
 from spikeyolo.detections import DetectionTable
 from spikeyolo.detections.pieces import joined, read_pieces
+from spikeyolo.tracking.interpolation import standing_rows
 from spikeyolo.tracking.table import track_stream, track_table
 from spikeyolo.tracking.trackers import Tracker
 
@@ -18,7 +19,7 @@ class Tracked:
     """What a tracker made of a stored table.
 
     Attributes:
-        table: its rows with a track, and of its other rows at least one of each time.
+        table: its rows with a track, and of its other rows at least one of each time, of its highest step.
         rows: how many there were.
         best: the best score, 0 without rows.
         span_us: from the first time to the last, µs.
@@ -64,6 +65,7 @@ def track_file(source: Path, tracker: Tracker, *, step_us: int | None) -> Tracke
     for piece in track_stream(read_pieces(source), tracker, step_us=step_us):
         rows, best = rows + len(piece), max(best, float(piece.score.max()))
         times = [function([*times, *piece.t_us[[0, -1]].tolist()]) for function in (min, max)]
-        first = np.append(True, np.diff(piece.t_us) != 0)  # a piece holds whole steps
-        kept.append(piece[(piece.track_id >= 0) | first])
+        own = piece.track_id >= 0
+        own[standing_rows(piece)] = True  # a piece holds whole steps
+        kept.append(piece[own])
     return Tracked(joined(kept), rows, best, times[1] - times[0])
