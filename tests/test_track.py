@@ -17,7 +17,7 @@ from spikeyolo.detections import DetectionTable, GroundTruth, mot
 from spikeyolo.detections.table import concatenated, empty
 from spikeyolo.metrics.tracking import track_scores
 from spikeyolo.track import tracked
-from spikeyolo.tracking import ByteTrack, interpolated, track_table, usual_step_us
+from spikeyolo.tracking import ByteTrack, interpolated, track_file, track_table, usual_step_us
 
 PATHS = [straight((20 + 60 * k, 60 + 40 * k), (60 - 30 * k, 20)) for k in range(4)]
 HIDDEN = [(2, 0.1, 0.2)]
@@ -164,6 +164,16 @@ def test_what_fills_a_gap_is_scored_beside_the_other_objects_of_its_time() -> No
     assert missed["mota"] == pytest.approx(len(holes) / len(truth.boxes))
     filled = track_scores(interpolated(both, gap_us=150_000), truth).figures
     assert [filled[name] for name in ("hota", "mota", "idf1")] == pytest.approx([1.0] * 3, abs=1e-3)
+
+
+def test_of_a_table_read_in_pieces_a_row_of_the_highest_step_stands_for_each_time(tmp_path: Path) -> None:
+    seen = scene(PATHS[:1], rate_hz=100, duration_s=0.2, score=0.01)  # too low for a track
+    twice = seen[np.repeat(np.arange(len(seen)), 2)]
+    step = np.tile((3, 7), len(seen))
+    replace(twice, step=step, track_id=np.full(len(step), -1)).write(tmp_path / "found.parquet")
+    made = track_file(tmp_path / "found.parquet", ByteTrack(), step_us=10_000)
+    assert (made.rows, made.tracked) == (len(step), 0)
+    assert made.table.step.tolist() == [7] * len(seen)
 
 
 def test_the_usual_step_of_a_table_is_found() -> None:
