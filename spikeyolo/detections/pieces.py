@@ -33,9 +33,11 @@ def read_pieces(
     try:
         with pq.ParquetFile(path) as file:
             metadata, named = metadata_of(file.metadata.metadata or {}, path), file.schema_arrow.names
-            for batch in file.iter_batches(PIECE, columns=[name for name in named if name in names]):
-                rows = pa.Table.from_batches([batch])
-                yield DetectionTable.of_rows(rows, path, classes=classes, metadata=metadata, named=named)
+            chosen = [name for name in named if name in names]
+            for group in range(file.num_row_groups):  # asked for together, they are all kept until the last is read
+                for batch in file.iter_batches(PIECE, [group], chosen):
+                    rows = pa.Table.from_batches([batch])
+                    yield DetectionTable.of_rows(rows, path, classes=classes, metadata=metadata, named=named)
     except (pa.ArrowException, OSError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
         raise DetectionError(f"{path}: cannot be read as a table of detections ({reason})") from error
