@@ -8,7 +8,7 @@
 set -eu
 export MINUTES=${MINUTES:-10} SEEDS=${SEEDS:-0,1,2} OUT=${OUT:-multirun/etram_like_${MINUTES:-10}min}
 export HALF; HALF=$(python -c "import os; print(float(os.environ['MINUTES']) / 2)")
-ARMS=${ARMS:-published,coarse_ends,etram,twin_published,twin,twin_half,twin_first,distilled}
+ARMS=${ARMS-published,coarse_ends,etram,twin_published,twin,twin_half,twin_first,distilled}
 here=experiments/etram_like
 
 for seed in ${SEEDS//,/ }; do
