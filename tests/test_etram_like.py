@@ -158,7 +158,7 @@ def test_training_makes_and_converts_the_set_on_first_use_and_finds_it_again(tmp
         config = compose("train", [f"hydra.searchpath=[file://{HERE}]", "data=etram_like", *places, *small])
     data = schema.build(config.data)
     batch = next(data.train_loader(augmentation=None, seed=0).epoch(0))
-    assert batch.frames.shape == (8, 2, 2, 120, 152)
+    assert batch.frames.shape == (8, 2, 2, 240, 304)
     assert int(batch.frames.sum()) > 0
     made = sorted(path for path in tmp_path.rglob("*.h5"))
     assert [path.name for path in made] == ["train_day_0000.h5", "train_day_0001.h5"]
