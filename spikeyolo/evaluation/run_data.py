@@ -131,6 +131,9 @@ def build(
     if state.get("encoder") not in (None, resolved["data"]["encoder"]):
         log.warning("data.encoder: found %s; trained with %s", resolved["data"]["encoder"], state["encoder"])
     built: EventData = schema.build(node.data)
+    sensor = (state.get("frame") or {}).get("sensor")
+    if sensor is not None and state.get("encoder") == resolved["data"]["encoder"]:
+        built.encoder = built.encoder.for_sensor(*sensor)  # what auto was in training, as predict takes it
     if "classes" in state:
         check_classes(state["classes"], built.classes)
     return built, resolved["data"]

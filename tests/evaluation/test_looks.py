@@ -125,15 +125,17 @@ def test_the_steps_beside_a_scored_one_have_interpolated_truth_and_others_none(w
     assert {t: known[t] for t in (11_000, 19_000, 28_000)} == pytest.approx({11_000: 1.1, 19_000: 1.9, 28_000: 2.8})
 
 
-def test_a_stretch_without_any_label_is_scored_as_often_as_labels_are(whole: Part) -> None:
-    def empty(found: WholeRecordings) -> list[int]:
-        return [
-            int(stretch.ends_us[step, 0])
-            for stretch in found
-            for step in np.flatnonzero(stretch.scored[:, 0])
-            if step not in stretch.step
-        ]
+def empty(found: WholeRecordings) -> list[int]:
+    """Ends of the steps that are scored and show nothing, µs."""
+    return [
+        int(stretch.ends_us[step, 0])
+        for stretch in found
+        for step in np.flatnonzero(stretch.scored[:, 0])
+        if step not in stretch.step
+    ]
 
+
+def test_a_stretch_without_any_label_is_scored_as_often_as_labels_are(whole: Part) -> None:
     # 2.5 label intervals (10 ms) after the last label at 40 ms; before the first one lie fewer.
     assert empty(looks(whole)) == [65_000, 75_000, 85_000, 95_000]
     assert empty(looks(whole, negative_share=0)) == []
@@ -162,14 +164,6 @@ def test_two_labels_within_a_step_count_once_and_without_labels_nothing_is_score
 
 def test_where_looks_are_listed_those_without_a_box_are_scored_and_nothing_far_from_them(whole: Part) -> None:
     listed = replace(whole, looks_us=np.array([*LABELS, 50_400, 52_000, 90_000]))
-
-    def empty(found: WholeRecordings) -> list[int]:
-        return [
-            int(stretch.ends_us[step, 0])
-            for stretch in found
-            for step in np.flatnonzero(stretch.scored[:, 0])
-            if step not in stretch.step
-        ]
 
     assert empty(looks(listed)) == [50_000, 52_000, 90_000]  # the last steps that ended by then
     assert empty(looks(listed, negative_share=0)) == []

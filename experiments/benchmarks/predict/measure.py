@@ -104,7 +104,9 @@ def memory(folder: Path, threads: int, minutes: tuple[int, ...] = (1, 30)) -> No
     peaks = []
     for length in minutes:
         source = recording(folder, seconds=60 * length, rate=20_000)
-        peak, factor, _ = predicted(folder, threads, f"checkpoint={best}", f"source={source}", "max_detections=10")
+        peak, factor, _ = predicted(
+            folder, threads, f"checkpoint={best}", f"source={source}", "carry=true", "max_detections=10"
+        )
         peaks.append(peak)
         print(f"{length:>3} min: peak {peak:.0f} MiB, {factor:.3g} × real time", flush=True)
     print(f"difference: {peaks[-1] - peaks[0]:.1f} MiB")
@@ -118,7 +120,7 @@ def speed(folder: Path, threads: int) -> None:
     for rate in (100_000, 1_000_000, 10_000_000):
         source = recording(folder, seconds=10, rate=rate)
         for backend in ("torch", "torch precision=bfloat16", "openvino"):
-            runs = f"backend={backend}".split()
+            runs = f"backend={backend} carry={str(backend.startswith('torch')).lower()}".split()
             _, factor, shares = predicted(
                 folder, threads, f"checkpoint={best}", f"source={source}", *runs, "max_detections=20"
             )
