@@ -86,6 +86,7 @@ def test_the_test_split_can_be_the_one_that_is_measured(original: Path, tmp_path
     data = schema.build(config.data)
     assert [part.name for part in data.parts("val")] == ["test_h5_1/day_2"]
     assert next(iter(data.val_loader().epoch(0))).targets.supervised.all()
+    assert data.encoder.frame_size(WIDTH, HEIGHT) == (WIDTH, HEIGHT), "auto is decided for whoever encodes besides"
 
 
 def spoil(file: Path, change: Callable[[npt.NDArray[np.void]], None]) -> None:
