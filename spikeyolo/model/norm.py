@@ -125,7 +125,7 @@ class _Moments(torch.autograd.Function):
         return _affine(maps, slope, grad_mean / count - slope * mean), None
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@torch._disable_dynamo  # torch.compiler.disable would load the compiler here: two seconds of every command's start
 def _joined(mean: Tensor, variance: Tensor, count: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of the values of all processes together, from those of each (Chan, Golub and LeVeque 1979)."""
     own = torch.cat((mean, variance, mean.new_tensor([count]))).double()

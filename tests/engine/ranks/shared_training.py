@@ -1,4 +1,5 @@
-"""Started by tests: forks processes that train together, over and over, so that packages are imported once.
+"""Started by tests: forks processes that train together, over and over, so that packages are imported, configurations
+composed and kernels of windows loaded once.
 
 python shared_training.py FOLDER, then a case a line: {"case": NAME, "world": N, …}; answers a line when it is done.
 """
@@ -14,7 +15,8 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partialmethod
+from functools import cache, partialmethod
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +42,13 @@ from spikeyolo.errors import SpikeyoloError
 from spikeyolo.events import Detections
 from spikeyolo.report.silent import SilentLogger
 
+COMPILER = "torch._dynamo"
+LOADS_COMPILER = COMPILER in sys.modules  # by the imports above
+
 # 7 windows: a batch of 6 and one of a single window, which all processes but one have nothing of.
 TINY = (
     "+experiment=smoke",
+    "model.depth=0.1",  # a quarter fewer norms, each of which waits for all processes
     "data.dataset.train_sequences=2",
     "data.dataset.val_sequences=2",
     "data.dataset.duration_us=30000",
@@ -94,9 +100,15 @@ class Jittered(DetectionEvaluator):
             yield batch, step, found
 
 
-def configured(case: dict[str, Any], folder: Path) -> DictConfig:
+@cache
+def composed(folder: Path, overrides: tuple[str, ...]) -> DictConfig:
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        return compose("train", [*TINY, f"data.store={folder / 'store'}", *case.get("overrides", ())])
+        return compose("train", [*TINY, f"data.store={folder / 'store'}", *overrides])
+
+
+def configured(case: dict[str, Any], folder: Path) -> DictConfig:
+    """The configuration of a case: each process gets it from the one that forks, which composes it once."""
+    return composed(folder, tuple(case.get("overrides", ())))
 
 
 def built(config: DictConfig, ranks: Ranks, folder: Path, dtype: torch.dtype = torch.float32) -> Task:
@@ -183,6 +195,11 @@ def windows(case: dict[str, Any], ranks: Ranks, folder: Path) -> None:
     torch.save(found, folder / f"{case['name']}-{ranks.rank}.pt")
 
 
+def imported(case: dict[str, Any], ranks: Ranks, folder: Path) -> None:
+    """Whether importing all that trains loads torch's compiler."""
+    torch.save(LOADS_COMPILER, folder / f"{case['name']}-{ranks.rank}.pt")
+
+
 def training(case: dict[str, Any], ranks: Ranks, folder: Path) -> None:
     """A whole training of two epochs.
 
@@ -233,7 +250,7 @@ def differing(case: dict[str, Any], ranks: Ranks, folder: Path) -> None:
 
 
 CASES: dict[str, Callable[[dict[str, Any], Ranks, Path], None]] = {
-    case.__name__: case for case in (gradients, figures, windows, training, failing, differing)
+    case.__name__: case for case in (gradients, figures, windows, imported, training, failing, differing)
 }
 
 
@@ -272,10 +289,20 @@ def free_port() -> int:
         return int(door.getsockname()[1])
 
 
+def warm(folder: Path) -> None:
+    """Load what every process needs. Not the neurons' kernels: their threads would not outlive a fork."""
+    import_module(COMPILER)  # optimizers and DDP load it when they are made
+    data = schema.build(configured({}, folder).data)
+    for _ in zip(range(1), data.val_loader().epoch(0), strict=False):
+        break
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
+    warm(folder)
     for line in sys.stdin:
         case = json.loads(line)
+        configured(case, folder)
         port, pids = free_port(), []
         for rank in range(case["world"]):
             pid = os.fork()

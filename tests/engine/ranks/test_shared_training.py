@@ -125,6 +125,10 @@ def test_validation_shared_over_processes_has_the_figures_of_one(processes: Proc
             assert found == pytest.approx(alone, abs=1e-9, nan_ok=True)
 
 
+def test_to_import_what_trains_does_not_load_torchs_compiler(processes: Processes) -> None:
+    assert processes.found("imported", "imported", 1) == [False]  # two seconds of every command's start
+
+
 def left(folder: Path) -> dict[str, Any]:
     """All that a training leaves, but the seconds it took."""
     with (folder / "metrics.csv").open(newline="") as file:
