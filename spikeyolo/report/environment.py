@@ -127,7 +127,8 @@ def write_environment(folder: Path, *, device: str, seed: int, digests: Mapping[
 
 def frozen() -> list[str]:
     """``NAME==VERSION`` of every installed package, in the order of names."""
-    found = {(item.name, item.version) for item in metadata.distributions() if item.name}
+    read = (item.metadata for item in metadata.distributions())  # each parsed once: there are hundreds
+    found = {(item["Name"], item["Version"]) for item in read if item["Name"]}
     return sorted((f"{name}=={version}" for name, version in found), key=str.lower)
 
 
