@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch._compile import _disable_dynamo
 
 
 class Norm(nn.BatchNorm2d):
@@ -125,7 +126,7 @@ class _Moments(torch.autograd.Function):
         return _affine(maps, slope, grad_mean / count - slope * mean), None
 
 
-@torch._disable_dynamo  # torch.compiler.disable would load the compiler here: two seconds of every command's start
+@_disable_dynamo  # torch.compiler.disable would load the compiler here: two seconds of every command's start
 def _joined(mean: Tensor, variance: Tensor, count: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of the values of all processes together, from those of each (Chan, Golub and LeVeque 1979)."""
     own = torch.cat((mean, variance, mean.new_tensor([count]))).double()
