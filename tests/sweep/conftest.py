@@ -16,6 +16,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
+from warm import WarmProcess
 
 APPS = Path(__file__).parent / "apps"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -24,14 +25,19 @@ LIMIT_S = 150
 
 @dataclass
 class Sweep:
-    """One sweep's folder and the command that runs it."""
+    """One sweep's folder and the command that runs it.
+
+    Attributes:
+        warm: fork it from a process that has imported Hydra and Optuna, instead of starting the interpreter.
+    """
 
     folder: Path
     app: str = "parabola.py"
     environment: dict[str, str] = field(default_factory=dict)
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    processes: list[subprocess.Popen[bytes] | WarmProcess] = field(default_factory=list)
+    warm: bool = True
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str) -> subprocess.Popen[bytes] | WarmProcess:
         environment = {
             **os.environ,
             "SWEEP_DIR": str(self.folder),
@@ -39,17 +45,24 @@ class Sweep:
             "OMP_NUM_THREADS": "1",
             **self.environment,
         }
+        command = [str(APPS / self.app), "-m", *arguments]
         # Into a file, so that a test can wait for a line while the sweep runs.
-        with self._output(len(self.processes)).open("w") as output:
-            process = subprocess.Popen(
-                [sys.executable, str(APPS / self.app), "-m", *arguments],
-                cwd=self.folder.parent,
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        path = self._output(len(self.processes))
+        path.touch()
+        process: subprocess.Popen[bytes] | WarmProcess
+        if self.warm:
+            process = WarmProcess(command, cwd=self.folder.parent, environment=environment, output=path)
+        else:
+            with path.open("w") as output:
+                process = subprocess.Popen(
+                    [sys.executable, *command],
+                    cwd=self.folder.parent,
+                    env=environment,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
         self.processes.append(process)
         return process
 
@@ -66,6 +79,8 @@ class Sweep:
         try:
             found = self.processes[-1].wait(LIMIT_S)
         except subprocess.TimeoutExpired:
+            found = None
+        if found is None:
             pytest.fail(f"the sweep did not end within {LIMIT_S} s:\n{self.printed}")
         assert found == code, self.printed
         return self.printed

@@ -12,6 +12,7 @@ from spikeyolo.sweep.study.ledger import ERROR, RETRY_OF
 
 
 def test_a_sweep_leaves_results_a_configuration_that_runs_and_figures(sweep) -> None:
+    sweep.warm = False  # from the first to the last moment as a user's command
     output = sweep.run(
         "hydra.sweeper.n_trials=8",
         "hydra.sweeper.figures=true",

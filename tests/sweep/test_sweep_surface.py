@@ -42,7 +42,7 @@ def test_the_sweep_runs_where_nothing_of_events_and_networks_is_installed(sweep:
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({BLOCKED}))\n"  # None there makes an import fail as if it were absent
     )
-    sweep.environment["PYTHONPATH"] = f"{tmp_path}:{REPOSITORY}"
+    sweep.environment["PYTHONPATH"], sweep.warm = f"{tmp_path}:{REPOSITORY}", False
     code = (
         "import importlib, pkgutil, spikeyolo.sweep as room\n"
         "names = [m.name for m in pkgutil.walk_packages(room.__path__, 'spikeyolo.sweep.')]\n"

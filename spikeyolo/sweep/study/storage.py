@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib
 import importlib.util
 import json
 import logging
 import os
 import re
 import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -24,7 +24,6 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
-from sqlalchemy.exc import SQLAlchemyError
 
 from spikeyolo.errors import SweepError
 from spikeyolo.sweep.targets import build
@@ -33,7 +32,8 @@ __all__ = ["StorageAwayError", "is_journal", "open_storage", "patiently", "stora
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-STORAGE_ERRORS: tuple[type[Exception], ...] = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError)
+STORAGE_ERRORS: tuple[type[Exception], ...] = (optuna.exceptions.StorageInternalError, OSError)
+DRIVER_ERRORS = {"sqlalchemy.exc": "SQLAlchemyError", "grpc": "RpcError"}  # a journal needs neither, which take seconds
 
 
 class StorageAwayError(SweepError):
@@ -109,7 +109,6 @@ def open_storage(address: str | Mapping[str, Any], *, mend: bool = True) -> Base
     Raises:
         SweepError: it is down, cannot be written, is damaged, or its driver is not installed.
     """
-    expected: tuple[type[Exception], ...] = (ImportError, ValueError, RuntimeError, *storage_errors())
     try:
         if isinstance(address, Mapping):
             storage = build(address, "storage")
@@ -127,12 +126,14 @@ def open_storage(address: str | Mapping[str, Any], *, mend: bool = True) -> Base
         if scheme in ("redis", "rediss"):
             return JournalStorage(optuna.storages.journal.JournalRedisBackend(address))
         return _open_database(address)
-    except expected as error:
+    except (ImportError, ValueError, RuntimeError, *storage_errors()) as error:
         raise SweepError(f"storage {_hide_password(str(address))} cannot be opened: {_brief(error)}") from error
 
 
 def _open_database(address: str) -> RDBStorage:
     """Open a database; of several controllers that find it empty at once, one makes the tables and the others wait."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     for pause_s in (0.2, 0.5, 1.0, 2.0, None):
         try:
             return RDBStorage(address, engine_kwargs={"pool_pre_ping": True})
@@ -211,11 +212,9 @@ def _mending(path: Path, number: int, line: bytes) -> str:
 
 
 def storage_errors() -> tuple[type[Exception], ...]:
-    """What a storage that is down raises."""
-    if importlib.util.find_spec("grpc") is None:
-        return STORAGE_ERRORS
-    rpc_error: type[Exception] = importlib.import_module("grpc").RpcError
-    return (*STORAGE_ERRORS, rpc_error)
+    """What a storage that is down raises; of drivers, those of the storages that have been opened."""
+    drivers = (getattr(sys.modules.get(module), error, None) for module, error in DRIVER_ERRORS.items())
+    return (*STORAGE_ERRORS, *(error for error in drivers if error is not None))
 
 
 def _hide_password(text: str) -> str:

@@ -32,10 +32,10 @@ def test_a_trial_that_takes_too_long_is_stopped_and_fails(sweep) -> None:
         "chosen_below=0",
         "hydra.sweeper.enqueue=[{x: -1.0}, {x: 1.0}]",
         "hydra.sweeper.n_trials=2",
-        "hydra.sweeper.trial_timeout=10",
+        "hydra.sweeper.trial_timeout=5",
         "hydra.sweeper.grace=0.5",
         "hydra.sweeper.max_failure_rate=0.5",
     )
     states = {t.params["x"]: t.state for t in sweep.trials()}
     assert states == {-1.0: TrialState.FAIL, 1.0: TrialState.COMPLETE}  # and it is not tried again
-    assert "the trial took longer than trial_timeout=10 s" in output
+    assert "the trial took longer than trial_timeout=5 s" in output
