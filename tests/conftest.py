@@ -73,6 +73,18 @@ def slurm() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of an evaluation are composed, but written as empty sheets: rendering takes longer than all the rest."""
+    from matplotlib.figure import Figure
+
+    def savefig(figure: Figure, path: Path, **_: Any) -> None:
+        drawn(Figure(figsize=(0.1, 0.1)), path, format="png")
+
+    drawn = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", savefig)
+
+
+@pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """URL of an empty bucket of an S3 server on loopback."""
     moto_server = pytest.importorskip("moto.server", reason="moto[server] is not installed (spikeyolo[test] brings it)")

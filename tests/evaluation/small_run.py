@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from spikeyolo import schema
 from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.entry import config_directory
+from spikeyolo.model.norm import Norm
 from spikeyolo.train import GROUPS
 
 SMALL = (
@@ -49,8 +50,10 @@ def small_run(cwd: Path, *overrides: str) -> Path:
         batch = next(data.train_loader(augmentation=None, seed=0).epoch(0))
         data.parts("val")
         with torch.no_grad():  # norms that know their inputs, so that neurons fire and scores differ
-            for _ in range(60):
-                detector(batch.frames)
+            for module in detector.modules():
+                if isinstance(module, Norm):
+                    module.momentum = 1 - (1 - module.momentum) ** 60  # as after sixty times the same windows
+            detector(batch.frames)
             for branch in detector.head.classes:
                 branch.layers[-1].synapse.bias.fill_(-1.0)
                 branch.layers[-1].synapse.weight.mul_(30.0)

@@ -16,6 +16,8 @@ from spikeyolo.evaluation import costs
 from spikeyolo.evaluation.checkpoints import say_how_it_was_trained
 from spikeyolo.windows.encoders import HistogramEncoder
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def said(caplog: pytest.LogCaptureFixture, settings: dict[str, Any], *given: str, windows: str = "every") -> str:
     caplog.clear()

@@ -16,6 +16,7 @@ from spikeyolo.detections.clock import from_camera, to_camera
 from spikeyolo.detections.table import empty
 from spikeyolo.errors import DetectionError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 OFFSET_US = 7_000_000  # at which the camera's clock stands when it begins to record
 LABELS = "val_h5_1/1_bbox.npy"
 

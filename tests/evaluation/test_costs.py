@@ -15,6 +15,8 @@ from spikeyolo.evaluation import costs
 from spikeyolo.evaluation.looks import Stretch
 from spikeyolo.metrics.speed import Latency
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def cwd(tmp_path_factory: pytest.TempPathFactory) -> Path:

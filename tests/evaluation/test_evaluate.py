@@ -89,6 +89,7 @@ def test_truth_as_detections_scores_one_at_every_step(cwd: Path) -> None:
     assert not found["costs"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_unchanged_is_found_again(cwd: Path) -> None:
     detections = shutil.copytree(cwd / "trained", cwd / "again") / "detections.parquet"
     as_trained = table(detections)
@@ -117,6 +118,7 @@ def test_a_changed_weight_makes_another_table(cwd: Path, tmp_path: Path) -> None
     assert checkpoint_digest(moved) == checkpoint_digest(cwd / "run" / "checkpoints" / "best")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_every_label_time_is_scored_where_training_took_a_few(cwd: Path) -> None:
     ended = evaluate(
         *QUICK, "data.negative_share=0", "steps=scored", "save=[coco,prophesee,mot]", "embeddings=false", cwd=cwd
@@ -137,6 +139,7 @@ def test_every_label_time_is_scored_where_training_took_a_few(cwd: Path) -> None
     assert list((folder / "mot").rglob("*.txt"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_carried_state_is_that_of_one_long_stream(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = evaluate(*QUICK, "windows=every", "carry=true", "out=carried", cwd=cwd)
     assert ended.code == 0, ended.errors
@@ -164,6 +167,7 @@ def test_a_carried_state_is_that_of_one_long_stream(cwd: Path, monkeypatch: pyte
     assert label_steps <= {(time - part.start_us) // 100 for time in looks}
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "windows",
     [
@@ -210,6 +214,7 @@ def test_the_page_needs_no_network_and_says_how_to_repeat_it(cwd: Path) -> None:
     assert len((figures / "recordings.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_several_splits_are_scored_one_behind_the_other(cwd: Path) -> None:
     ended = evaluate(
         "split=[val,test]",
@@ -241,6 +246,7 @@ def test_a_split_that_does_not_exist_is_said_before_the_others_are_scored(cwd: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_network_is_not_tested_on_what_it_was_trained_on(cwd: Path, tmp_path: Path) -> None:
     ended = evaluate(*QUICK[:1], *QUICK[2:], "split=train", "steps=scored", "windows=as_trained", "out=seen", cwd=cwd)
     assert ended.code == 0, ended.errors
@@ -365,6 +371,7 @@ def test_no_detections_at_all_are_a_result_of_zeros(cwd: Path, tmp_path: Path) -
     assert (tmp_path / "coco" / "evaluation.html").is_file()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_checkpoint_without_its_run_knows_its_data(cwd: Path) -> None:
     copied = shutil.copytree(cwd / "run" / "checkpoints" / "best", cwd / "copied" / "net")
     arguments = ("checkpoint=copied/net", "split=val", "costs=false", "windows=as_trained", "threads=1")

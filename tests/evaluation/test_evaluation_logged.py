@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from small_run import small_run
 from tracked_scenes import scene, straight
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 QUICK = ("checkpoint=run/checkpoints/best", "split=val", "costs=false", "device=cpu", "threads=1", "logger=mlflow")
 
 

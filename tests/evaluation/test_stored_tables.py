@@ -79,6 +79,7 @@ def test_a_table_is_scored_against_the_labels_of_a_data_set_and_drawn_over_its_e
     assert max(float(row[2]) for row in counted) > 10  # boxes hold events
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_labels_as_detections_score_one(cwd: Path) -> None:
     theirs(DetectionTable.read(cwd / "labels" / "truth.parquet")).write(cwd / "perfect.parquet")
     ended = evaluate("detections=perfect.parquet", *SET, "out=perfect", cwd=cwd)
@@ -88,6 +89,7 @@ def test_labels_as_detections_score_one(cwd: Path) -> None:
     assert (found["truths"], found["truths_left_out"]) == (len(DetectionTable.read(cwd / "perfect.parquet")), 0)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("name", "write"),
     [("theirs.json", coco.write), ("prophesee", prophesee.write), ("mot", mot.write)],
@@ -102,6 +104,7 @@ def test_every_format_scores_the_same(cwd: Path, name: str, write: Callable[[Det
     assert figures(cwd / f"of_{name}" / "coco")["map"] == pytest.approx(expected["map"], abs=1e-6)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_coco_results_count_in_the_images_of_the_truth(cwd: Path) -> None:
     labels = DetectionTable.read(cwd / "labels" / "truth.parquet")
     coco.write(labels, cwd / "instances.json")
@@ -135,6 +138,7 @@ def test_day_and_night_reach_scores_page_and_csv(cwd: Path) -> None:
     assert "night" in ended.output
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_truth_of_another_data_set_beside_the_table_is_not_taken_for_this_one(cwd: Path) -> None:
     for name in ("found", "truth"):
         theirs(DetectionTable.read(cwd / "labels" / "truth.parquet")).write(cwd / "beside" / f"{name}.parquet")
@@ -212,6 +216,7 @@ def test_a_class_that_never_occurs_is_left_out_and_no_detections_are_zeros(cwd: 
     assert [figures(tmp_path / "none" / "coco")[name] for name in ("map", "recall", "f1")] == [0.0, 0.0, 0.0]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_predict_found_beside_the_label_times_is_scored_within_the_tolerance(cwd: Path) -> None:
     labels = DetectionTable.read(cwd / "labels" / "truth.parquet")
     made = {"identity": {"checkpoint": "c", "windows": {"time_steps": 4, "slice_duration_us": 100}}, "time_steps": 4}
@@ -224,6 +229,7 @@ def test_what_predict_found_beside_the_label_times_is_scored_within_the_toleranc
         assert figures(cwd / "by" / "coco")["map"] == pytest.approx(1.0)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_steps_beside_the_label_times_are_scored_within_the_tolerance_although_the_data_are_the_same(
     cwd: Path, tmp_path: Path
 ) -> None:
@@ -241,6 +247,7 @@ def test_steps_beside_the_label_times_are_scored_within_the_tolerance_although_t
     assert figures(tmp_path / "coco")["map"] == pytest.approx(1.0)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_detections_at_no_label_time_are_zeros_and_it_is_said_why(cwd: Path, tmp_path: Path) -> None:
     labels = replace(DetectionTable.read(cwd / "labels" / "truth.parquet"), metadata={})
     labels.write(tmp_path / "truth.parquet")

@@ -50,7 +50,8 @@ def test_submitit_runs_trials_that_report_and_are_pruned_through_the_storage(swe
 @pytest.mark.slow
 @needs_submitit
 def test_a_job_that_dies_is_run_again(sweep: Sweep) -> None:
-    output = sweep.run("hydra/launcher=submitit_local", "chosen=kill", "hydra.sweeper.n_trials=2")
+    impatient = "hydra.sweeper.preload=[impatient]"  # submitit waits 15 s for the result of a job that is gone
+    output = sweep.run("hydra/launcher=submitit_local", "chosen=kill", "hydra.sweeper.n_trials=2", impatient)
     assert len(sweep.trials(TrialState.COMPLETE)) == 2
     assert len(sweep.trials(TrialState.FAIL)) == 2
     assert "its parameters run again" in output
@@ -103,26 +104,26 @@ def test_slurm_gives_every_trial_a_device_of_its_own(sweep: Sweep, slurm: dict[s
 @needs_submitit
 def test_a_preempted_trial_is_requeued_and_goes_on_where_it_was(sweep: Sweep, slurm: dict[str, str]) -> None:
     sweep.environment |= slurm
-    trial = ("hydra.sweeper.n_trials=1", "hydra.sweeper.n_jobs=1", "sleep=0.2", "steps=20", f"hold={sweep.hold}")
+    trial = ("hydra.sweeper.n_trials=1", "hydra.sweeper.n_jobs=1", "sleep=0.2", "steps=12", f"hold={sweep.hold}")
     sweep.start(*SLURM, *trial)
     progress = sweep.folder / "0" / "progress.txt"
     sweep.wait_for(lambda: progress.exists() and int(progress.read_text() or 0) >= 2)
     sweep.hold.touch()
     sweep.wait_for(lambda: sweep.held() == 1)
-    urgent = ["sbatch", "--partition=urgent", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 3"]
+    urgent = ["sbatch", "--partition=urgent", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 1"]
     subprocess.run(urgent, env={**os.environ, **slurm}, check=True, timeout=30, capture_output=True)
     sweep.wait_for(lambda: len(starts(sweep)) == 2)
     sweep.hold.unlink()
     sweep.end()
     trial = sweep.trials()[0]
     assert [t.state for t in sweep.trials()] == [TrialState.COMPLETE]
-    assert sorted(trial.intermediate_values) == list(range(20))
+    assert sorted(trial.intermediate_values) == list(range(12))
     steps: dict[str, list[int]] = {}
     for line in (sweep.folder / "0" / "steps.txt").read_text().splitlines():
         steps.setdefault(line.split()[0], []).append(int(line.split()[1]))
     before, after = steps.values()
     assert before[0] == 0
-    assert after == list(range(before[-1] + 1, 20))  # it did not begin anew
+    assert after == list(range(before[-1] + 1, 12))  # it did not begin anew
 
 
 @needs_submitit
