@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from command_line import convert
 from hydra import compose, initialize_config_dir
 
 from spikeyolo import schema
@@ -46,43 +44,32 @@ def configured(*overrides: str | Path) -> None:
         run(compose("convert", [str(override) for override in overrides]))
 
 
-def command(folder: Path, overrides: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "spikeyolo.convert", *overrides, f"hydra.run.dir={folder}/run"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=Path(__file__).parents[1],
-    )
-
-
 def test_a_folder_is_converted_shown_and_verified_when_started_again(tmp_path: Path) -> None:
     write_recording(tmp_path / "raw", "a")
     write_recording(tmp_path / "raw" / "deep", "b", labels=False)
     overrides = [f"source={tmp_path}/raw", f"out={tmp_path}/out", "classes=[bus,car]", "workers=1"]
-    first = command(tmp_path, overrides)
-    assert first.returncode == 0, first.stderr
-    assert "converted" in first.stdout
-    assert "3,000" in first.stdout
+    first = convert(*overrides, cwd=tmp_path)
+    assert first.code == 0, first.errors
+    assert "converted" in first.output
+    assert "3,000" in first.output
     entries = read_manifest(tmp_path / "out")
     assert sorted(entries) == ["a.zarr", "deep/b.zarr"]
     assert (tmp_path / "out" / "a.png").read_bytes().startswith(b"\x89PNG")
     recording = Recording.open(tmp_path / "out" / "a.zarr")
     assert (recording.classes, list(recording.boxes.class_id)) == (("bus", "car"), [1, 1])
-    second = command(tmp_path, overrides)
-    assert second.returncode == 0
-    assert second.stdout.count("verified") == 2
+    second = convert(*overrides, cwd=tmp_path)
+    assert second.code == 0, second.errors
+    assert second.output.count("verified") == 2
     assert read_manifest(tmp_path / "out") == entries
 
 
 def test_a_failure_is_one_line_and_exit_code_two(tmp_path: Path) -> None:
     write_recording(tmp_path / "raw", "a", labels=False)
     (tmp_path / "raw" / "b.raw").write_bytes(b"% evt 3.0\n% end\nx")
-    result = command(tmp_path, [f"source={tmp_path}/raw", f"out={tmp_path}/out", "workers=1"])
-    assert result.returncode == 2
-    assert result.stderr.splitlines()[-1].startswith("error: 1 of 2 recordings failed; the first: ")
-    assert "Traceback" not in result.stderr
+    result = convert(f"source={tmp_path}/raw", f"out={tmp_path}/out", "workers=1", cwd=tmp_path)
+    assert result.code == 2
+    assert result.errors.splitlines()[-1].startswith("error: 1 of 2 recordings failed; the first: ")
+    assert "Traceback" not in result.errors
     assert list(read_manifest(tmp_path / "out")) == ["a.zarr"]
 
 
@@ -257,9 +244,9 @@ def test_filters_and_units_are_set_on_the_command_line_and_shown(tmp_path: Path)
     lines = [f"{i / 1e6:.6f} {i % 64} {i % 48} {i % 2}" for i in range(0, 90_000, 30)]
     (tmp_path / "a.txt").write_text("\n".join(lines) + "\n")
     overrides = [f"source={tmp_path}/a.txt", "size=[64,48]", "time_unit=s", "filters.region=[0,0,32,48]"]
-    shown = command(tmp_path, [*overrides, "info=true"])
-    assert shown.returncode == 0, shown.stderr
-    assert "outside_region 1,500" in shown.stdout
+    shown = convert(*overrides, "info=true", cwd=tmp_path)
+    assert shown.code == 0, shown.errors
+    assert "outside_region 1,500" in shown.output
     configured(*overrides, f"out={tmp_path}/out", "workers=1", "previews=0", "filters.time_range_us=[0,45000]")
     (entry,) = read_manifest(tmp_path / "out").values()
     assert entry["filter_counts"]["kept"] == entry["events"] == 750

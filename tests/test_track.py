@@ -266,7 +266,7 @@ def test_bad_input_ends_in_a_sentence(folder: Path, arguments: tuple[str, ...], 
 def test_a_search_tunes_the_tracker_on_the_stored_table(folder: Path) -> None:
     command = [sys.executable, "-m", "spikeyolo.track", "-m", "+search=tracker", "detections=found.parquet"]
     ended = subprocess.run(
-        [*command, "truth=truth.parquet", "hydra.sweeper.n_trials=3"],
+        [*command, "truth=truth.parquet", "hydra.sweeper.n_trials=3", "hydra.sweeper.figures=false"],
         cwd=folder,
         env=environment(),
         capture_output=True,

@@ -115,6 +115,7 @@ def table_cells() -> Iterator[tuple[str, str]]:
 def test_every_override_that_stands_for_another_programs_flag_composes() -> None:
     found = list(table_cells())
     assert len(found) > 40
+    together: list[dict[str, str]] = []  # overrides of different parts of the configuration, by their part
     for page, code in found:
         words = [word for word in code.split() if "=" in word]
         added = [] if any(word.startswith("scheduler=") for word in words) else _scheduler_of(words)
@@ -123,10 +124,30 @@ def test_every_override_that_stands_for_another_programs_flag_composes() -> None
         names = [f"{word}=x" if "=" not in word and word.startswith("hydra.") else word for word in words]
         if any(word.startswith("hydra") for word in names):
             added.append("hydra/sweeper=optuna")
-        try:
-            check(Command(page, ("python", "-m", "spikeyolo.train", *added, *names)))
-        except Exception as error:
-            raise AssertionError(f"{page}: {code}: {error}") from error
+        whole = {_part(word): word for word in (*added, *names)}
+        if len(whole) < len(added) + len(names):  # several of one part, which may need one another
+            _composed(page, code, [*added, *names])
+            continue
+        free = next((one for one in together if not whole.keys() & one.keys()), None)
+        if free is None:
+            together.append(whole)
+        else:
+            free |= whole
+    assert 5 < len(together) < len(found)
+    for one in together:
+        _composed("one of", " ".join(one.values()), list(one.values()))
+
+
+def _part(word: str) -> str:
+    """Which part of the configuration an override is about."""
+    return re.split(r"[=./]", word.lstrip("+~"), maxsplit=1)[0]
+
+
+def _composed(page: str, code: str, overrides: list[str]) -> None:
+    try:
+        check(Command(page, ("python", "-m", "spikeyolo.train", *overrides)))
+    except Exception as error:
+        raise AssertionError(f"{page}: {code}: {error}") from error
 
 
 def _scheduler_of(words: list[str]) -> list[str]:

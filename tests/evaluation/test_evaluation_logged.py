@@ -16,6 +16,14 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 QUICK = ("checkpoint=run/checkpoints/best", "split=val", "costs=false", "device=cpu", "threads=1", "logger=mlflow")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a run was started, to be copied."""
+    folder = tmp_path_factory.mktemp("trained")
+    small_run(folder)
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def store(empty_store: Path, tmp_path: Path) -> None:
     """The database that a logger finds in this folder."""
@@ -23,9 +31,11 @@ def store(empty_store: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("run", ["new", "child", "same"])
-def test_a_result_reaches_the_run_it_belongs_to(run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_reaches_the_run_it_belongs_to(
+    run: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    folder = small_run(tmp_path)
+    folder = shutil.copytree(trained, tmp_path, dirs_exist_ok=True) / "run" / "checkpoints" / "best"
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiment = client.create_experiment("spikeyolo", artifact_location=str(tmp_path / "mlruns"))
     trained = client.create_run(experiment)
@@ -46,8 +56,8 @@ def test_a_result_reaches_the_run_it_belongs_to(run: str, tmp_path: Path, monkey
     assert {"evaluation/val_coco/evaluation.html", "evaluation/val_coco/scores.json"} <= names
 
 
-def test_a_checkpoint_without_a_run_has_none_to_log_to(tmp_path: Path) -> None:
-    small_run(tmp_path)
+def test_a_checkpoint_without_a_run_has_none_to_log_to(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     ended = evaluate(*QUICK, "mlflow_run=same", cwd=tmp_path)
     assert ended.code == 2
     assert "was trained without MLflow; expected new" in ended.error_lines[0]

@@ -410,7 +410,7 @@ def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
         return most
 
     peak(4)
-    assert peak(80) < peak(8) + 200_000  # 20 bytes an event of 1.4 million more would be 29 MB
+    assert peak(32) < peak(8) + 200_000  # 20 bytes an event of half a million more would be 10 MB
 
 
 def test_a_rerun_file_is_written_beside_the_film(scene: Path, tmp_path: Path) -> None:
