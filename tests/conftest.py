@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from parsed_once import parse_once
 from slurm_node import slurm_node
 
 # Workers of pytest share the cores: one thread each, read when torch is first imported.
@@ -26,6 +28,8 @@ if threading.current_thread() is threading.main_thread() and signal.getsignal(si
 settings.register_profile("spikeyolo", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("spikeyolo")
 
+parse_once()
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -35,6 +39,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import LoadFileScheduling
 
     return LoadFileScheduling(config, log) if config.getoption("dist") == "load" else None
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays: no search for garbage looks through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
