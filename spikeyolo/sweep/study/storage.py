@@ -126,7 +126,10 @@ def open_storage(address: str | Mapping[str, Any], *, mend: bool = True) -> Base
         if scheme in ("redis", "rediss"):
             return JournalStorage(optuna.storages.journal.JournalRedisBackend(address))
         return _open_database(address)
-    except (ImportError, ValueError, RuntimeError, *storage_errors()) as error:
+    except Exception as error:
+        expected: tuple[type[Exception], ...] = (ImportError, ValueError, RuntimeError, *storage_errors())
+        if not isinstance(error, expected):
+            raise
         raise SweepError(f"storage {_hide_password(str(address))} cannot be opened: {_brief(error)}") from error
 
 
