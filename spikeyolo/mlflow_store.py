@@ -5,13 +5,12 @@ MLflow is imported by those who call, not by importing this.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
 import sqlite3
 import tempfile
-from contextlib import closing
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -30,6 +29,7 @@ TRIAL = "trial.number"  # tag of a trial's run
 PARENT = "mlflow.parentRunId"
 # MLflow's own tag of an experiment that is no chat bot's.
 EXPERIMENT_KIND = ("mlflow.experimentKind", "custom_model_development")
+MAKING_S = 120.0  # one that takes longer to make a database has stopped
 
 
 def default_tracking_uri() -> str:
@@ -38,13 +38,29 @@ def default_tracking_uri() -> str:
 
 
 def open_client(tracking_uri: str) -> MlflowClient:
-    """MLflow's client for a URI, without its chatter about database migrations and without telemetry."""
+    """MLflow's client for a URI, without its chatter about database migrations and without telemetry.
+
+    The client makes the tables of a database that has none. Two that make those of one SQLite file break it: one does,
+    and the others wait.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=tracking_uri)
+    file = database_file(tracking_uri)
+    made = file is None or is_whole(file) or not file.parent.is_dir()
+    with nullcontext() if file is None or made else processes.alone(file, patience_s=MAKING_S):
+        return MlflowClient(tracking_uri=tracking_uri)
+
+
+def is_whole(file: Path) -> bool | None:
+    """Whether a SQLite file has MLflow's tables up to the row that is written last; None where that cannot be told."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as database:
+            return bool(database.execute("select count(*) from experiments").fetchone()[0])
+    except sqlite3.Error as error:
+        return False if "no such table" in str(error) else None
 
 
 def database_file(uri: str) -> Path | None:
@@ -113,7 +129,7 @@ def _follow_move(file: Path) -> None:
     here = file.parent / ARTIFACTS
     if not here.is_dir():
         return
-    with closing(sqlite3.connect(file, timeout=5.0)) as database, contextlib.suppress(sqlite3.OperationalError):
+    with closing(sqlite3.connect(file, timeout=5.0)) as database, suppress(sqlite3.OperationalError):
         places = [Path(row[0]) for row in database.execute("select artifact_location from experiments") if row[0]]
         former = {place.parent for place in places if place.is_absolute() and place.parent.name == ARTIFACTS}
         for old in sorted(former - {here}):

@@ -1,12 +1,15 @@
-"""Which process is which, over machines, restarts and clocks that are set."""
+"""Which process is which, over machines, restarts and clocks that are set; and one at a time at a file."""
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+from filelock import FileLock, Timeout
 
 
 def machine() -> str:
@@ -53,3 +56,31 @@ def is_gone(process: str) -> bool:
         return pid.isdigit() and start_time(int(pid)) != started
     theirs, ours = where.split("/"), here.split("/")
     return len(theirs) == len(ours) == 3 and theirs[0] == ours[0] and theirs[1] != ours[1]
+
+
+@contextmanager
+def alone(file: Path, *, patience_s: float) -> Iterator[bool]:
+    """Hold the lock of a file, ``.NAME.lock`` beside it, which is let go when its holder dies and removed at the end.
+
+    Args:
+        file: need not be there yet.
+        patience_s: how long to wait for whoever holds it.
+
+    Yields:
+        False where another process holds it still; True also where nothing can be locked, as if there were no other.
+    """
+    lock = FileLock(file.with_name(f".{file.name}.lock"), timeout=patience_s)
+    free = True
+    try:
+        lock.acquire()
+    except Timeout:
+        free = False
+    except (OSError, NotImplementedError):
+        pass
+    try:
+        yield free
+    finally:
+        if lock.is_locked:
+            with suppress(OSError):
+                Path(lock.lock_file).unlink()  # while it is held: who waited finds what was made
+            lock.release()

@@ -12,6 +12,7 @@ from spikeyolo.detections import DetectionTable
 from spikeyolo.detections.table import read_metadata
 from spikeyolo.entry import flatten
 from spikeyolo.errors import ConfigError, DetectionError
+from spikeyolo.mlflow_store import open_client
 
 DETECTIONS, TRUTH = "detections.parquet", "truth.parquet"
 # Settings that name or place a run, and change no figure.
@@ -159,14 +160,13 @@ def _run_of(table: Path) -> Path | None:
 
 
 def _mlflow_folder(run_id: str, tracking_uri: str | None) -> Path:
-    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     if tracking_uri is None and not Path("mlflow.db").is_file():
         raise ConfigError(f"{run_id}: there is no mlflow.db in this folder; expected tracking_uri=URL")
     uri = tracking_uri or f"sqlite:///{Path('mlflow.db').absolute()}"
     try:
-        folder = MlflowClient(uri).get_run(run_id).data.tags.get("folder")
+        folder = open_client(uri).get_run(run_id).data.tags.get("folder")
     except MlflowException as error:
         raise ConfigError(f"{run_id}: {uri} has no such run ({str(error).splitlines()[0]})") from error
     if folder is None or not Path(folder).is_dir():

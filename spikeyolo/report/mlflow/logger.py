@@ -70,7 +70,10 @@ def opened(tracking_uri: str) -> MlflowClient:
         file = half_made(tracking_uri)
         if file is None:
             raise
-        raise LoggerError(f"{error}; {file} was cut short while it was made: remove it and start again") from error
+        raise LoggerError(
+            f"{error}; {file} was cut short while it was made: remove it and start again, "
+            "unless another program (mlflow ui) is making it now"
+        ) from error
 
 
 class MlflowLogger:

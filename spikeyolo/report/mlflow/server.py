@@ -10,19 +10,18 @@ import hashlib
 import os
 import re
 import socket
-import sqlite3
 import ssl
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from spikeyolo.errors import LoggerError
-from spikeyolo.mlflow_store import database_file, open_client
+from spikeyolo.mlflow_store import database_file, is_whole, open_client
 from spikeyolo.mlflow_store import shown as without_secret
 from spikeyolo.report.mlflow.model import log_model
 from spikeyolo.report.mlflow.pending import PendingRecords
@@ -132,6 +131,7 @@ def _failures() -> tuple[type[BaseException], ...]:
         ("google.api_core.exceptions", "GoogleAPIError"),
         ("azure.core.exceptions", "AzureError"),
         ("sqlalchemy.exc", "SQLAlchemyError"),
+        ("alembic.util.exc", "CommandError"),
     )
     loaded = [getattr(sys.modules[module], name) for module, name in own if module in sys.modules]
     return (OSError, ImportError, *loaded)
@@ -140,14 +140,7 @@ def _failures() -> tuple[type[BaseException], ...]:
 def half_made(uri: str) -> Path | None:
     """The SQLite file of a URI if it lacks the tables' last row: a start that made it was cut short."""
     file = database_file(uri)
-    if file is None or not file.is_file():
-        return None
-    try:
-        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as database:
-            whole = database.execute("select count(*) from experiments").fetchone()[0] > 0
-    except sqlite3.Error as error:
-        whole = "no such table" not in str(error)
-    return None if whole else file
+    return file if file is not None and is_whole(file) is False else None
 
 
 class TrackedRun:
