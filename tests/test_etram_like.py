@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 import torch
+from at_once import at_once
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -167,6 +169,28 @@ def test_training_makes_and_converts_the_set_on_first_use_and_finds_it_again(tmp
     again = schema.build(config.data)
     assert len(again.train_loader(augmentation=None, seed=0).dataset) > 0
     assert [path.stat().st_mtime_ns for path in made] == before
+
+
+BEFORE = """
+from experiments.etram_like import street
+from experiments.etram_like.dataset import EtramLike
+from experiments.etram_like.sprites import CLASSES
+from multiprocessing import Barrier
+street.DURATION_US = 200_000
+met, simulate = Barrier(3), EtramLike.simulate
+EtramLike.simulate = lambda self, *which: (simulate(self, *which), met.wait(200))[0]  # all write at the same time
+"""
+
+
+def test_three_that_make_the_set_at_once_find_it_whole_and_leave_nothing_else(tmp_path: Path) -> None:
+    make = "assert len(EtramLike(root=sys.argv[1], classes=CLASSES, train_recordings=1).sources('train')) == 1"
+    assert at_once(BEFORE, make, tmp_path) == (0, "")
+    events, boxes = simulate(0)
+    path = EtramLike(root=str(tmp_path), classes=CLASSES).path("train", 0)
+    np.testing.assert_array_equal(np.load(path.with_name(f"{path.stem}_bbox.npy"))["t"], boxes.t)
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["events/t"], events.t)
+    assert len([found for found in tmp_path.rglob("*") if found.is_file()]) == 2
 
 
 def test_the_truth_as_the_peers_detections_scores_one_and_an_empty_list_zero(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,14 +76,17 @@ class EtramLike(Etram):
         labels = path.with_name(f"{path.stem}_bbox.npy")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            np.save(labels, label_rows(boxes))  # first: a recording that is there has its labels
-            with h5py.File(partial, "w") as file:
-                group = file.create_group("events")
-                for name, dtype in (("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")):
-                    group.create_dataset(name, data=getattr(events, name).astype(dtype), compression="gzip")
-                group["width"], group["height"] = events.width, events.height
-            partial.replace(path)
+            # A folder of this process: another one may be making the same recording.
+            with tempfile.TemporaryDirectory(prefix="partial-", dir=self.root) as folder:
+                partial, partial_labels = Path(folder) / path.name, Path(folder) / labels.name
+                np.save(partial_labels, label_rows(boxes))
+                with h5py.File(partial, "w") as file:
+                    group = file.create_group("events")
+                    for name, dtype in (("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")):
+                        group.create_dataset(name, data=getattr(events, name).astype(dtype), compression="gzip")
+                    group["width"], group["height"] = events.width, events.height
+                partial_labels.replace(labels)  # first: a recording that is there has its labels
+                partial.replace(path)
         except OSError as error:
             raise RecordingError(f"{path}: cannot be written ({error.strerror}); set data.root") from error
 

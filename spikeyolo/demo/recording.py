@@ -52,8 +52,14 @@ def demo_recording(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecordingError(f"{folder}: cannot be made ({error.strerror})") from error
-    with RecordingWriter(path, width=scene.width, height=scene.height, classes=CLASSES, source=origin) as writer:
-        writer.append(events)
-        writer.set_boxes(boxes)
-        writer.seal()
+    try:
+        with RecordingWriter(path, width=scene.width, height=scene.height, classes=CLASSES, source=origin) as writer:
+            writer.append(events)
+            writer.set_boxes(boxes)
+            writer.seal()
+    except RecordingError:
+        # Another process may have made it meanwhile.
+        if not (path / "zarr.json").is_file():
+            raise
+        return demo_recording(folder)
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -13,6 +14,7 @@ from command_line import predict
 import spikeyolo
 from spikeyolo.demo import CHECKPOINT, demo_recording
 from spikeyolo.detections import DetectionTable
+from spikeyolo.events.simulator.synthetic import SyntheticDataset
 from spikeyolo.events.store import Recording
 from spikeyolo.report.video.overlap import overlaps
 
@@ -41,6 +43,21 @@ def test_the_recording_is_the_same_every_time_and_of_a_kind_that_was_not_trained
     assert trained["objects_max"] == 2
     assert len(np.unique(first.boxes.track_id)) == 4
     assert (first.width, first.height) != (trained["width"], trained["height"])
+
+
+def test_a_recording_that_another_process_made_meanwhile_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate = SyntheticDataset.simulate
+
+    def overtaken(scene: SyntheticDataset, *which: Any) -> Any:
+        monkeypatch.setattr(SyntheticDataset, "simulate", simulate)
+        demo_recording(tmp_path)
+        return scene.simulate(*which)
+
+    monkeypatch.setattr(SyntheticDataset, "simulate", overtaken)
+    assert demo_recording(tmp_path) == tmp_path / "demo.zarr"
+    assert [path.name for path in tmp_path.iterdir()] == ["demo.zarr"]
 
 
 def test_the_checkpoint_finds_the_recordings_objects(recording: Path) -> None:

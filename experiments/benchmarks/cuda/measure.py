@@ -302,9 +302,10 @@ def main() -> None:
     began = time.perf_counter()
     found = part(device, quick, out)
     whole = {"on": hardware(device), "quick": quick, "took_s": round(time.perf_counter() - began, 1), "found": found}
-    partial = out / f"{arguments.part}.json.partial"
-    partial.write_text(json.dumps(whole, indent=2))
-    partial.replace(out / f"{arguments.part}.json")
+    from spikeyolo.detections.files import whole_file
+
+    with whole_file(out / f"{arguments.part}.json") as file:
+        file.write_text(json.dumps(whole, indent=2))
 
 
 if __name__ == "__main__":

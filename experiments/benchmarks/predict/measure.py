@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from spikeyolo.detections.files import whole_file
+
 WIDTH, HEIGHT = 346, 260  # DAVIS346
 BATCH = 1 << 20
 
@@ -30,8 +32,7 @@ def recording(folder: Path, *, seconds: int, rate: int) -> Path:
     if path.exists():
         return path
     draw = np.random.default_rng(0)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with whole_file(path) as partial, partial.open("wb") as file:
         file.write(f"% Data file containing CD events\n% Version 2\n% Width {WIDTH}\n% Height {HEIGHT}\n".encode())
         file.write(b"\x0c\x08")
         for first in range(0, seconds * rate, BATCH):
@@ -39,7 +40,6 @@ def recording(folder: Path, *, seconds: int, rate: int) -> Path:
             x, y = draw.integers(0, WIDTH, len(number)), draw.integers(0, HEIGHT, len(number))
             address = (x | y << 14 | draw.integers(0, 2, len(number)) << 28).astype(np.uint64)
             file.write((number * 1_000_000 // rate | address << 32).astype("<u8").tobytes())
-    partial.replace(path)
     return path
 
 

@@ -25,6 +25,7 @@ from spikeyolo.events.simulator.shading import REACH, SHAPES
 from spikeyolo.events.splits import Role
 from spikeyolo.events.store import RecordingWriter
 from spikeyolo.events.store.attributes import FORMAT_VERSION
+from spikeyolo.events.store.location import write_text
 from spikeyolo.events.types import Boxes, Events
 
 ROLES: tuple[Role, ...] = ("train", "val", "test")  # the order is part of each sequence's seed
@@ -167,7 +168,7 @@ class SyntheticDataset:
             return paths
         try:
             paths[0].parent.mkdir(parents=True, exist_ok=True)
-            (self.folder / "parameters.json").write_text(json.dumps(self.parameters, indent=2) + "\n")
+            write_text(self.folder / "parameters.json", json.dumps(self.parameters, indent=2) + "\n")
         except OSError as error:
             raise RecordingError(f"{self.folder}: cannot be written ({error.strerror}); set data.root") from error
         # The kernels let go of the interpreter's lock, so threads share the work.
