@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from spikeyolo import __version__, schema
+from spikeyolo import __version__, processes, schema
 from spikeyolo.detections.clock import OFFSETS
 from spikeyolo.engine.guards.interrupt import StopRequested, StopWatch
 from spikeyolo.errors import ConfigError, RecordingError
@@ -91,24 +92,47 @@ def predicted(options: Mapping[str, Any], rules: Mapping[str, Any], given: Set[s
         if again and not options["follow"] and is_made_from(path, whole):
             log.info("%s: checkpoint, recordings and settings are unchanged (fresh=true makes it again)", path)
         else:
-            parts = Parts(path.with_suffix(".parts"), identity=identity, classes=trained.classes, again=again)
-            prediction = Prediction(trained, detecting, inputs, reading, parts)
-            metadata = {
-                "spikeyolo": __version__,
-                "identity": whole,
-                "command": command,
-                "checkpoint": str(trained.source.resolve()),
-                "slice_duration_us": trained.slice_duration_us,
-                "time_steps": trained.time_steps,
-                "steps_at_once": detecting.steps_at_once(trained),
-                "carry": detecting.carry,
-                "tracker": tracked,
-            }
-            _make(prediction, path, metadata, stop, tracker)
+            with _only_one(path):
+                parts = Parts(path.with_suffix(".parts"), identity=identity, classes=trained.classes, again=again)
+                prediction = Prediction(trained, detecting, inputs, reading, parts)
+                metadata = {
+                    "spikeyolo": __version__,
+                    "identity": whole,
+                    "command": command,
+                    "checkpoint": str(trained.source.resolve()),
+                    "slice_duration_us": trained.slice_duration_us,
+                    "time_steps": trained.time_steps,
+                    "steps_at_once": detecting.steps_at_once(trained),
+                    "carry": detecting.carry,
+                    "tracker": tracked,
+                }
+                _make(prediction, path, metadata, stop, tracker)
         written = save_as(path, options["save"], min_score=options["min_score"], clock=options["clock"])
     for place in written:
         log.info("%s", place)
     return path
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """Keep other predictions out of the folder of a table: both would write the same parts.
+
+    Raises:
+        ConfigError: another one is at work there.
+    """
+    folder = path.parent
+    with suppress(OSError):  # whether it can be written is said by what writes there
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with processes.alone(path, patience_s=0) as free:
+            if not free:
+                raise ConfigError(
+                    f"{folder}: another predict is writing there; wait until it has ended, or take another out=…"
+                )
+            yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()  # where nothing came of it
 
 
 def _make(

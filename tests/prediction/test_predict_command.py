@@ -16,6 +16,7 @@ from small_recording import drawn, same
 from small_run import small_run
 
 import spikeyolo
+from spikeyolo import processes
 from spikeyolo.detections import DetectionTable
 from spikeyolo.events.packing import pack
 from spikeyolo.model.decode import decode_boxes
@@ -43,6 +44,16 @@ def done(cwd: Path, *overrides: str) -> DetectionTable:
     ended = predict(BEST, *COMMON, *overrides, cwd=cwd)
     assert ended.code == 0, ended.errors
     return DetectionTable.read(cwd / ended.output.splitlines()[-1])
+
+
+def test_a_prediction_into_a_folder_where_another_is_at_work_is_refused(cwd: Path) -> None:
+    (cwd / "shared").mkdir()
+    with processes.alone(cwd / "shared" / "detections.parquet", patience_s=0) as free:
+        assert free
+        refused = predict(BEST, *COMMON, "source=recording.raw", "out=shared", cwd=cwd)
+        assert (refused.code, len(refused.error_lines)) == (2, 1)
+        assert "shared: another predict is writing there; wait until it has ended" in refused.errors
+    assert list((cwd / "shared").iterdir()) == []
 
 
 @pytest.mark.parametrize("hop_us", [None, 100, 200])
