@@ -43,11 +43,18 @@ class Ended:
         return [line for line in self.errors.splitlines() if line.startswith("error: ")]
 
 
-def train(*overrides: str, cwd: Path) -> Ended:
-    """The train entry point in this process, started in ``cwd``."""
+def train(*overrides: str, cwd: Path, reviewed: bool = True) -> Ended:
+    """The train entry point in this process, started in ``cwd``.
+
+    Args:
+        reviewed: False leaves out the figures and costs of the best checkpoint, which are half of a small run.
+    """
     from spikeyolo.train import train as task
 
-    return _run(task, "train", *overrides, cwd=cwd)
+    with pytest.MonkeyPatch.context() as patch:
+        if not reviewed:
+            patch.setattr("spikeyolo.training.review.review", lambda *_, **__: {})
+        return _run(task, "train", *overrides, cwd=cwd)
 
 
 def convert(*overrides: str, cwd: Path) -> Ended:

@@ -171,7 +171,7 @@ def test_a_recording_with_a_dirty_event_is_cleaned_said_once_and_trained_on(orig
     rows = label_rows(boxes)
     rows["t"] += 20_000  # the labels share the file's clock, whose first event is late
     np.save(tmp_path / "etram" / "train_h5_1" / "day_0_bbox.npy", rows)
-    ended = train(*TRAIN, "data.event_rules.max_dirty_share=0.01", cwd=tmp_path)
+    ended = train(*TRAIN, "data.event_rules.max_dirty_share=0.01", cwd=tmp_path, reviewed=False)
     assert ended.code == 0, ended.errors
     counted = f"of {len(events)} events: 1 outside the sensor left out, 1 stepped back in time by up to 1 µs"
     assert ended.errors.count(f"train: 1 recordings are cleaned: {counted}") == 1

@@ -296,7 +296,7 @@ def test_a_multirun_trains_one_job_a_choice_and_another_seed_gives_another_run(s
     cwd, first, _ = smoke
     recordings = sorted((cwd / "data").rglob("*.zarr"))
     options = ("trainer.max_epochs=1", "trainer.device=cpu", "logger=none", "seed=1")
-    ended = train("-m", *SMOKE, *options, "optimizer=sgd,adamw", cwd=cwd)
+    ended = train("-m", *SMOKE, *options, "optimizer=sgd,adamw", cwd=cwd, reviewed=False)
     assert ended.code == 0, ended.errors
     jobs = sorted(path.parent for path in (cwd / "multirun").rglob(".hydra"))
     assert [job.name for job in jobs] == ["0", "1"]
@@ -406,9 +406,8 @@ def test_a_finished_run_can_be_gone_on_with_and_keeps_its_best(smoke: tuple[Path
 def test_a_runs_own_configuration_repeats_it_digit_for_digit(smoke: tuple[Path, Path, Ended]) -> None:
     cwd, first, _ = smoke
     repeat = cwd / "repeat"
-    ended = train_process(
-        "--config-dir", str(first / ".hydra"), "--config-name", "config", f"hydra.run.dir={repeat}", cwd=cwd
-    )
+    options = ("--config-dir", str(first / ".hydra"), "--config-name", "config", f"hydra.run.dir={repeat}")
+    ended = train(*options, cwd=cwd, reviewed=False)
     assert ended.code == 0, ended.errors
     untimed = [[{k: v for k, v in row.items() if k != "seconds"} for row in rows(run)] for run in (first, repeat)]
     assert untimed[0][:2] == untimed[1]

@@ -65,7 +65,7 @@ def test_the_command_of_the_last_line_goes_on(interrupted: tuple[Path, int, str]
     command = shlex.split(errors.splitlines()[-1].partition("python -m spikeyolo.train ")[2])
     position = json.loads((run_folder(cwd) / "checkpoints" / "last" / "state.json").read_text())["position"]
     done = position["epoch"]
-    ended = train(*command, "data.workers=0", f"trainer.max_epochs={done + 1}", cwd=cwd)
+    ended = train(*command, "data.workers=0", f"trainer.max_epochs={done + 1}", cwd=cwd, reviewed=False)
     assert ended.code == 0, ended.errors
     assert f"epoch {done + 1}, batch {position['batch']}" in ended.errors
     with (run_folder(cwd) / "metrics.csv").open(newline="") as file:

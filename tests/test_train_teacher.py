@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from command_line import SMOKE, train
 
-RUN = (*SMOKE, "logger=none", "trainer.max_epochs=1")
+RUN = (*SMOKE, "logger=none", "trainer.max_epochs=1", "data.max_samples_per_file=2", "data.dataset.val_sequences=1")
 
 
 @pytest.mark.slow
 def test_a_twin_teaches_a_spiking_network_by_the_command_line(tmp_path: Path) -> None:
-    ended = train(*RUN, "model/neuron=relu", "hydra.run.dir=twin", cwd=tmp_path)
+    ended = train(*RUN, "model/neuron=relu", "hydra.run.dir=twin", cwd=tmp_path, reviewed=False)
     assert ended.code == 0, ended.errors
     best = "twin/checkpoints/best"
     taught = (*RUN, f"loss.teacher={best}", f"model.pretrained={best}/weights.safetensors", "hydra.run.dir=student")
@@ -41,6 +41,6 @@ def test_a_twin_teaches_a_spiking_network_by_the_command_line(tmp_path: Path) ->
     assert refused.code == 2
     assert f"loss.teacher: {best} is not there; expected a checkpoint" in refused.error_lines[-1]
     (tmp_path / "elsewhere").rename(tmp_path / "twin")
-    ended = train(*going_on, cwd=tmp_path)
+    ended = train(*going_on, cwd=tmp_path, reviewed=False)
     assert ended.code == 0, ended.errors
     assert json.loads((tmp_path / "student" / "metrics.json").read_text())["epochs"] == 2

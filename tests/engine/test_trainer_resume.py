@@ -34,6 +34,7 @@ TINY = (
     "data.max_samples_per_file=3",
     "data.batch_size=2",
     "model=femto",
+    "model.depth=0.1",
 )
 
 

@@ -171,7 +171,7 @@ def test_a_process_ends_although_its_loader_still_has_workers(tmp_path: Path) ->
 def test_what_a_worker_is_sent_does_not_grow_with_the_number_of_boxes_or_windows(tmp_path: Path) -> None:
     recording = store(tmp_path / "a.zarr", random_events())
     sizes = []
-    for step_us in (1_000, 100, 10):
+    for step_us in (1_000, 100):
         windows = WindowDataset(
             [part(recording.with_boxes(boxes, ("a",)), boxes) for boxes in [boxes_at(range(10_000, END_US, step_us))]],
             rules=WindowRules(100, 4, slicing="around_labels"),
