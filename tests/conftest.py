@@ -33,14 +33,6 @@ parse_once()
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """``-n 2`` runs a file's tests in one process, which makes once what they share; ``--dist`` may say otherwise."""
-    from xdist.scheduler import LoadFileScheduling
-
-    return LoadFileScheduling(config, log) if config.getoption("dist") == "load" else None
-
-
 def pytest_collection_finish() -> None:
     """What has been imported stays: no search for garbage looks through it again."""
     gc.collect()
