@@ -13,7 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-from torch._compile import _disable_dynamo
+
+try:  # torch.compiler.disable would load the compiler with this file: two seconds of every command's start
+    from torch._compile import _disable_dynamo as outside_compiler
+except ImportError:  # it is torch's own, which another version may do without
+    from torch.compiler import disable as outside_compiler  # type: ignore[no-redef]
 
 
 class Norm(nn.BatchNorm2d):
@@ -126,7 +130,7 @@ class _Moments(torch.autograd.Function):
         return _affine(maps, slope, grad_mean / count - slope * mean), None
 
 
-@_disable_dynamo  # torch.compiler.disable would load the compiler here: two seconds of every command's start
+@outside_compiler
 def _joined(mean: Tensor, variance: Tensor, count: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of the values of all processes together, from those of each (Chan, Golub and LeVeque 1979)."""
     own = torch.cat((mean, variance, mean.new_tensor([count]))).double()
