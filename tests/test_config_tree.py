@@ -180,6 +180,14 @@ def test_help_shows_every_choice_and_loads_nothing_heavy(tmp_path: Path) -> None
     assert "python -m spikeyolo.train +experiment=highfreq" in done.stdout
 
 
+@pytest.mark.parametrize("name", ["train", "convert"])
+def test_two_runs_of_one_second_have_a_folder_each(name: str) -> None:
+    written = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"), resolve=False)
+    assert isinstance(written, dict)
+    for kind in ("run", "sweep"):
+        assert "${now:%H-%M-%S-%f}" in written["hydra"][kind]["dir"]  # microseconds
+
+
 def test_a_wrong_flag_is_no_run(tmp_path: Path) -> None:
     assert train("--no-such-flag", cwd=tmp_path).code == 2
     assert list(tmp_path.iterdir()) == []
