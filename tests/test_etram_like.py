@@ -23,7 +23,7 @@ from experiments.etram_like.dataset import EtramLike, is_night
 from experiments.etram_like.equal_steps import ARMS, composed, outputs
 from experiments.etram_like.neurons import Probe
 from experiments.etram_like.sprites import CLASSES, PHASES, draw
-from experiments.etram_like.table import summarise
+from experiments.etram_like.table import passed, summarise
 from experiments.etram_like.yolo import score, write_images
 from spikeyolo import schema
 from spikeyolo.entry import config_directory
@@ -227,7 +227,9 @@ def finished(run: Path, map_: float, *, name: str = "best_test_aa", at: int = 2)
     os.utime(judged, (at, at))
     last = run / "checkpoints" / "last"
     last.mkdir(parents=True, exist_ok=True)
-    (last / "state.json").write_text(json.dumps({"position": {"step": 50}, "settings": {"data": {"batch_size": 8}}}))
+    (last / "state.json").write_text(
+        json.dumps({"position": {"step": 50}, "settings": {"data": {"batch_size": 8}, "trainer": {"max_minutes": 1.0}}})
+    )
     (run / "metrics.csv").write_text("epoch,seconds,val/map\n1,30,0.1\n2,30,\n")
 
 
@@ -254,3 +256,11 @@ def test_the_table_takes_each_runs_newest_evaluation_of_the_test_split_and_an_in
     assert twin == "| twin | 1 | 0.400 | 0.800 | 4.000 | 400 |"
     assert yolo == "| yolov8n | 1 | 0.100 | 0.150 | 5.000 | 6 |"
     assert (tmp_path / "curve.png").stat().st_size > 1000
+
+
+def test_the_curves_minutes_are_the_clocks_or_the_share_of_the_windows_and_second_halves_begin_in_the_middle() -> None:
+    assert passed("etram", [60.0, 30.0], False, 10.0) == [1.0, 1.5]
+    assert passed("distilled", [60.0, 30.0], False, 10.0) == [6.0, 6.5]
+    assert passed("etram", [600.0, 300.0], True, 10.0) == [5.0, 10.0]  # however slow the machine was
+    assert passed("twin_half", [600.0, 300.0], True, 10.0) == [2.5, 5.0]
+    assert passed("twin_first", [600.0, 300.0], True, 10.0) == [7.5, 10.0]

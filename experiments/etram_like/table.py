@@ -1,11 +1,14 @@
-"""The table and the curve of a finished ``run.sh``: python -m experiments.etram_like.table multirun/etram_like_10min"""
+"""The table and the curve of a finished ``run.sh``.
+
+python -m experiments.etram_like.table multirun/etram_like_10min --minutes 10
+"""
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import math
-import sys
 from collections import defaultdict
 from itertools import accumulate
 from pathlib import Path
@@ -18,6 +21,8 @@ from matplotlib import pyplot as plt
 from scipy.stats import t
 
 ENERGY = "energy/window_mj"
+#: Arms of half of the time, and the share of it after which they begin.
+HALVES = {"twin_half": 0.0, "twin_first": 0.5, "distilled": 0.5}
 
 
 def interval(values: list[float]) -> str:
@@ -28,8 +33,17 @@ def interval(values: list[float]) -> str:
     return f"{mean(values):.3f} ± {half:.3f}"
 
 
-def summarise(folder: Path) -> str:
-    """Write ``table.md`` and ``curve.png`` into the folder of all runs; returns the table."""
+def passed(arm: str, seconds: list[float], counted: bool, minutes: float) -> list[float]:
+    """Minutes at the end of each epoch; of a run that counted its windows, the share of its windows in its minutes."""
+    begin = HALVES.get(arm, 0.0) * minutes
+    if counted:
+        own = minutes / 2 if arm in HALVES else minutes
+        return [begin + own * (number + 1) / len(seconds) for number in range(len(seconds))]
+    return [begin + taken / 60 for taken in accumulate(seconds)]
+
+
+def summarise(folder: Path, minutes: float = 10) -> str:
+    """Write ``table.md`` and ``curve.png`` into the folder of all runs of so many minutes; returns the table."""
     figures: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     curves: dict[str, list[list[tuple[float, float]]]] = defaultdict(list)
     for run in sorted(folder.glob("*_s[0-9]*")):
@@ -46,8 +60,9 @@ def summarise(folder: Path) -> str:
         figures[arm]["seen"].append(state["position"]["step"] * state["settings"]["data"]["batch_size"])
         with (run / "metrics.csv").open() as file:
             rows = list(csv.DictReader(file))
-        minutes = accumulate(float(row["seconds"]) / 60 for row in rows)
-        curves[arm].append([(at, float(row["val/map"] or "nan")) for at, row in zip(minutes, rows, strict=True)])
+        counted = state["settings"]["trainer"].get("max_minutes") is None
+        ends = passed(arm, [float(row["seconds"]) for row in rows], counted, minutes)
+        curves[arm].append([(at, float(row["val/map"] or "nan")) for at, row in zip(ends, rows, strict=True)])
     images = len(list((folder / "yolov8n" / "images" / "images" / "train").glob("*.png")))
     for path in sorted((folder / "yolov8n").glob("s[0-9]*.json")):
         for name, value in json.loads(path.read_text()).items():
@@ -91,4 +106,8 @@ def _find(tree: object, name: str) -> float:
 
 
 if __name__ == "__main__":
-    print(summarise(Path(sys.argv[1])))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--minutes", type=float, default=10, help="each run's time, or what its windows stand for")
+    arguments = parser.parse_args()
+    print(summarise(arguments.folder, arguments.minutes))
