@@ -167,11 +167,14 @@ def cornered(labels: Labels) -> None:
     labels["h"] += labels["y"]
 
 
-@_labels
-def moved(labels: Labels) -> None:
+def moved(x: float, y: float) -> Callable[[Files], Files]:
     """All boxes beside their objects."""
-    labels["x"] += 14
-    labels["y"] -= 8
+
+    def change(labels: Labels) -> None:
+        labels["x"] += x
+        labels["y"] += y
+
+    return _labels(change)
 
 
 def one_sided(item: Files) -> Files:
@@ -230,5 +233,6 @@ LABEL_FAULTS: Mapping[str, tuple[Callable[[Files], Files], str, str]] = {
     "corner for size": (cornered, "corners", "columns=xyxy"),
     "rows from the bottom": (upside_down, "flipped", "flip=y"),
     "columns from the right": (mirrored, "flipped", "flip=x"),
-    "beside": (moved, "offset", "offset_px=[-14"),
+    "beside": (moved(14, -8), "offset", "offset_px=[-14"),
+    "beside by about half their size": (moved(18, 10), "offset", "offset_px=[-18"),
 }

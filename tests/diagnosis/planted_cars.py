@@ -80,6 +80,12 @@ def corners(labels: np.ndarray) -> None:
     labels["h"] += labels["y"]
 
 
+def beside(labels: np.ndarray) -> None:
+    """Two boxes further right and one up."""
+    labels["x"] += 40
+    labels["y"] -= 20
+
+
 def twice(labels: np.ndarray) -> np.ndarray:
     again = labels.copy()
     again["x"] += 0.25

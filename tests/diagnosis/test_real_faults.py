@@ -13,6 +13,7 @@ from planted_cars import (
     FEW,
     GAPS,
     Plant,
+    beside,
     centre,
     corners,
     every_other,
@@ -60,8 +61,9 @@ def test_a_clock_that_is_off_is_found_to_within_two_milliseconds(shift_ms: int, 
         (centre, "centre", "columns=cxcywh"),
         (corners, "corners", "columns=xyxy"),
         (scale(1280 / 346, 720 / 260), "sensor", "scale=[0.2703,0.3611]"),
+        (beside, "offset", "offset_px=[-40,20"),
     ],
-    ids=["swapped", "twice as large", "half as large", "centre", "corners", "sensor"],
+    ids=["swapped", "twice as large", "half as large", "centre", "corners", "sensor", "beside"],
 )
 def test_boxes_that_mean_something_else_are_named_first_and_alone(
     plant: Callable[[np.ndarray], None], name: str, override: str, real_data: Path, stored: Path

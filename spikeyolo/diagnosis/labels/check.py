@@ -140,13 +140,9 @@ def _explanation(
         candidates.append(_clock_reading(stretches, clock))
     if deadline is not None and deadline.over:
         section.unknown.append("whether all boxes lie beside their objects: the time was up")
-    elif not candidates or max(one.found.ratio for one in candidates) < 2 * FOLLOWS:
+    else:  # whatever fits already: another reading does by chance, a shift in time where all moves alike
         offset = check_offset(stretches)
         candidates += [] if offset is None else [offset]
-    elif boxes is None:  # a shift in time of what all moves alike is one in space
-        offset = check_offset(stretches)
-        if offset is not None and _AS_GOOD * offset.found.information > candidates[0].found.information:
-            candidates.append(offset)
     section.pictures["label_readings"] = lambda path: draw_readings(
         path, [("as they are", now.ratio), *((one.words, one.found.ratio) for one in tried)]
     )
