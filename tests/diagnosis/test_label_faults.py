@@ -246,6 +246,8 @@ def test_where_the_time_is_up_larger_shifts_are_not_tried_and_that_is_said(small
     found = check_clock(stretches, crossing_us=10_000.0, deadline=Deadline(100, clock=lambda: float(next(ticks))))
     assert not found.whole
     assert 50_000 < found.reach_us < 200_000  # a hundred shifts, ever further out, to both sides
+    none = check_clock(stretches, crossing_us=10_000.0, deadline=Deadline(0))
+    assert none.reach_us == 20_000  # twice as long as an object takes to cross itself is always tried
     over = Deadline(0)
     section = check_labels(recordings, current=None, origin="files", steps_us=800, deadline=over).section
     assert [finding.name for finding in section.findings if finding.name == "clock"] == []

@@ -108,7 +108,7 @@ def check_clock(
         now=density(stretches, change=change).ratio,
         best=float(near_ratio.max()),
         width_us=width_us,
-        reach_us=float(np.abs(shifts).max()),
+        reach_us=max(float(np.abs(shifts).max()), min(-float(near[0]), float(near[-1]))),
         whole=whole,
     )
 
