@@ -55,6 +55,9 @@ def shapes(windows: int = 4, steps: int = 2, size: int = 64) -> Batch:
     return Batch(frames, targets, tuple(Window(index, 0, steps) for index in range(windows)))
 
 
+TINY = partial(shapes, windows=2, steps=1)
+
+
 def names(section: Section) -> list[str]:
     return [finding.name for finding in section.findings]
 
@@ -122,6 +125,24 @@ def test_a_planted_fault_is_named_first_and_drawn(plant: Callable[[Detector], No
     draw = section.findings[0].draw
     assert draw is not None
     assert draw(tmp_path / "a.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("weights", "overrides"),
+    [
+        ({"class_weight": 0.0}, ("loss.class_weight=1",)),
+        ({"box_weight": 0.0, "dfl_weight": 0.0}, ("loss.box_weight=5", "loss.dfl_weight=1.5")),
+        ({"box_weight": 0.0}, None),  # the other term teaches boxes too
+        ({"dfl_weight": 0.0}, None),
+    ],
+)
+def test_a_loss_that_teaches_no_classes_or_no_boxes_is_named_with_its_weights(
+    weights: dict[str, float], overrides: tuple[str, ...] | None
+) -> None:
+    section, _ = check_network(network(), DetectionLoss(**weights), TINY(), trained=False)  # type: ignore[arg-type]
+    assert [(found.name, found.overrides) for found in section.findings] == (
+        [] if overrides is None else [("gradient", overrides)]
+    )
 
 
 def test_a_crowd_of_boxes_in_one_place_leaves_some_without_an_anchor_point() -> None:
@@ -199,6 +220,14 @@ def test_where_the_time_is_up_nothing_is_claimed() -> None:
     assert 2 <= found.steps < 100
     assert section.findings == []
     assert "overfit_seconds" in section.unknown[0]
+    assert "mAP50" not in dict(section.facts)["4 windows by heart"]  # it was not looked at
+
+
+def test_of_so_few_steps_that_none_is_looked_at_nothing_is_claimed() -> None:
+    section, found = learnt(partial(AdamW, lr=0.002), 3, batch=TINY())
+    assert (found.steps, found.map50) == (3, {})
+    assert section.findings == []
+    assert "overfit_steps=3" in section.unknown[0]
 
 
 class Ticking:
@@ -212,10 +241,8 @@ class Ticking:
         return self.now
 
 
-TINY = partial(shapes, windows=2, steps=1)
-
-
-def test_both_attempts_to_learn_share_one_deadline() -> None:
+def test_both_attempts_to_learn_share_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spikeyolo.diagnosis.network.overfit._LOOK_EVERY", 3)  # six steps are enough to see it
     clock = Ticking(1.0)
     section, found = learnt(partial(Sgd, lr=1e-9), 6, seconds=60, deadline=Deadline(30, clock=clock), batch=TINY())
     assert found.steps == 6  # and nothing is learnt: the other optimizer is asked, in what is left of the time

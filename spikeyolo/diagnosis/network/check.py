@@ -223,6 +223,18 @@ def _gradients(detector: nn.Module, found: Examined, settings: Settings) -> list
             )
         ]
     unreached = [name for name, norm in norms.items() if norm <= UNREACHED * largest]
+    untaught = mends.untaught(found.terms) if found.positives else ()
+    if untaught:
+        return [
+            Finding(
+                "gradient",
+                f"no gradient reaches {listed(unreached)}: terms of the loss weigh nothing, and what they alone teach "
+                "is not learnt",
+                overrides=untaught,
+                evidence=tuple((name, f"{value:.3g}") for name, value in found.terms.items()),
+                draw=_draw(found.layers, norms),
+            )
+        ]
     if not unreached or len(unreached) < LAYERS * len(norms):
         return []
     return [

@@ -6,6 +6,8 @@ first layers and the head. A higher gain and a surrogate that reaches below 0 we
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import nn
 
 from spikeyolo.diagnosis.settings import Settings
@@ -56,6 +58,18 @@ def open_to_gradients(detector: nn.Module, settings: Settings) -> tuple[str, ...
     surrogate = getattr(neuron_of(detector), "surrogate", None)
     narrow = surrogate is not None and surrogate != "super"  # whose gradient is nowhere 0
     return (*settings.changed(SMALL_BRANCHES), *(("model.neuron.surrogate=super",) if narrow else ()))
+
+
+def untaught(terms: Mapping[str, float]) -> tuple[str, ...]:
+    """Weights of the loss without which classes, or boxes, are not learnt; empty where both are.
+
+    Args:
+        terms: of the loss of windows with objects, weighted: one that is 0 there has no weight.
+    """
+    overrides = [] if terms["class"] else ["loss.class_weight=1"]
+    if not terms["box"] and not terms["dfl"]:  # either of them teaches where sides lie
+        overrides += ["loss.box_weight=5", "loss.dfl_weight=1.5"]
+    return tuple(overrides)
 
 
 def more_positives(settings: Settings) -> tuple[str, ...]:

@@ -174,7 +174,7 @@ def check_overfit(
     with watched(batch.frames.device) as usage:
         found = learn_by_heart(build(), loss, factory, batch, deadline=deadline.part(seconds), **asked)
     found.usage = usage
-    words = f"mAP50 {found.best:.3f} after {found.steps} steps"
+    words = f"mAP50 {found.best:.3f} after {found.steps} steps" if found.map50 else f"{found.steps} steps"
     if found.losses:
         words += f", loss {found.losses[0]:.3g} → {found.losses[-1]:.3g}"
     section.facts.append((f"{windows} by heart", words))
@@ -182,6 +182,12 @@ def check_overfit(
         path, range(1, found.steps + 1), [("loss", found.losses)], xlabel="step", title=f"{windows}: {words}"
     )
     if found.best >= LEARNT and not found.diverged:
+        return found
+    if found.done and not found.diverged and not found.map50:
+        section.unknown.append(
+            f"whether {windows} {verb} learnt: overfit_steps={steps} are fewer than the {2 * _LOOK_EVERY} after which "
+            "that is looked at"
+        )
         return found
     if found.done and not found.diverged and found.best >= UNLEARNT:
         section.unknown.append(f"whether {windows} {verb} learnt wholly: {words} (overfit_steps=… gives it more)")
