@@ -230,12 +230,19 @@ def _check_value(key: str, value: Any, hint: Any) -> None:
     try:
         checked = adapter.validate_python(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"{key}: found {value!r}; {_expectation(first)}") from error
+        raise ConfigError(f"{key}: found {value!r}; {_expectations(error)}") from error
     # Lax validation would read numbers out of strings and truth values: a typing error here, not a convenience.
     changed_text = isinstance(value, str) and checked != value
     if changed_text or isinstance(value, bool) is not isinstance(checked, bool):
         raise ConfigError(f"{key}: found {value!r}; expected {_kind(checked)}")
+
+
+def _expectations(error: ValidationError) -> str:
+    """Of several kinds of value, those that the one found came nearest to: what is wrong inside it, else all."""
+    deepest = max(len(item["loc"]) for item in error.errors())
+    nearest = [_expectation(item) for item in error.errors() if len(item["loc"]) == deepest]
+    first, *others = dict.fromkeys(nearest)
+    return ", or ".join([first, *(other.removeprefix("expected ") for other in others)])
 
 
 def _expectation(error: Mapping[str, Any]) -> str:

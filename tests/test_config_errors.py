@@ -45,6 +45,14 @@ MISTAKES = {
         "loss.classification=mse",
         r"loss.classification: found 'mse'; expected 'focal', 'varifocal' or 'bce'",
     ),
+    "a negative weight of a class": (
+        "loss.class_weights={disc:-1}",
+        r"loss.class_weights: found \{'disc': -1\}; expected greater than or equal to 0",
+    ),
+    "neither of two kinds of value": (
+        "loss.class_weights=rare",
+        r"loss.class_weights: found 'rare'; expected 'inverse_frequency' or 'effective_number', or a valid",
+    ),
     "a weight of no class": ("loss.class_weights={bike:2}", r"loss.class_weights: found bike, .*; expected disc, tri"),
     "no such part": (
         "trainer.freeze=[tail]",

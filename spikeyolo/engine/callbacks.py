@@ -140,9 +140,12 @@ class EarlyStopping(Callback):
     def __init__(self, patience: int) -> None:
         self._patience = patience
 
+    def is_over(self, position: Position) -> bool:
+        """Whether no epoch is to follow; asked too of a run that goes on, which may have been stopped for that."""
+        return position.best_epoch >= 0 and position.epoch - 1 - position.best_epoch >= self._patience
+
     def after_epoch(self, run: Run, row: Mapping[str, float], figure: float) -> Outcome:
-        position = run.position
-        return Outcome.STOP if position.epoch - 1 - position.best_epoch >= self._patience else Outcome.CONTINUE
+        return Outcome.STOP if self.is_over(run.position) else Outcome.CONTINUE
 
 
 class KeepBest(Callback):

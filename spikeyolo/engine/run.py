@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from spikeyolo.engine.callbacks import Outcome, agreed, chosen
+from spikeyolo.engine.callbacks import EarlyStopping, Outcome, agreed, chosen
 from spikeyolo.engine.checkpoints.state import Generator, Position, TrainingState
 from spikeyolo.engine.guards.budget import TimeBudget, said_if_slow
 from spikeyolo.engine.guards.interrupt import StopRequested, StopWatch
@@ -98,6 +98,15 @@ class TrainingRun:
 
     def _epochs(self, stop: StopWatch) -> None:
         position, settings = self.position, self.settings
+        early = self.callbacks.get("early_stopping")
+        if isinstance(early, EarlyStopping) and position.batch == 0 and early.is_over(position):
+            log.info(
+                "stopped already, after epoch %d of %d: trainer.patience=%d is over (a larger one goes on)",
+                position.epoch,
+                settings.max_epochs,
+                settings.patience,
+            )
+            return
         while position.epoch < settings.max_epochs:
             if position.batch == 0 and self._is_spent():
                 log.info("time is up after epoch %d of %d", position.epoch, settings.max_epochs)
@@ -182,7 +191,7 @@ class TrainingRun:
 
     def _update(self, batch: Batch, meter: LossMeter) -> Tensor:
         position, step = self.position, self.step
-        with in_memory(lambda: batch.frames.shape, self.settings.device):
+        with in_memory(lambda: batch.frames.shape, self.settings.device, processes=self.ranks.world):
             loss, terms = step.gradients(batch)
             due = step.is_due(last=position.batch + 1 == len(self.task.train))
             with step.phases("update"):
@@ -238,7 +247,7 @@ class TrainingRun:
                     advance("")
                     self._ask(callback.after_batch(self) for callback in self.callbacks.values())
 
-            with in_memory(lambda: shape, settings.device):
+            with in_memory(lambda: shape, settings.device, processes=self.ranks.world):
                 figures = task.evaluator.evaluate(self.weights, watched(), device=settings.device)
         self.budget.validation_s = max(self.budget.validation_s, settings._clock() - before)
         return figures

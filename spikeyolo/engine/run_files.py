@@ -127,8 +127,7 @@ class RunFiles:
         run, position = self._run, self._run.position
         if position.best_epoch < 0:
             return
-        is_there = (best / checkpoint.STATE).is_file()
-        is_it = is_there and checkpoint.read_state(best)["position"]["epoch"] == position.best_epoch + 1
+        is_it = checkpoint.is_there(best) and checkpoint.read_state(best)["position"]["epoch"] == position.best_epoch + 1
         if run.ranks.first(is_it):
             if run.ranks.is_main:
                 checkpoint.copy(best, self._folder / "checkpoints" / "best")

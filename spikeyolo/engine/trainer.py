@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt
 from torch import nn
 
 from spikeyolo.engine.callbacks import Callback
+from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.engine.checkpoints.restore import check_data, read_training
 from spikeyolo.engine.device import Precision, choose_device
 from spikeyolo.engine.guards.budget import Clock
@@ -149,7 +150,7 @@ class Trainer:
                 raise Stopped("stopped", task.folder / "checkpoints" / "last", number=stop.number) from None
             except TrainingError as error:
                 last = task.folder / "checkpoints" / "last"
-                kept = f"the last good checkpoint is {last}" if last.is_dir() else "there is no checkpoint yet"
+                kept = f"the last good checkpoint is {last}" if checkpoint.is_there(last) else "there is no checkpoint yet"
                 raise TrainingError(f"{error}; {kept}") from error
 
     def accumulated(self, train: WindowLoader) -> int:
@@ -187,7 +188,7 @@ class Trainer:
         if not asked and not (put_back and self.resume is None):
             return
         last = folder / "checkpoints" / "last"
-        self.resume = last if last.is_dir() else None
+        self.resume = last if checkpoint.is_there(last) else None
         if asked and self.resume is None:
             log.info(
                 "trainer.resume=auto: %s is not there, a new training begins (a fixed hydra.run.dir finds it again)",

@@ -64,6 +64,25 @@ def test_training_stops_after_as_many_epochs_without_a_better_figure_as_patience
     assert figures["epochs"] == 4
 
 
+def test_a_run_that_patience_has_stopped_trains_no_more_when_its_command_is_given_again(tmp_path: Path) -> None:
+    figures = World(figures=(0.2, 0.5, 0.4, 0.3)).fit(tmp_path, max_epochs=10, patience=2)
+    before = rows(tmp_path)
+    last = str(tmp_path / "checkpoints" / "last")
+    again = World(figures=(0.9,))
+    assert again.fit(tmp_path, max_epochs=10, patience=2, resume=last)["val/map50"] == figures["val/map50"] == 0.5
+    assert again.steps == 0
+    assert rows(tmp_path) == before
+    assert World(figures=(0.1,)).fit(tmp_path, max_epochs=10, patience=3, resume=last)["epochs"] == 5
+
+
+def test_a_run_whose_best_epoch_is_chosen_anew_is_not_taken_for_one_that_patience_has_stopped(tmp_path: Path) -> None:
+    described = {"settings": {"evaluator": {"iou": 0.6}}}
+    World(figures=(0.5, 0.4, 0.3), described=described).fit(tmp_path, max_epochs=10, patience=2)
+    last = str(tmp_path / "checkpoints" / "last")
+    later = World(figures=(0.2, 0.1, 0.1), described={"settings": {"evaluator": {"iou": 0.7}}})
+    assert later.fit(tmp_path, max_epochs=10, patience=2, resume=last)["epochs"] == 6
+
+
 def test_a_callback_stops_after_an_epoch_or_in_mid_epoch_and_what_was_trained_is_judged(tmp_path: Path) -> None:
     figures = World().fit(tmp_path, max_epochs=9, callbacks={"wish": Wish(Outcome.STOP, epoch=2)})
     assert figures["epochs"] == 2
@@ -181,6 +200,10 @@ def test_a_stop_has_the_exit_code_of_its_signal_and_auto_finds_where_it_was(
     trainer = Trainer(resume="auto")
     trainer.find_checkpoint(tmp_path)
     assert trainer.resume == stop.value.checkpoint
+    (tmp_path / "killed" / "checkpoints" / "last" / "000001").mkdir(parents=True)  # in its first save
+    trainer = Trainer(resume="auto")
+    trainer.find_checkpoint(tmp_path / "killed")
+    assert trainer.resume is None
     for put_back, found in ((False, None), (True, stop.value.checkpoint)):
         trainer = Trainer()
         trainer.find_checkpoint(tmp_path, put_back=put_back)

@@ -38,6 +38,15 @@ def test_full_memory_names_what_to_lower_with_figures(error: BaseException) -> N
     assert "data.batch_size=8, with trainer.nominal_batch=16 for the same updates" in str(found)
 
 
+def test_full_memory_of_one_of_several_processes_names_the_batch_of_all() -> None:
+    said = str(out_of_memory(MemoryError(), (8, 3, 2, 240, 304), CPU, processes=4))
+    assert "at data.batch_size=12 of 4 processes, data.time_steps=8" in said
+    assert "data.batch_size=4, with trainer.nominal_batch=12" in said  # which they can share
+    alone = str(out_of_memory(MemoryError(), (8, 1, 2, 240, 304), CPU, processes=4))
+    assert "at data.batch_size=4 of 4 processes" in alone
+    assert "smaller batch" not in alone
+
+
 def test_another_error_stays_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert out_of_memory(RuntimeError("shapes do not match"), SHAPE, CPU) is None
 

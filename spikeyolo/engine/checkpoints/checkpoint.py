@@ -211,6 +211,11 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def is_there(folder: Path) -> bool:
+    """Whether a checkpoint is whole; not where its first save was interrupted."""
+    return (folder / STATE).is_file()
+
+
 def read_state(folder: Path) -> dict[str, Any]:
     """``state.json`` of a checkpoint.
 

@@ -121,7 +121,7 @@ def check_data(folder: Path, digests: Mapping[str, str], description: Mapping[st
     """
     state = checkpoint.read_state(folder)
     kept: Mapping[str, str] = state.get("digests") or {}  # earlier versions kept none
-    meant = any(key.startswith("data.") for key in _changed(state, description))
+    meant = settings.choosing(_changed(state, description))
     for split in () if meant else kept.keys() & digests.keys():
         if kept[split] != digests[split]:
             raise CheckpointError(

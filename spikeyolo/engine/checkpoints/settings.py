@@ -11,10 +11,40 @@ from spikeyolo.errors import ConfigError
 Changes = Mapping[str, tuple[Any, Any]]
 
 # Without influence on what is trained or measured, or where things lie on this machine.
-_FREE = ("trainer.resume", "data.workers", "data.cache", "data.store", "data.root", "data.dataset.root")
+_FREE = (
+    "trainer.resume",
+    "data.workers",
+    "data.cache",
+    "data.cache_memory",
+    "data.cache_folder",
+    "data.store",
+    "data.root",
+    "data.dataset.root",
+)
 # The network that the weights belong to; how it is executed, or first filled, may change.
 _NETWORK = ("model.", "data.encoder.")
 _EXECUTION = ("model.pretrained", "model.strict", "model.branch_scale", "model.form")
+# Of the data, what leaves recordings and labels as they are.
+_WINDOWS = {
+    f"data.{name}"
+    for name in (
+        "slice_duration_us",
+        "time_steps",
+        "slicing",
+        "events_per_window",
+        "overlap",
+        "temporal_buffer",
+        "max_label_gap_us",
+        "targets",
+        "max_samples_per_file",
+        "max_events_per_sample",
+        "negative_share",
+        "batch_size",
+        "samples_per_epoch",
+        "sampling",
+        "reset_share",
+    )
+}
 
 
 def changes(
@@ -73,6 +103,11 @@ def check(changed: Changes, *, mid_epoch: bool, finished: bool) -> None:
 def measuring(changed: Changes) -> list[str]:
     """Changed keys that make figures of before and after another measurement."""
     return [key for key in changed if key.startswith(("evaluator.", "data.")) or key == "trainer.select_by"]
+
+
+def choosing(changed: Changes) -> list[str]:
+    """Changed keys that may make recordings and labels other ones, on purpose; not those that cut and serve windows."""
+    return [key for key in changed if key.startswith("data.") and key not in _WINDOWS]
 
 
 def sentence(changed: Changes) -> str:

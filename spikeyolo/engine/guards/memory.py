@@ -25,13 +25,16 @@ def _of_host(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def out_of_memory(error: BaseException, shape: Sequence[int], device: torch.device) -> TrainingError | None:
+def out_of_memory(
+    error: BaseException, shape: Sequence[int], device: torch.device, *, processes: int = 1
+) -> TrainingError | None:
     """The sentence for an error of the allocator; None for any other error.
 
     Args:
         error: as raised in a step.
-        shape: ``[T, B, C, H, W]`` of the batch.
+        shape: ``[T, B, C, H, W]`` of the batch, or of this process's share of it.
         device: of the training.
+        processes: that train together, each with such a share.
     """
     if not is_out_of_memory(error):
         return None
@@ -42,22 +45,25 @@ def out_of_memory(error: BaseException, shape: Sequence[int], device: torch.devi
         memory = psutil.virtual_memory()
         free, total, held, name = memory.available, memory.total, psutil.Process().memory_info().rss, "this machine"
     steps, windows, _, height, width = shape
-    half = f"data.batch_size={windows // 2}, with trainer.nominal_batch={windows} for the same updates"
+    batch = windows * processes
+    half = f"data.batch_size={windows // 2 * processes}, with trainer.nominal_batch={batch} for the same updates"
+    shared = f" of {processes} processes" if processes > 1 else ""
     smaller = f"a smaller batch ({half}), " if windows > 1 else ""
     return TrainingError(
         f"the memory of {name} is full: {held / 2**30:.1f} GiB held here and {free / 2**30:.1f} GiB free of "
-        f"{total / 2**30:.1f} GiB, at data.batch_size={windows}, data.time_steps={steps} and frames of {width}×{height}"
+        f"{total / 2**30:.1f} GiB, at data.batch_size={batch}{shared}, data.time_steps={steps} and frames of {width}×{height}"
         f" px; expected {smaller}{WHAT_ELSE}"
     )
 
 
 @contextmanager
-def in_memory(shape: Callable[[], Sequence[int]], device: torch.device) -> Iterator[None]:
+def in_memory(shape: Callable[[], Sequence[int]], device: torch.device, *, processes: int = 1) -> Iterator[None]:
     """Say in a sentence where what runs inside finds no more memory.
 
     Args:
         shape: the ``[T, B, C, H, W]`` of its batch, asked for then; empty before the first.
         device: of the training.
+        processes: that train together, each with a share of that shape.
 
     Raises:
         TrainingError: the memory is full.
@@ -65,7 +71,7 @@ def in_memory(shape: Callable[[], Sequence[int]], device: torch.device) -> Itera
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        full = out_of_memory(error, shape(), device) if shape() else None
+        full = out_of_memory(error, shape(), device, processes=processes) if shape() else None
         if full is None:
             raise
         raise full from error

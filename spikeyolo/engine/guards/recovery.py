@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from spikeyolo.engine.checkpoints import checkpoint
 from spikeyolo.engine.guards.meter import Look, NotFiniteError
 from spikeyolo.engine.ranks import Ranks
 from spikeyolo.errors import TrainingError
@@ -62,7 +63,7 @@ class Recovery:
 
     def takes_back(self, last: Path) -> bool:
         """Whether the run goes back to ``last``; not twice without an epoch between."""
-        if self.taken_back or not self._ranks.first(last.is_dir()):
+        if self.taken_back or not self._ranks.first(checkpoint.is_there(last)):
             return False
         self.taken_back, self.in_a_row = True, 0
         return True

@@ -234,5 +234,5 @@ class TrainStep:
             self._scaler.load_state_dict(state["scaler"])
         scale = self._scaler.get_scale()
         for name, parameter in self.module.named_parameters():
-            gradient = state["gradients"].get(name)
+            gradient = state["gradients"].get(name) if parameter.requires_grad else None  # it may be frozen by now
             parameter.grad = None if gradient is None else (gradient * scale).to(parameter.device)

@@ -22,7 +22,7 @@ DETECTOR = "spikeyolo.model.detector.Detector"
 COMPOSED: dict[str, Any] = {
     "seed": 0,
     "model": {"_target_": DETECTOR, "width": 0.25, "form": "integer", "pretrained": None, "neuron": {"levels": 4}},
-    "data": {"batch_size": 8, "workers": 0, "root": "/old/disk/set", "encoder": {"downsample": 1}},
+    "data": {"batch_size": 8, "workers": 0, "root": "/old/disk/set", "dataset": {"seed": 0}, "encoder": {"downsample": 1}},
     "evaluator": {"iou": 0.65},
     "optimizer": {"lr": 0.01, "weight_decay": 0.01},
     "trainer": {"max_epochs": 3, "resume": None, "select_by": "map50"},
@@ -183,7 +183,22 @@ def test_other_recordings_or_labels_under_the_same_settings_are_refused_with_bot
         CheckpointError, match=f"{split}: recordings or labels with digest cc, where .* {DIGESTS[split]};"
     ):
         check_data(last, DIGESTS | {split: "cc"}, moved)
-    check_data(last, DIGESTS | {split: "cc"}, {"settings": composed(data__batch_size=4)})  # data was changed on purpose
+    check_data(last, DIGESTS | {split: "cc"}, {"settings": composed(data__dataset={"seed": 1})})  # on purpose
+
+
+@pytest.mark.parametrize("key", ["batch_size", "time_steps", "sampling", "overlap"])
+def test_other_recordings_are_refused_too_where_only_their_windows_were_changed(key: str, tmp_path: Path) -> None:
+    World(described={"settings": composed(**{f"data__{key}": 0.5}), "digests": DIGESTS}).fit(tmp_path, max_epochs=1)
+    last, now = tmp_path / "checkpoints" / "last", {"settings": composed(**{f"data__{key}": 0.25})}
+    check_data(last, DIGESTS, now)
+    with pytest.raises(CheckpointError, match="train: recordings or labels with digest cc"):
+        check_data(last, DIGESTS | {"train": "cc"}, now)
+
+
+def test_where_events_are_kept_once_read_may_change_in_mid_epoch(tmp_path: Path) -> None:
+    last = stopped(tmp_path / "first", 6, data__cache_folder="/old/cache", data__cache_memory=0.5)
+    changed = {"data__cache_folder": "/new/events", "data__cache_memory": 0.1}
+    assert fit(tmp_path / "second", resume=last, **changed)["epochs"] == 3
 
 
 def test_a_checkpoint_that_kept_no_digests_goes_on(tmp_path: Path) -> None:

@@ -59,6 +59,18 @@ def test_accumulated_batches_change_the_weights_as_one_batch_of_all_of_them(modu
     assert not torch.equal(module.weight, start["weight"])  # type: ignore[arg-type]
 
 
+def test_gradients_that_wait_for_a_part_that_was_frozen_since_count_no_more(module: nn.Module) -> None:
+    before = step_of(module, accumulate_batches=2)
+    before.gradients(batch(torch.ones(1, 3)))
+    waiting = before.state_dict()
+    module.zero_grad()
+    module.bias.requires_grad_(False)  # type: ignore[union-attr]
+    after = step_of(module, accumulate_batches=2)
+    after.load_state_dict(waiting)
+    assert module.weight.grad is not None
+    assert module.bias.grad is None  # it would be part of the norm in each update, and nobody would take it away
+
+
 def test_an_epochs_last_batches_are_not_kept_for_the_next_one(module: nn.Module) -> None:
     step = step_of(module, accumulate_batches=4)
     step.gradients(batch(torch.ones(1, 3)))
