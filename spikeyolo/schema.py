@@ -266,6 +266,14 @@ def _check_across(tree: Mapping[str, Any]) -> None:
     if peak is not None and base is not None and peak < base:
         raise ConfigError(f"scheduler.max_lr: found {peak}; expected at least optimizer.lr, which is {base}")
     _check_classes(data.get("classes"))
+    trainer = tree.get("trainer") or {}
+    epochs = trainer.get("max_epochs")
+    for name, callback in (trainer.get("callbacks") or {}).items():
+        last = callback.get("last_epoch") if isinstance(callback, Mapping) else None
+        if isinstance(last, int) and isinstance(epochs, int) and last > epochs:
+            raise ConfigError(
+                f"trainer.callbacks.{name}.last_epoch: found {last}; expected at most trainer.max_epochs, which is {epochs}"
+            )
 
 
 def _check_classes(classes: Sequence[str] | None) -> None:

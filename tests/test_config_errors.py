@@ -45,6 +45,10 @@ MISTAKES = {
         "loss.classification=mse",
         r"loss.classification: found 'mse'; expected 'focal', 'varifocal' or 'bce'",
     ),
+    "pruning beyond the last epoch": (
+        "+pruning=channels trainer.max_epochs=9",
+        r"trainer.callbacks.channels.last_epoch: found 10; expected at most trainer.max_epochs, which is 9",
+    ),
     "a negative weight of a class": (
         "loss.class_weights={disc:-1}",
         r"loss.class_weights: found \{'disc': -1\}; expected greater than or equal to 0",

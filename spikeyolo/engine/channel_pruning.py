@@ -71,7 +71,8 @@ class ChannelPruning(Callback):
         if share > self._reached:
             self._reached = share
             before = sum(int(kept.sum()) for kept in self._kept.values())
-            self._kept = {hidden.name: remaining(hidden, self._kept[hidden.name], share) for hidden in found}
+            known = {hidden.name: self._kept.get(hidden.name, hidden.heard()) for hidden in found}  # it may thaw
+            self._kept = {hidden.name: remaining(hidden, known[hidden.name], share) for hidden in found}
             kept, every = (sum(map(count, self._kept.values())) for count in (lambda mask: int(mask.sum()), len))
             log.info("pruning: %d of %d hidden channels stay (%d before)", kept, every, before)
             run.position.choose_anew()  # those so far are of a larger network
@@ -96,7 +97,13 @@ class ChannelPruning(Callback):
         return {"kept": self._kept, "reached": self._reached}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._kept, self._reached = dict(state["kept"]), float(state["reached"])
+        reached = float(state["reached"])
+        if reached > self.share:
+            raise ConfigError(
+                f"pruning.share: found {self.share}, where {reached:.4g} of the channels are silent in the checkpoint and "
+                "stay so; expected at least that, or model.pretrained=FILE of a larger network"
+            )
+        self._kept, self._reached = dict(state["kept"]), reached
 
 
 def remaining(hidden: Hidden, kept: Tensor, share: float) -> Tensor:

@@ -249,7 +249,8 @@ class TrainingRun:
 
             with in_memory(lambda: shape, settings.device, processes=self.ranks.world):
                 figures = task.evaluator.evaluate(self.weights, watched(), device=settings.device)
-        self.budget.validation_s = max(self.budget.validation_s, settings._clock() - before)
+        taken = max(self.budget.validation_s, settings._clock() - before)
+        self.budget.validation_s = self.position.validation_s = taken
         return figures
 
     def _ask(self, outcomes: Iterable[Outcome]) -> None:

@@ -85,6 +85,7 @@ class RunFiles:
         run, position = self._run, self._run.position
         changed = self._load(folder).changed
         run.budget.started -= position.elapsed_s
+        run.budget.validation_s = position.validation_s
         if changed:
             log.info("changed since the checkpoint: %s", sentence(changed))
         if measuring(changed) and position.best_epoch >= 0:
@@ -127,7 +128,9 @@ class RunFiles:
         run, position = self._run, self._run.position
         if position.best_epoch < 0:
             return
-        is_it = checkpoint.is_there(best) and checkpoint.read_state(best)["position"]["epoch"] == position.best_epoch + 1
+        is_it = (
+            checkpoint.is_there(best) and checkpoint.read_state(best)["position"]["epoch"] == position.best_epoch + 1
+        )
         if run.ranks.first(is_it):
             if run.ranks.is_main:
                 checkpoint.copy(best, self._folder / "checkpoints" / "best")

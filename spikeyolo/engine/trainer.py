@@ -150,7 +150,9 @@ class Trainer:
                 raise Stopped("stopped", task.folder / "checkpoints" / "last", number=stop.number) from None
             except TrainingError as error:
                 last = task.folder / "checkpoints" / "last"
-                kept = f"the last good checkpoint is {last}" if checkpoint.is_there(last) else "there is no checkpoint yet"
+                kept = (
+                    f"the last good checkpoint is {last}" if checkpoint.is_there(last) else "there is no checkpoint yet"
+                )
                 raise TrainingError(f"{error}; {kept}") from error
 
     def accumulated(self, train: WindowLoader) -> int:

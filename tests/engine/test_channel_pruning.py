@@ -108,6 +108,25 @@ def test_a_run_goes_on_with_the_channels_that_were_silent(run: Any) -> None:
     assert all(torch.equal(hidden.heard(), kept[hidden.name]) for hidden in hidden_channels(run.module))
 
 
+def test_a_run_that_goes_on_to_a_smaller_share_is_refused(run: Any) -> None:
+    pruning = ChannelPruning(share=0.5, first_epoch=1, last_epoch=1)
+    pruning.after_batch(run)
+    with pytest.raises(ConfigError, match=r"pruning\.share: found 0\.2, where 0\.5 of the channels are silent"):
+        ChannelPruning(share=0.2, first_epoch=1, last_epoch=1).load_state_dict(pruning.state_dict())
+
+
+def test_a_part_that_is_trained_from_now_on_loses_its_share_too(run: Any) -> None:
+    run.module.backbone.requires_grad_(False)
+    pruning = ChannelPruning(share=0.5, first_epoch=1, last_epoch=2)
+    pruning.after_batch(run)
+    later = ChannelPruning(share=0.5, first_epoch=1, last_epoch=2)
+    later.load_state_dict(pruning.state_dict())
+    run.module.backbone.requires_grad_(True)
+    run.position.epoch = 1
+    later.after_batch(run)
+    assert all(count > 0 for count in silent(run.module).values())
+
+
 def test_a_pruned_network_that_is_trained_again_stays_as_small_at_least(run: Any) -> None:
     ChannelPruning(share=0.5, first_epoch=1, last_epoch=1).after_batch(run)
     expected = silent(run.module)

@@ -66,6 +66,16 @@ def test_a_first_batch_that_compiles_kernels_costs_no_epoch(tmp_path: Path) -> N
     assert figures["seconds_per_epoch"] == pytest.approx(30.0, abs=2.0)
 
 
+def test_a_run_whose_time_is_up_trains_no_more_when_its_command_is_given_again(tmp_path: Path) -> None:
+    first = World(batch_s=1.0, validation_batch_s=5.0, train=4, val=8)  # a validation takes ten times an epoch
+    figures = first.fit(tmp_path, max_epochs=99, max_minutes=2.0)
+    assert first.now - 1000.0 < 120.0
+    again = World(batch_s=1.0, validation_batch_s=5.0, train=4, val=8)
+    last = str(tmp_path / "checkpoints" / "last")
+    assert again.fit(tmp_path, max_epochs=99, max_minutes=2.0, resume=last)["epochs"] == figures["epochs"]
+    assert again.steps == 0  # one more validation would not have fitted
+
+
 @pytest.mark.parametrize("at", [20, 26])
 def test_a_budget_that_is_spent_trains_nothing(at: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(Stopped) as stop:

@@ -51,6 +51,7 @@ class Position:
         step: updates made so far.
         elapsed_s: time trained so far, over all the runs that went on from one another.
         warm_up_s: what first batches took beyond usual ones.
+        validation_s: the longest validation so far.
         lr: the last update's learning rate.
         lr_share: of the schedule's learning rates; less than 1 after the run was taken back for losses not finite.
         skipped: steps left out because a loss term was not finite.
@@ -67,6 +68,7 @@ class Position:
     step: int = 0
     elapsed_s: float = 0.0
     warm_up_s: float = 0.0
+    validation_s: float = 0.0
     lr: float = 0.0
     lr_share: float = 1.0
     skipped: int = 0

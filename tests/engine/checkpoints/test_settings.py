@@ -22,7 +22,13 @@ DETECTOR = "spikeyolo.model.detector.Detector"
 COMPOSED: dict[str, Any] = {
     "seed": 0,
     "model": {"_target_": DETECTOR, "width": 0.25, "form": "integer", "pretrained": None, "neuron": {"levels": 4}},
-    "data": {"batch_size": 8, "workers": 0, "root": "/old/disk/set", "dataset": {"seed": 0}, "encoder": {"downsample": 1}},
+    "data": {
+        "batch_size": 8,
+        "workers": 0,
+        "root": "/old/disk/set",
+        "dataset": {"seed": 0},
+        "encoder": {"downsample": 1},
+    },
     "evaluator": {"iou": 0.65},
     "optimizer": {"lr": 0.01, "weight_decay": 0.01},
     "trainer": {"max_epochs": 3, "resume": None, "select_by": "map50"},
