@@ -272,7 +272,8 @@ def _check_across(tree: Mapping[str, Any]) -> None:
         last = callback.get("last_epoch") if isinstance(callback, Mapping) else None
         if isinstance(last, int) and isinstance(epochs, int) and last > epochs:
             raise ConfigError(
-                f"trainer.callbacks.{name}.last_epoch: found {last}; expected at most trainer.max_epochs, which is {epochs}"
+                f"trainer.callbacks.{name}.last_epoch: found {last}; expected at most trainer.max_epochs, "
+                f"which is {epochs}"
             )
 
 

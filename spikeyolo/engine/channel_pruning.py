@@ -100,8 +100,8 @@ class ChannelPruning(Callback):
         reached = float(state["reached"])
         if reached > self.share:
             raise ConfigError(
-                f"pruning.share: found {self.share}, where {reached:.4g} of the channels are silent in the checkpoint and "
-                "stay so; expected at least that, or model.pretrained=FILE of a larger network"
+                f"pruning.share: found {self.share}, where {reached:.4g} of the channels are silent in the checkpoint "
+                "and stay so; expected at least that, or model.pretrained=FILE of a larger network"
             )
         self._kept, self._reached = dict(state["kept"]), reached
 

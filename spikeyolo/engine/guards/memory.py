@@ -51,8 +51,8 @@ def out_of_memory(
     smaller = f"a smaller batch ({half}), " if windows > 1 else ""
     return TrainingError(
         f"the memory of {name} is full: {held / 2**30:.1f} GiB held here and {free / 2**30:.1f} GiB free of "
-        f"{total / 2**30:.1f} GiB, at data.batch_size={batch}{shared}, data.time_steps={steps} and frames of {width}×{height}"
-        f" px; expected {smaller}{WHAT_ELSE}"
+        f"{total / 2**30:.1f} GiB, at data.batch_size={batch}{shared}, data.time_steps={steps} and frames of "
+        f"{width}×{height} px; expected {smaller}{WHAT_ELSE}"
     )
 
 
