@@ -95,6 +95,15 @@ def test_a_gpu_beside_a_training_on_the_cpu_is_named(monkeypatch: pytest.MonkeyP
     assert "a big one" in found.sentence
 
 
+def test_more_processes_than_cores_are_named_and_make_no_more_windows_than_these() -> None:
+    (found,), _ = checked(0.0005, workers=64)
+    assert (found.name, found.overrides) == ("threads", ("data.workers=3",))
+    assert "data.workers=64 processes make windows on 4 cores" in found.sentence
+    assert checked(0.0005, workers=4)[0] == []
+    slow, _ = checked(0.05, step_s=0.04, workers=64)  # 200 a second are taken, 80 made by four cores at once
+    assert [found.name for found in slow] == ["loader", "threads"]
+
+
 GIB = 1 << 30
 
 

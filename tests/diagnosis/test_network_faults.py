@@ -314,6 +314,24 @@ def test_what_mends_a_network_depends_on_its_neuron(
     assert found.overrides == overrides
 
 
+def test_neurons_that_are_too_hard_to_excite_get_a_threshold_at_which_they_fire() -> None:
+    detector = network(neuron=partial(LifBox, threshold=100.0))
+    settings = Settings({"model": {"branch_scale": 1.0}})
+    first, *_ = check_network(detector, DetectionLoss(), TINY(), trained=False, settings=settings)[0].findings
+    assert first.name == "silent"
+    branches, threshold = (float(override.rpartition("=")[2]) for override in first.overrides)
+    neuron = partial(LifBox, threshold=threshold)
+    mended = Detector(num_classes=2, depth=0.33, width=0.0625, branch_scale=branches, neuron=neuron)
+    assert names(check_network(mended, DetectionLoss(), TINY(), trained=False)[0]) == []
+
+
+def test_spikes_that_are_too_dear_get_their_gain_back() -> None:
+    settings = Settings({"model": {"branch_scale": 0.2, "fine_ends": 4, "neuron": {"gain": 0.01}}})
+    detector = network(neuron=partial(Ilif, gain=0.01))
+    first, *_ = check_network(detector, DetectionLoss(), TINY(), trained=False, settings=settings)[0].findings
+    assert (first.name, first.overrides) == ("silent", ("model.neuron.gain=1",))
+
+
 def test_what_is_set_already_is_not_proposed_again() -> None:
     detector = network()
     saturated(detector)

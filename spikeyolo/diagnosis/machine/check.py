@@ -80,6 +80,16 @@ def check_machine(
                 overrides=(f"trainer.threads={cores}",),
             )
         )
+    if workers > cores:
+        section.findings.append(
+            Finding(
+                "threads",
+                f"data.workers={workers} processes make windows on {cores} cores: they wait for one another, and each "
+                "takes memory of its own",
+                remedy="where windows come over a slow line, as from a bucket, more than cores may be worth it",
+                overrides=(f"data.workers={max(1, cores - 1)}",),
+            )
+        )
     if device.type == "cpu" and torch.cuda.is_available():
         section.findings.append(
             Finding(
@@ -114,7 +124,8 @@ def _loader(
         need: windows that training takes a second.
     """
     make_s, train_s = batch_size / rate, batch_size / need
-    waiting = make_s / (make_s + train_s) if workers == 0 else max(0.0, 1 - workers * rate / need)
+    at_once = min(workers, cores)
+    waiting = make_s / (make_s + train_s) if workers == 0 else max(0.0, 1 - at_once * rate / need)
     section.facts += [
         ("windows a second that training takes", f"{need:.1f}"),
         ("share of time for making windows", share(waiting)),
@@ -131,7 +142,7 @@ def _loader(
         overrides = settings.changed("data.cache=ram", "data.max_events_per_sample=200000") or (
             f"data.encoder.downsample={2 * downsample}",
         )
-    made = max(workers, 1) * rate
+    made = max(at_once, 1) * rate
     section.findings.append(
         Finding(
             "loader",

@@ -3,6 +3,7 @@ untrained one begins."""
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from spikeyolo.diagnosis.finding import Draw, Fact, Finding, Section, listed, sh
 from spikeyolo.diagnosis.network import mends
 from spikeyolo.diagnosis.network.layers import Examined, LayerActivity, activity, examine
 from spikeyolo.diagnosis.settings import Settings
+from spikeyolo.model.blocks import SpikingConv
 from spikeyolo.model.head import REFERENCE_PIXELS
 from spikeyolo.model.predictions import Predictions
 from spikeyolo.report.pictures.diagnosis import draw_bars, draw_layers
@@ -158,13 +160,29 @@ def _awake(detector: nn.Module, batch: Batch, trained: bool, settings: Settings)
     """What makes silent neurons fire, in words and as overrides."""
     if not trained:
         words = "fewer events than usual may be the cause too: see events a slice"
-        return words, mends.livelier(detector, settings)
+        return words, mends.livelier(detector, settings, threshold=waking_threshold(detector, batch))
     alive = activity(detector, batch.frames, trained=False)
     if len(_silent(alive)) <= LAYERS * len(alive):
         words = "with the windows' own statistics they fire: its norms have seen too few updates. Train longer"
         return words, (f"trainer.max_epochs={2 * settings.get('trainer.max_epochs', 25)}",)
     words = "train again: a smaller learning rate and a decay of weights keep neurons alive"
     return words, (f"optimizer.lr={settings.get('optimizer.lr', 0.001) / 2:g}",)
+
+
+def waking_threshold(detector: nn.Module, batch: Batch) -> float | None:
+    """The first threshold at which layers fire, as that of the neurons is halved and halved again; None: they have
+    none, or do not fire at a thousandth of it either."""
+    awake = copy.deepcopy(detector)
+    units = (unit.neuron for unit in awake.modules() if isinstance(unit, SpikingConv))
+    neurons: list[Any] = [neuron for neuron in units if hasattr(neuron, "threshold")]
+    thresholds = [neuron.threshold for neuron in neurons]
+    for halvings in range(1, 11 if neurons else 1):
+        for neuron, threshold in zip(neurons, thresholds):
+            neuron.threshold = threshold / 2**halvings
+        layers = activity(awake, batch.frames, trained=False)
+        if len(_silent(layers)) <= LAYERS * len(layers):
+            return float(neurons[0].threshold)
+    return None
 
 
 def _start(

@@ -26,13 +26,21 @@ def neuron_of(detector: nn.Module) -> Neuron | None:
     return next((unit.neuron for unit in units if unit.neuron is not None), None)
 
 
-def livelier(detector: nn.Module, settings: Settings) -> tuple[str, ...]:
-    """That neurons of a new network fire more."""
+def livelier(detector: nn.Module, settings: Settings, *, threshold: float | None = None) -> tuple[str, ...]:
+    """That neurons of a new network fire more.
+
+    Args:
+        threshold: at which they do; None: not known, half of theirs.
+    """
     neuron = neuron_of(detector)
     overrides = list(settings.changed(SMALL_BRANCHES))
-    threshold = getattr(neuron, "threshold", None)
-    if threshold is not None:
-        overrides.append(f"model.neuron.threshold={threshold / 2:g}")
+    configured = getattr(neuron, "threshold", None)
+    if configured is not None:
+        overrides.append(f"model.neuron.threshold={configured / 2 if threshold is None else threshold:g}")
+    if (
+        isinstance(neuron, Ilif) and settings.get("model.neuron.gain", 1.0) < 1
+    ):  # of which a spike is so much the dearer
+        overrides.append("model.neuron.gain=1")
     levels = settings.get("model.neuron.levels", 4)
     if isinstance(neuron, Ilif) and settings.get("model.fine_ends", 1) == 1 and FINE_ENDS * levels <= _MOST_LEVELS:
         overrides.append(f"model.fine_ends={FINE_ENDS}")
