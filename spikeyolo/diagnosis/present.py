@@ -10,6 +10,8 @@ from pathlib import Path
 from spikeyolo.diagnosis.finding import Finding, Section
 from spikeyolo.report.pages.page import embedded, write_html
 
+_WIDE = ("label_boxes", "network_layers")  # pictures of whose details half a page leaves nothing
+
 
 def words(sections: Sequence[Section], page: Path) -> str:
     """The findings as a list, the first one to be mended first, and what could not be told."""
@@ -53,7 +55,7 @@ def present(sections: Sequence[Section], folder: Path, *, subtitle: str, command
     for section in sections:
         for name, draw in section.pictures.items():
             path = draw(folder / f"{name}.png")
-            figures.append({"name": name.replace("_", " "), "source": embedded(path), "wide": "layers" in name})
+            figures.append({"name": name.replace("_", " "), "source": embedded(path), "wide": name in _WIDE})
     return write_html(
         folder / "doctor.html",
         "doctor.html",

@@ -35,6 +35,8 @@ def test_a_healthy_set_ends_with_zero_and_a_page_that_shows_what_was_looked_at(t
     pictures = {path.stem for path in (tmp_path / "diagnosis").glob("*.png")}
     assert pictures >= {"label_clock", "label_boxes", "events_a_slice", "box_sides", "network_layers"}
     assert page.count("data:image/png") == len(pictures)
+    wide = re.findall(r'<figure class="broad"><img src="[^"]*" alt="([^"]*)"', page)
+    assert wide == ["label boxes", "network layers"]  # four tiles side by side, a bar a layer
 
 
 def test_findings_end_with_three_and_the_page_has_the_first_one_with_its_picture(tmp_path: Path) -> None:
