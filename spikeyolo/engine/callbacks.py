@@ -169,7 +169,8 @@ class KeepBest(Callback):
         if position.epoch in best:
             run.save(_epoch_name(position.epoch))
         for path in self._folder.glob("epoch_*"):
-            if path.name not in map(_epoch_name, best):
+            # What a person has put beside them under a longer name is not ours.
+            if path.name not in map(_epoch_name, best) and path.name.removeprefix("epoch_").isdigit():
                 shutil.rmtree(path)
         return Outcome.CONTINUE
 

@@ -124,7 +124,7 @@ class TrainingRun:
                     raise with_batch(error, self.spoilt, path) from error
                 self._go_back_slower(error)
                 continue
-            self.recovery.epoch_went_well()
+            self.recovery.epoch_is_over()
             if self.stopping:
                 log.info("stopped after epoch %d of %d, as a callback asked", position.epoch, settings.max_epochs)
                 break

@@ -164,6 +164,14 @@ def test_the_weights_of_the_best_epochs_stay(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "one" / "checkpoints").iterdir()) == ["best", "last"]
 
 
+def test_what_a_person_has_put_beside_the_best_epochs_stays(tmp_path: Path) -> None:
+    own = tmp_path / "checkpoints" / "epoch_0001_before_the_change"
+    own.mkdir(parents=True)
+    World(figures=(0.2, 0.6, 0.5, 0.6, 0.1)).fit(tmp_path, max_epochs=5, keep=2)
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").glob("epoch_*"))
+    assert kept == [own.name, "epoch_0002", "epoch_0004"]
+
+
 def test_epochs_whose_weights_lie_in_another_folder_do_not_keep_those_of_this_one_away(tmp_path: Path) -> None:
     World(figures=(0.9, 0.8)).fit(tmp_path / "first", max_epochs=2, keep=2)
     resume = str(tmp_path / "first" / "checkpoints" / "last")

@@ -111,6 +111,12 @@ def test_an_epoch_between_two_such_times_lets_the_run_go_on(tmp_path: Path) -> N
     assert position(tmp_path)["lr_share"] == 0.25
 
 
+@pytest.mark.parametrize("batches", [1, 2])
+def test_epochs_too_short_for_three_such_steps_end_the_run_too(batches: int, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"loss term 'dfl' is not finite at step .*; training stopped"):
+        World(train=batches, bad_steps=range(3, 99)).fit(tmp_path, max_epochs=20)
+
+
 def test_a_step_that_spoils_the_statistics_of_norms_is_not_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

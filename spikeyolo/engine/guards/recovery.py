@@ -39,8 +39,10 @@ class Recovery:
         self.is_wary = False
         self.taken_back = False
 
-    def epoch_went_well(self) -> None:
-        self.is_wary = self.taken_back = False
+    def epoch_is_over(self) -> None:
+        """An epoch whose last steps were left out is no sign that the run goes well again."""
+        if not self.in_a_row:
+            self.is_wary = self.taken_back = False
 
     def judge(self, found: Look, buffers: Iterable[Tensor]) -> None:
         """Say that steps are left out, where that is enough. All processes come here with the same ``found``.
