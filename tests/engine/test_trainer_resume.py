@@ -98,7 +98,7 @@ def left(folder: Path) -> dict[str, Any]:
     """All that a run leaves, but the seconds it took."""
     with (folder / "metrics.csv").open(newline="") as file:
         rows = [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
-    untimed = ("elapsed_s", "warm_up_s", "history")
+    untimed = ("elapsed_s", "warm_up_s", "validation_s", "history")
     state = checkpoint.read_state(folder / "checkpoints" / "last")
     position = {name: value for name, value in state["position"].items() if name not in untimed}
     files = ("best/weights.safetensors", "last/weights.safetensors")
