@@ -19,8 +19,8 @@ from spikeyolo.diagnosis.deadline import Deadline
 from spikeyolo.diagnosis.finding import Section
 from spikeyolo.diagnosis.labels.check import LabelDiagnosis, check_labels
 from spikeyolo.diagnosis.machine.check import check_machine
+from spikeyolo.diagnosis.network.by_heart import Learnt
 from spikeyolo.diagnosis.network.look import MOST_WINDOWS, first_batch, look_at_network
-from spikeyolo.diagnosis.network.overfit import Learnt
 from spikeyolo.diagnosis.origin import origin_of
 from spikeyolo.diagnosis.sampled import SampledFiles, SampledStore, sample
 from spikeyolo.diagnosis.settings import Settings

@@ -15,12 +15,14 @@ from torch import nn
 from spikeyolo.diagnosis.checkpoint import against_data
 from spikeyolo.diagnosis.deadline import Deadline
 from spikeyolo.diagnosis.finding import Section
+from spikeyolo.diagnosis.network.by_heart import Learnt
 from spikeyolo.diagnosis.network.check import check_activity, check_network, expected_start
 from spikeyolo.diagnosis.network.layers import examine
-from spikeyolo.diagnosis.network.overfit import Learnt, check_overfit
+from spikeyolo.diagnosis.network.overfit import check_overfit
 from spikeyolo.diagnosis.settings import Settings
 from spikeyolo.engine.evaluator import DetectionEvaluator
 from spikeyolo.engine.update.optimizer import AdamW, Sgd
+from spikeyolo.engine.update.schedule import CosineSchedule, CyclicSchedule, Schedule, TriangularSchedule
 from spikeyolo.loss.detection import DetectionLoss
 from spikeyolo.model.detector import Detector
 from spikeyolo.model.neuron import Ilif, Lif, LifBox, Neuron, ParametricLif
@@ -189,13 +191,14 @@ def learnt(
     build: Callable[[], Detector] = network,
     batch: Batch | None = None,
     settings: Settings | None = None,
+    schedule: Schedule | None = None,
 ) -> tuple[Section, Learnt]:
     section = Section("network")
     evaluator = DetectionEvaluator(classes=["on", "off"])
     found = check_overfit(
         build, DetectionLoss(focal_gamma=1.0), factory, batch or shapes(), section, evaluator=evaluator, steps=steps,
         seconds=seconds, deadline=deadline or Deadline(2 * seconds), clip_gradient=10.0, precision="float32",
-        settings=settings,
+        settings=settings, schedule=schedule, max_epochs=10,
     )  # fmt: skip
     return section, found
 
@@ -213,6 +216,57 @@ def test_a_learning_rate_at_which_nothing_is_learnt_is_to_blame() -> None:
     section, _ = learnt(partial(Sgd, lr=1e-9), 100)
     assert names(section) == ["learning_rate"], section.facts
     assert section.findings[0].overrides == ("optimizer=adamw", "optimizer.lr=0.002")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [CyclicSchedule, pytest.param(TriangularSchedule, marks=pytest.mark.long)])
+def test_a_peak_of_the_schedule_at_which_all_is_lost_again_is_to_blame(kind: type[Schedule], tmp_path: Path) -> None:
+    schedule = kind(max_lr=2.0)  # type: ignore[call-arg]
+    settings = Settings({"scheduler": {"max_lr": 2.0}})
+    section, found = learnt(partial(AdamW, lr=0.002), 100, schedule=schedule, batch=TINY(), settings=settings)
+    assert found.known
+    assert names(section) == ["learning_rate"], section.facts
+    assert "highest learning rate, 2 (" in section.findings[0].sentence
+    assert section.findings[0].overrides == ("scheduler.max_lr=0.002",)
+    assert section.findings[0].draw is not None
+    assert section.findings[0].draw(tmp_path / "a.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("max_lr", [0.01, pytest.param(None, marks=pytest.mark.long)])
+def test_a_peak_at_which_windows_are_kept_is_no_finding(max_lr: float | None) -> None:
+    section, _ = learnt(partial(AdamW, lr=0.002), 100, schedule=CyclicSchedule(max_lr=max_lr), batch=TINY())
+    assert names(section) == []
+    assert section.unknown == []
+    assert any(name.startswith("at the schedule's highest learning rate") for name, _ in section.facts)
+
+
+@pytest.mark.slow
+def test_what_is_learnt_at_the_peak_alone_needs_no_other_rate() -> None:
+    section, found = learnt(partial(AdamW, lr=1e-7), 50, schedule=CyclicSchedule(max_lr=0.005), batch=TINY())
+    assert found.best < 0.5
+    assert names(section) == [], section.facts
+    assert section.unknown == []
+
+
+def test_without_a_peak_above_the_optimizer_s_rate_nothing_more_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spikeyolo.diagnosis.network.by_heart.LOOK_EVERY", 2)
+    for schedule in (CosineSchedule(warmup_epochs=1.0), CyclicSchedule(max_lr=0.002)):
+        section, _ = learnt(partial(AdamW, lr=0.002), 4, schedule=schedule, batch=TINY())
+        assert not any("highest learning rate" in name for name, _ in section.facts)
+
+
+def test_whether_windows_are_kept_at_the_peak_is_unknown_where_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spikeyolo.diagnosis.network.by_heart.LOOK_EVERY", 1)
+    monkeypatch.setattr("spikeyolo.diagnosis.network.by_heart.ByHeart._map50", lambda self: 1.0)
+    clock = Ticking(1.0)
+    section, found = learnt(
+        partial(AdamW, lr=0.002), 9, seconds=60, deadline=Deadline(30, clock=clock), batch=TINY(),
+        schedule=CyclicSchedule(max_lr=2.0),
+    )  # fmt: skip
+    assert found.known
+    assert names(section) == []
+    assert "highest learning rate: the time was up" in section.unknown[0]
 
 
 def test_where_the_time_is_up_nothing_is_claimed() -> None:
@@ -242,7 +296,7 @@ class Ticking:
 
 
 def test_both_attempts_to_learn_share_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spikeyolo.diagnosis.network.overfit._LOOK_EVERY", 3)  # six steps are enough to see it
+    monkeypatch.setattr("spikeyolo.diagnosis.network.by_heart.LOOK_EVERY", 3)  # six steps are enough to see it
     clock = Ticking(1.0)
     section, found = learnt(partial(Sgd, lr=1e-9), 6, seconds=60, deadline=Deadline(30, clock=clock), batch=TINY())
     assert found.steps == 6  # and nothing is learnt: the other optimizer is asked, in what is left of the time
@@ -272,7 +326,7 @@ def constant() -> Detector:
 
 
 def test_what_no_optimizer_teaches_is_the_network_s_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spikeyolo.diagnosis.network.overfit._LOOK_EVERY", 4)  # a few steps are enough to see it
+    monkeypatch.setattr("spikeyolo.diagnosis.network.by_heart.LOOK_EVERY", 4)  # a few steps are enough to see it
     settings = Settings({"model": {"width": 0.0625}, "loss": {"focal_gamma": 2.0}})
     section, found = learnt(partial(AdamW, lr=0.002), 8, build=constant, batch=TINY(), settings=settings)
     assert list(found.map50) == [8]

@@ -122,6 +122,7 @@ def of_network(settings: Settings, detector: torch.nn.Module) -> Iterator[Propos
     yield "positives", "train", mends.more_positives(settings)
     yield "positives", "train", mends.more_positives(Settings())
     yield "learning_rate", "train", mends.another_optimizer(settings, REFERENCE_WORDS, REFERENCE_LR)
+    yield "learning_rate", "train", mends.lower_peak(settings, settings.get("optimizer.lr"))
     yield "overfit", "train", mends.more_able(settings)
     for kind in ("loss_start", "not_finite"):
         yield kind, "train", ("model.pretrained=null",)  # type: ignore[misc]

@@ -12,8 +12,9 @@ from torch import nn
 from spikeyolo import schema
 from spikeyolo.diagnosis.deadline import Deadline
 from spikeyolo.diagnosis.finding import Finding, Section
+from spikeyolo.diagnosis.network.by_heart import Learnt
 from spikeyolo.diagnosis.network.check import check_activity, check_network
-from spikeyolo.diagnosis.network.overfit import Learnt, check_overfit
+from spikeyolo.diagnosis.network.overfit import check_overfit
 from spikeyolo.diagnosis.settings import Settings, smaller_batch
 from spikeyolo.engine.guards.memory import out_of_memory
 from spikeyolo.engine.trainer import Trainer
@@ -138,6 +139,8 @@ def _by_heart(
         deadline=deadline,
         clip_gradient=trainer.clip_gradient,
         precision=trainer.precision,
+        schedule=schema.build(config.scheduler),
+        max_epochs=trainer.max_epochs,
         settings=settings,
     )
 

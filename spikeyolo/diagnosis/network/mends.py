@@ -17,6 +17,7 @@ from spikeyolo.model.neuron import Ilif, Neuron
 SMALL_BRANCHES = "model.branch_scale=0.2"
 FINE_ENDS = 4
 _MOST_LEVELS = 127  # spikes of a step
+_UNKNOWN = object()
 _SIZES = (("femto", 0.0625), ("pico", 0.125), ("t", 0.25), ("n", 0.375), ("s", 0.5), ("m", 0.625), ("l", 0.75))
 
 
@@ -101,3 +102,9 @@ def another_optimizer(settings: Settings, optimizer: tuple[str, ...], lr: float)
     """Another optimizer, and a schedule whose peak is not below its learning rate ``lr``."""
     peak = settings.get("scheduler.max_lr")
     return (*optimizer, *(("scheduler.max_lr=null",) if peak is not None and peak < lr else ()))
+
+
+def lower_peak(settings: Settings, lr: float) -> tuple[str, ...]:
+    """A schedule that does not rise above the optimizer's learning rate ``lr``."""
+    known = settings.get("scheduler.max_lr", _UNKNOWN) is not _UNKNOWN
+    return (f"scheduler.max_lr={lr:g}",) if known else ("scheduler=cosine",)

@@ -11,6 +11,8 @@ from annotated_types import Ge, Gt, Interval
 
 from spikeyolo.errors import ConfigError
 
+_PEAK_STEPS = 1000  # of a training, among which the highest learning rate is looked for
+
 
 class Schedule:
     """A factor of the learning rate for each share of training done, multiplied by a linear warm-up.
@@ -48,6 +50,16 @@ class Schedule:
         if done < share:
             value *= self.warmup_start + (1.0 - self.warmup_start) * done / share
         return value
+
+    def peak(self, *, base_lr: float, max_epochs: int) -> float:
+        """The highest factor of the whole training.
+
+        Args:
+            base_lr: the optimizer's learning rate.
+            max_epochs: of the training.
+        """
+        shares = [step / _PEAK_STEPS for step in range(_PEAK_STEPS + 1)]
+        return max(self.factor(share, base_lr=base_lr, max_epochs=max_epochs, step=1) for share in shares)
 
     def after_epoch(self, figure: float) -> None:
         """What validation found; only a schedule that follows it listens.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import copy
 
 import pytest
 import torch
@@ -31,6 +32,17 @@ SCHEDULES = [*(kind() for kind in KINDS), StepSchedule(every_epochs=3), CyclicSc
 def test_a_learning_rate_is_positive_and_never_above_its_peak(schedule: Schedule, progress: float) -> None:
     lr = 0.01 * schedule.factor(progress, base_lr=0.01, max_epochs=20)
     assert 0 < lr <= 0.01 * PEAKS.get(type(schedule), 1.0) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+def test_the_peak_is_the_highest_factor_also_after_a_warm_up(schedule: Schedule) -> None:
+    expected = PEAKS.get(type(schedule), 1.0)
+    for name, value in (("warmup_epochs", 0.0), ("warmup_epochs", 2.0), ("warmup_steps", 40)):
+        warm = copy(schedule)
+        setattr(warm, name, value)
+        found = warm.peak(base_lr=0.01, max_epochs=20)
+        assert found == pytest.approx(expected, rel=0.03)
+        assert found <= expected * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
