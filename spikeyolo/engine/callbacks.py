@@ -15,7 +15,7 @@ from spikeyolo.engine.checkpoints.state import Position
 from spikeyolo.engine.guards.budget import Clock
 from spikeyolo.engine.hooks import Logger, Pruner
 from spikeyolo.engine.ranks import Ranks
-from spikeyolo.engine.record import curves, summary
+from spikeyolo.engine.record import curves, is_validated, summary
 from spikeyolo.engine.task import Pruned, Task
 
 if TYPE_CHECKING:
@@ -90,13 +90,17 @@ class Callback:
         return Outcome.CONTINUE
 
     def after_epoch(self, run: Run, row: Mapping[str, float], figure: float) -> Outcome:
-        """After an epoch was validated and saved.
+        """After an epoch, its validation included where it has one, and before it is saved.
 
         Args:
             row: the epoch's figures, as in ``metrics.csv``.
-            figure: the one that selects the best epoch; NaN where it is undefined.
+            figure: the one that selects the best epoch; NaN where it is undefined, or the epoch was not validated.
         """
         return Outcome.CONTINUE
+
+    def is_over(self, position: Position) -> str:
+        """Why a run that goes on has no epoch to come, as the end of a sentence; empty where it has."""
+        return ""
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -135,14 +139,17 @@ class Pruning(Callback):
 
 
 class EarlyStopping(Callback):
-    """Stops after ``patience`` epochs without a better figure."""
+    """Stops after ``patience`` epochs without a better figure; an epoch that is not validated stops nothing."""
 
     def __init__(self, patience: int) -> None:
         self._patience = patience
 
-    def is_over(self, position: Position) -> bool:
-        """Whether no epoch is to follow; asked too of a run that goes on, which may have been stopped for that."""
-        return position.best_epoch >= 0 and position.epoch - 1 - position.best_epoch >= self._patience
+    def is_over(self, position: Position) -> str:
+        validated = bool(position.history) and is_validated(position.history[-1])
+        waited = position.epoch - 1 - position.best_epoch
+        if not validated or position.best_epoch < 0 or waited < self._patience:
+            return ""
+        return f"trainer.patience={self._patience} is over (a larger one goes on)"
 
     def after_epoch(self, run: Run, row: Mapping[str, float], figure: float) -> Outcome:
         return Outcome.STOP if self.is_over(run.position) else Outcome.CONTINUE

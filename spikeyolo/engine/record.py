@@ -30,6 +30,11 @@ def summary(position: Position) -> dict[str, float]:
     }
 
 
+def is_validated(row: Mapping[str, float]) -> bool:
+    """Whether an epoch was validated: not all are, where ``trainer.validate_every`` is above 1."""
+    return any(name.startswith("val/") for name in row)
+
+
 CURVES = {"loss": "train/total", "map": "val/map", "map50": "val/map50"}
 
 

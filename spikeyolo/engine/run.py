@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from contextlib import nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from spikeyolo.engine.callbacks import EarlyStopping, Outcome, agreed, chosen
+from spikeyolo.engine.callbacks import Outcome, agreed, chosen
 from spikeyolo.engine.checkpoints.state import Generator, Position, TrainingState
 from spikeyolo.engine.guards.budget import TimeBudget, said_if_slow
 from spikeyolo.engine.guards.interrupt import StopRequested, StopWatch
 from spikeyolo.engine.guards.memory import in_memory
 from spikeyolo.engine.guards.meter import LossMeter, NotFiniteError
 from spikeyolo.engine.guards.recovery import Recovery, with_batch
-from spikeyolo.engine.record import epoch_line, summary
+from spikeyolo.engine.record import epoch_line, is_validated, summary
 from spikeyolo.engine.run_files import RunFiles
 from spikeyolo.engine.task import Pruned, Task
 from spikeyolo.engine.update.build import build_step
@@ -26,6 +26,7 @@ from spikeyolo.engine.update.optimizer import OptimizerState
 from spikeyolo.engine.update.parts import train_mode
 from spikeyolo.engine.update.schedule import ConstantSchedule
 from spikeyolo.engine.update.schedule_free import ScheduleFreeAverage, is_schedule_free
+from spikeyolo.engine.validation import Validation
 from spikeyolo.windows.batch import Batch
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class TrainingRun:
             val_batches=len(task.val),
             agreed=self.ranks.first,
         )
+        self.validation = Validation(self)
         self.files = RunFiles(self)
         if settings.resume is not None:
             self.files.resume(settings.resume)
@@ -98,15 +100,10 @@ class TrainingRun:
 
     def _epochs(self, stop: StopWatch) -> None:
         position, settings = self.position, self.settings
-        early = self.callbacks.get("early_stopping")
-        if isinstance(early, EarlyStopping) and position.batch == 0 and early.is_over(position):
-            log.info(
-                "stopped already, after epoch %d of %d: trainer.patience=%d is over (a larger one goes on)",
-                position.epoch,
-                settings.max_epochs,
-                settings.patience,
-            )
-            return
+        for callback in self.callbacks.values() if position.batch == 0 else ():
+            if reason := callback.is_over(position):
+                log.info("stopped already, after epoch %d of %d: %s", position.epoch, settings.max_epochs, reason)
+                return
         while position.epoch < settings.max_epochs:
             if position.batch == 0 and self._is_spent():
                 log.info("time is up after epoch %d of %d", position.epoch, settings.max_epochs)
@@ -114,8 +111,7 @@ class TrainingRun:
             try:
                 self._epoch(stop)
             except _RolledBack:
-                self.files.roll_back()
-                log.warning("back to epoch %d, batch %d, as a callback asked", position.epoch + 1, position.batch)
+                self._roll_back()
                 continue
             except NotFiniteError as error:
                 self.files.behind.wait()
@@ -128,19 +124,34 @@ class TrainingRun:
             if self.stopping:
                 log.info("stopped after epoch %d of %d, as a callback asked", position.epoch, settings.max_epochs)
                 break
+        try:
+            self._validate_the_last(stop)
+        except _RolledBack:
+            self._roll_back()
+            self._epochs(stop)
 
     def _epoch(self, stop: StopWatch) -> None:
         position, settings = self.position, self.settings
         began = settings._clock()
         train = self._train(stop)
         row = {"epoch": float(position.epoch + 1), **{f"train/{name}": value for name, value in train.items()}}
-        row |= {f"val/{name}": value for name, value in self._validate(stop).items()}
+        if self.validation.is_due(position.epoch) or self.stopping or self._is_spent():
+            row |= self.validation.row(stop, epoch=position.epoch)
         if position.skipped:
             row["train/skipped"] = float(position.skipped)
         if position.overflowed:
             row["train/overflowed"] = float(position.overflowed)
         row["seconds"] = settings._clock() - began
-        self._finish_epoch(row, row.get(f"val/{settings.select_by}", float("nan")))
+        self._finish_epoch(row)
+
+    def _validate_the_last(self, stop: StopWatch) -> None:
+        """Where it was not the last epoch's turn, but none follows after all; callbacks are told of it once more."""
+        position = self.position
+        if not position.history or is_validated(position.history[-1]):
+            return
+        found = self.validation.row(stop, epoch=position.epoch - 1)
+        position.epoch -= 1
+        self._finish_epoch({**position.history.pop(), **found})
 
     def _train(self, stop: StopWatch) -> dict[str, float]:
         position, task, settings = self.position, self.task, self.settings
@@ -169,7 +180,7 @@ class TrainingRun:
                 position.batch += 1
                 self.budget.count(settings._clock() - asked)
                 advance(self._shown(loss))
-                self._ask(callback.after_batch(self) for callback in self.callbacks.values())
+                self.ask(callback.after_batch(self) for callback in self.callbacks.values())
         self.look()
         self.train_s += settings._clock() - began
         return {**meter.means(), "lr": position.lr}
@@ -184,7 +195,8 @@ class TrainingRun:
         shown = [f"loss {float(loss):.3f}"] if settings.device.type == "cpu" else []
         shown.append(f"lr {position.lr:.2e}")
         epochs = settings.max_epochs - position.epoch
-        left = self.budget.left(batches=epochs * len(self.task.train) - position.batch, validations=epochs)
+        batches = epochs * len(self.task.train) - position.batch
+        left = self.budget.left(batches=batches, validations=self.validation.to_come(position.epoch))
         if left is not None:
             shown.append(f"{timedelta(seconds=round(left))} left in all")
         return "  ".join(shown)
@@ -232,28 +244,7 @@ class TrainingRun:
         self.recovery.judge(found, self.module.buffers())
         return found.in_a_row > 0
 
-    def _validate(self, stop: StopWatch) -> dict[str, float]:
-        task, settings = self.task, self.settings
-        before = settings._clock()
-        self.ranks.align(self.weights)
-        shape: Sequence[int] = ()
-        with task.console.progress(f"validation {self.position.epoch + 1}", len(task.val)) as advance:
-
-            def watched() -> Iterator[Batch]:
-                nonlocal shape
-                for batch in stop.watch(task.val.epoch(0)):
-                    shape = batch.frames.shape
-                    yield batch
-                    advance("")
-                    self._ask(callback.after_batch(self) for callback in self.callbacks.values())
-
-            with in_memory(lambda: shape, settings.device, processes=self.ranks.world):
-                figures = task.evaluator.evaluate(self.weights, watched(), device=settings.device)
-        taken = max(self.budget.validation_s, settings._clock() - before)
-        self.budget.validation_s = self.position.validation_s = taken
-        return figures
-
-    def _ask(self, outcomes: Iterable[Outcome]) -> None:
+    def ask(self, outcomes: Iterable[Outcome]) -> None:
         """Do as callbacks ask: all are asked, rolling back comes before stopping and saving.
 
         Raises:
@@ -267,8 +258,9 @@ class TrainingRun:
         if Outcome.SAVE in asked:
             self.files.save_last_behind()
 
-    def _finish_epoch(self, row: dict[str, float], figure: float) -> None:
+    def _finish_epoch(self, row: dict[str, float]) -> None:
         position = self.position
+        figure = row.get(f"val/{self.settings.select_by}", float("nan"))
         position.elapsed_s = self.budget.elapsed()
         position.warm_up_s = self.warm_up_s + self.budget.warm_up_s
         position.history.append(row)
@@ -278,9 +270,9 @@ class TrainingRun:
             position.best_epoch = position.epoch
         position.epoch, position.batch, position.meter, self.meter = position.epoch + 1, 0, None, None
         self.task.schedule.after_epoch(figure)
-        log.info("%s%s", epoch_line(row, self.settings.max_epochs), "  (best)" if better else "")
+        log.info("%s%s", epoch_line(row, self.settings.max_epochs), "  (best)" if better and is_validated(row) else "")
         try:
-            self._ask(callback.after_epoch(self, row, figure) for callback in self.callbacks.values())
+            self.ask(callback.after_epoch(self, row, figure) for callback in self.callbacks.values())
         except _RolledBack:
             raise
         except BaseException as error:
@@ -334,6 +326,10 @@ class TrainingRun:
         """
         self.files.save_behind(name)
         self.files.behind.wait()
+
+    def _roll_back(self) -> None:
+        self.files.roll_back()
+        log.warning("back to epoch %d, batch %d, as a callback asked", self.position.epoch + 1, self.position.batch)
 
     def _go_back_slower(self, error: NotFiniteError) -> None:
         """To the last checkpoint, from where learning rates are half of what they were."""

@@ -54,6 +54,7 @@ class Trainer:
         lr_factors: part of the network → factor of its learning rates.
         freeze: parts of the network that are not trained; their norms keep their statistics.
         average: of the weights, which is what is validated and saved; None validates the weights themselves.
+        validate_every: epochs from one validation to the next; the last epoch of a run always has one.
         patience: epochs without a better figure after which training stops; None trains on.
         threads: CPU threads of torch; None leaves torch's choice.
         save_minutes: ``checkpoints/last`` is written so often in mid-epoch; None writes it after each epoch only.
@@ -85,6 +86,7 @@ class Trainer:
         lr_factors: Mapping[Part, Annotated[float, Gt(0)]] | None = None,
         freeze: Sequence[Part] = (),
         average: Average | None = None,
+        validate_every: Annotated[int, Ge(1)] = 1,
         patience: Annotated[int, Ge(1)] | None = None,
         threads: Annotated[int, Ge(1)] | None = None,
         save_minutes: Annotated[float, Gt(0)] | None = 5.0,
@@ -116,6 +118,7 @@ class Trainer:
         self.lr_factors = {str(part): factor for part, factor in (lr_factors or {}).items() if factor != 1.0}
         self.freeze = tuple(freeze)
         self.average = average
+        self.validate_every = validate_every
         self.patience = patience
         self.threads = threads
         self.save_minutes = save_minutes

@@ -55,8 +55,17 @@ def draw_history(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> Path:
 
 
 def _curve(axes: Axes, epochs: Sequence[float], values: Sequence[float], label: str, index: int) -> None:
-    marker = "o" if len(values) < 12 else None  # one epoch alone draws no line
-    axes.plot(epochs, values, color=canvas.series(index), linewidth=1.6, marker=marker, markersize=3, label=label)
+    known = [(epoch, value) for epoch, value in zip(epochs, values, strict=True) if not math.isnan(value)]
+    marker = "o" if len(known) < 12 else None  # one epoch alone draws no line
+    axes.plot(
+        [epoch for epoch, _ in known],
+        [value for _, value in known],
+        color=canvas.series(index),
+        linewidth=1.6,
+        marker=marker,
+        markersize=3,
+        label=label,
+    )
 
 
 def _number(value: Any) -> float:
