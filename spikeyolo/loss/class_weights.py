@@ -15,12 +15,14 @@ ClassWeights = Literal["inverse_frequency", "effective_number"] | Mapping[str, A
 
 
 def check_class_names(weights: ClassWeights | None, classes: Sequence[str]) -> None:
-    """Refuse a weight for a class that is not learnt.
+    """Refuse a weight for a class that is not learnt, and weights with which none is.
 
     Raises:
         ConfigError: names it.
     """
     if isinstance(weights, Mapping):
+        if classes and all(weights.get(name, 1.0) == 0 for name in classes):
+            raise ConfigError("loss.class_weights: found 0 for every class; expected at least one that is learnt")
         unknown = [name for name in weights if name not in classes]
         if unknown:
             raise ConfigError(

@@ -12,6 +12,7 @@ from spikeyolo.engine.task import Task
 from spikeyolo.engine.trainer import Trainer
 from spikeyolo.engine.update.build import build_step
 from spikeyolo.engine.update.range_test import UPDATES, range_test
+from spikeyolo.engine.update.schedule_free import is_schedule_free
 from spikeyolo.errors import ConfigError
 from spikeyolo.report.pictures.rates import draw_range_test, draw_schedule
 from spikeyolo.windows.batch import Batch
@@ -81,12 +82,12 @@ def find_rate(trainer: Trainer, task: Task) -> None:
         fastest=found.fastest,
         least=found.least,
     )
+    peak = max(found.fastest, found.least / 10.0)
     log.info(
-        "range test: the loss falls fastest at %.1e and is least at %.1e: try optimizer.lr=%.1e, and with "
-        "scheduler=cyclic scheduler.max_lr=%.1e; %s",
+        "range test: the loss falls fastest at %.1e and is least at %.1e: try optimizer.lr=%.1e%s; %s",
         found.fastest,
         found.least,
         found.fastest,
-        max(found.fastest, found.least / 10.0),
+        "" if is_schedule_free(step.optimizer) else f", and with scheduler=cyclic scheduler.max_lr={peak:.1e}",
         path,
     )

@@ -49,6 +49,13 @@ def test_a_weight_for_a_class_that_is_not_learnt_is_refused_by_name() -> None:
         loss.weigh_classes(CLASSES, [1, 1, 1], torch.device("cpu"))
 
 
+def test_weights_with_which_no_class_is_learnt_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^loss.class_weights: found 0 for every class; expected at least one"):
+        DetectionLoss(class_weights=dict.fromkeys(CLASSES, 0.0)).check_classes(CLASSES)
+    DetectionLoss(class_weights={"car": 0.0, "bus": 0.0}).check_classes(CLASSES)  # vans are
+    DetectionLoss(class_weights={}).check_classes([])
+
+
 @pytest.mark.parametrize("classification", ["focal", "varifocal", "bce"])
 def test_weights_multiply_the_terms_of_their_classes_positives_and_nothing_else(classification: str) -> None:
     predictions, targets = random_predictions(3), random_targets(3)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import cycle, islice
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from small_training import World
 from torch import nn
 
+from spikeyolo.engine.trainer import Trainer
+from spikeyolo.engine.update.optimizer import Sgd
 from spikeyolo.engine.update.range_test import range_test
+from spikeyolo.engine.update.schedule_free import schedule_free_adamw
 from spikeyolo.engine.update.step import TrainStep
 from spikeyolo.errors import TrainingError
+from spikeyolo.training.rates import find_rate
 
 
 def quadratic(curvature: float, *, lr: float = 0.01, wrong: bool = False, accumulated: int = 1) -> TrainStep:
@@ -74,3 +81,15 @@ def test_the_rates_are_those_of_updates_of_several_batches_where_a_training_has_
 def test_a_loss_that_falls_at_no_rate_is_said() -> None:
     with pytest.raises(TrainingError, match=r"trainer.range_test: the loss fell at no learning rate between 1e-06"):
         range_test(quadratic(50.0, wrong=True), batches(), base_lr=0.01)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "cyclic"), [(partial(schedule_free_adamw, lr=0.01), False), (partial(Sgd, lr=0.01), True)]
+)
+def test_a_cycle_is_advised_where_it_goes_with_the_optimizer(
+    optimizer: Any, cyclic: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        find_rate(Trainer(device="cpu"), World().task(tmp_path, optimizer=optimizer))
+    assert "try optimizer.lr=" in caplog.messages[-1]
+    assert ("scheduler=cyclic scheduler.max_lr=" in caplog.messages[-1]) is cyclic
