@@ -218,8 +218,9 @@ def _mend(taken: SampledFiles | SampledStore, diagnosis: LabelDiagnosis | None, 
     if isinstance(taken, SampledStore):
         return False
     taken.lenient = any(item.refusal for item in recordings)
-    taken.correction = None if diagnosis is None else diagnosis.correction
-    return taken.correction is not None
+    if diagnosis is not None:
+        taken.correction, taken.unit = diagnosis.correction, diagnosis.unit
+    return taken.correction is not None or taken.unit is not None
 
 
 def _parts(data: EventData, recordings: Sequence[Written], console: Console) -> tuple[list[Part], list[Part], str]:

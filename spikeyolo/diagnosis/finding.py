@@ -13,8 +13,8 @@ Draw = Callable[[Path], Path]
 Entry = Literal["train", "convert", "evaluate"]
 Kind = Literal[
     # labels against events
-    "clock", "swapped", "centre", "corners", "scale", "sensor", "flipped", "offset", "unrelated", "strays", "refused",
-    "polarity",
+    "unit", "clock", "swapped", "centre", "corners", "scale", "sensor", "flipped", "offset", "unrelated", "strays",
+    "refused", "polarity",
     # windows
     "no_labels", "no_val_labels", "no_windows", "labels_lost", "labels_gap", "labels_buffer", "windows_without_boxes",
     "dropped", "duplicates", "class_missing", "imbalance", "empty_slices", "few_events", "boxes_without_events",

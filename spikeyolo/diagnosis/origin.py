@@ -7,6 +7,7 @@ from typing import Literal
 
 from spikeyolo.diagnosis.finding import Entry
 from spikeyolo.events.conversion.converted import ConvertedSet
+from spikeyolo.events.labels.units import TimeUnit
 from spikeyolo.events.simulator.synthetic import SyntheticDataset
 from spikeyolo.windows.data import RecordedSet
 
@@ -57,3 +58,14 @@ def corrected(origin: Origin, values: tuple[str, ...]) -> Mend:
         return Mend(tuple(f"labels.correction.{value}" for value in values), "the labels lie in the store: convert the "
                     "set again with this (with data=NAME as data.label_correction.…)", "convert")  # fmt: skip
     return Mend(remedy=f"the set makes its labels itself: mend that ({', '.join(values)})")
+
+
+def counted_in(origin: Origin, unit: TimeUnit) -> Mend:
+    """With label times taken in a unit."""
+    value = f"time_unit={unit}"
+    if origin == "files":
+        return Mend((f"data.dataset.train_labels.{value}",))
+    if origin == "converted":
+        return Mend((f"labels.{value}",), "the labels lie in the store: convert the set again with this (with data="
+                    "NAME as data.dataset.train_labels.time_unit)", "convert")  # fmt: skip
+    return Mend(remedy=f"the set makes its labels itself: mend that ({value})")

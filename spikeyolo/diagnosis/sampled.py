@@ -8,6 +8,7 @@ from pathlib import Path
 
 from spikeyolo.events.datasets import Source
 from spikeyolo.events.labels import LabelCorrection
+from spikeyolo.events.labels.units import TimeUnit
 from spikeyolo.events.splits import Role
 from spikeyolo.events.store import Recording
 from spikeyolo.windows.data import EventData, Progress, RecordedSet, StoredSet
@@ -26,6 +27,7 @@ class SampledFiles:
         found: recordings there are, by role.
         lenient: boxes that cannot be are left out, where otherwise the file is refused.
         correction: of all labels; None takes the set's own.
+        unit: of all label times; None takes the set's own.
     """
 
     def __init__(self, inner: RecordedSet) -> None:
@@ -33,6 +35,7 @@ class SampledFiles:
         self.found: dict[str, int] = {}
         self.lenient = False
         self.correction: LabelCorrection | None = None
+        self.unit: TimeUnit | None = None
         self._chosen: dict[str, list[Source]] = {}
 
     def sources(self, role: Role) -> list[Source]:
@@ -45,6 +48,8 @@ class SampledFiles:
         chosen = self._chosen[role]
         if self.correction is not None:
             chosen = [replace(item, rules=replace(item.rules, correction=self.correction)) for item in chosen]
+        if self.unit is not None:
+            chosen = [replace(item, rules=replace(item.rules, time_unit=self.unit)) for item in chosen]
         if self.lenient:
             chosen = [replace(item, rules=replace(item.rules, drop_invalid_boxes=True)) for item in chosen]
         return chosen

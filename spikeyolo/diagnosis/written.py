@@ -9,16 +9,19 @@ import numpy as np
 from spikeyolo.diagnosis.sampled import SampledFiles, SampledStore
 from spikeyolo.errors import LabelError
 from spikeyolo.events.conversion.convert import labels_of
-from spikeyolo.events.conversion.identity import label_span
+from spikeyolo.events.conversion.identity import first_event_us, label_span
 from spikeyolo.events.conversion.prepare import prepare
 from spikeyolo.events.datasets import Source
-from spikeyolo.events.labels import LabelCorrection, read_boxes
+from spikeyolo.events.labels import LabelCorrection, LabelRules, read_boxes
 from spikeyolo.events.labels.classes import names_by_id
+from spikeyolo.events.labels.clock import EventsClock
 from spikeyolo.events.labels.formats.readers import read_rows
+from spikeyolo.events.labels.units import TimeUnit, meant_unit
 from spikeyolo.events.splits import Role
 from spikeyolo.events.store import Recording
 from spikeyolo.events.types import Boxes
 from spikeyolo.windows.data import EventData, Progress
+from spikeyolo.windows.parts import Part
 
 _ANY_FRAME = 1 << 20  # px: no box is cut at its edge
 _ANY_TIME = 1 << 40  # µs
@@ -35,6 +38,7 @@ class Written:
         counts: boxes in the file, kept, and dropped by each rule, as training reads it; empty where it refuses.
         refusal: why training refuses the file; empty where it does not.
         named: classes that its boxes are of, where all of them are left out as not selected; else empty.
+        unit: that its label times must be in, where they are read as in another; None: no other fits so much better.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Written:
     counts: dict[str, int] = field(default_factory=dict)
     refusal: str = ""
     named: tuple[str, ...] = ()
+    unit: TimeUnit | None = None
 
 
 def written(data: EventData, sample: SampledFiles | SampledStore, role: Role, progress: Progress) -> list[Written]:
@@ -54,7 +59,7 @@ def written(data: EventData, sample: SampledFiles | SampledStore, role: Role, pr
     """
     if isinstance(sample, SampledStore):
         return [
-            Written(part.name, part.recording, part.boxes, {"kept": len(part.inside)})
+            Written(part.name, part.recording, part.boxes, {"kept": len(part.inside)}, unit=_stored_unit(part))
             for part in data.parts(role, progress=progress)
         ]
     sources = sample.sources(role)
@@ -79,7 +84,43 @@ def _read(source: Source, recording: Recording, classes: tuple[str, ...]) -> Wri
         refusal = refusal or str(error)
         boxes = Boxes.empty()
     unselected = bool(counts.get("dropped_class_not_kept")) and not counts.get("kept")
-    return Written(source.name, recording, boxes, counts, refusal, _names(source) if unselected else ())
+    named = _names(source) if unselected else ()
+    return Written(source.name, recording, boxes, counts, refusal, named, _unit(source, recording))
+
+
+def _unit(source: Source, recording: Recording) -> TimeUnit | None:
+    """That the times of a label file must be in, if it is not the one they are read in."""
+    assert source.labels is not None
+    rules = source.rules
+    span_us = label_span(recording, (recording.start_us, recording.end_us))
+    try:
+        rows = read_rows(source.labels)
+        clock = EventsClock(
+            label_clock=rules.label_clock,
+            source=str(source.labels),
+            start_us=span_us[0],
+            time_offset_us=recording.time_offset_us,
+            recording_clock=recording.clock,
+            shift_us=0 if rules.correction is None else rules.correction.time_shift_us,
+        )
+        if (rules.frame_us or rows.frame_us) is not None:
+            return None
+        unit = rules.time_unit or rows.time_unit or "us"
+        return meant_unit(rows.t, unit, span_us=span_us, tolerance_us=rules.time_tolerance_us, on_clock=clock.of)
+    except LabelError:
+        return None
+
+
+def _stored_unit(part: Part) -> TimeUnit | None:
+    """As :func:`_unit`, of labels that were stored as µs."""
+    if part.boxes is None:
+        return None
+    first = first_event_us(part.recording)
+    span_us = label_span(part.recording, (part.recording.start_us, part.recording.end_us))
+    tolerance_us = LabelRules().time_tolerance_us
+    return meant_unit(
+        part.boxes.t - first, "us", span_us=span_us, tolerance_us=tolerance_us, on_clock=lambda t: t + first
+    )
 
 
 def _names(source: Source) -> tuple[str, ...]:

@@ -136,6 +136,18 @@ def later(us: int) -> Callable[[Files], Files]:
     return _labels(change)
 
 
+def counted_in(unit_us: float) -> Callable[[Files], Files]:
+    """Times in units of so many µs."""
+
+    def change(labels: Labels) -> Labels:
+        kinds = [(name, "<f8" if name == "t" else labels.dtype[name]) for name in labels.dtype.names or ()]
+        rows = labels.astype(kinds)
+        rows["t"] = labels["t"] / unit_us
+        return rows
+
+    return _labels(change)
+
+
 def scaled(x: float, y: float) -> Callable[[Files], Files]:
     """Boxes of another frame."""
 

@@ -16,6 +16,7 @@ from planted import (
     LABEL_FAULTS,
     Files,
     boxes_of,
+    counted_in,
     later,
     of_an_unknown_class,
     one_sided,
@@ -123,6 +124,19 @@ def test_a_planted_fault_is_named_first_with_what_mends_it_and_no_consequence_af
     assert found[0].draw(tmp_path / "a.png").stat().st_size > 5000
     mended = small.found_in_labels(plant, found[0].overrides)
     assert [finding.sentence for finding in mended] == []
+
+
+@pytest.mark.parametrize(("unit", "unit_us"), [("ms", 1e3), ("s", 1e6), ("ns", 1e-3)])
+def test_times_in_another_unit_are_named_first_and_no_shift_of_a_clock(unit: str, unit_us: float, small: Set) -> None:
+    (found,) = findings(small.diagnosed(counted_in(unit_us)))
+    assert (found.name, found.overrides) == ("unit", (f"data.dataset.train_labels.time_unit={unit}",))
+    assert found.sentence.startswith(f"label times are in {unit}")
+    assert [one.sentence for one in small.found_in_labels(counted_in(unit_us), found.overrides)] == []
+
+
+def test_a_unit_that_is_named_wrongly_is_found_too(small: Set) -> None:
+    (found,) = small.found_in_labels(lambda item: item, ["data.dataset.train_labels.time_unit=ms"])
+    assert (found.name, found.overrides) == ("unit", ("data.dataset.train_labels.time_unit=us",))
 
 
 def test_labels_that_training_refuses_are_named_first_with_what_leaves_them_out(small: Set, tmp_path: Path) -> None:

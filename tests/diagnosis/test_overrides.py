@@ -22,12 +22,13 @@ from spikeyolo.diagnosis.labels.boxes import readings
 from spikeyolo.diagnosis.labels.check import changes
 from spikeyolo.diagnosis.network import mends
 from spikeyolo.diagnosis.network.overfit import REFERENCE_LR, REFERENCE_WORDS
-from spikeyolo.diagnosis.origin import Origin, cool, corrected, origin_of
+from spikeyolo.diagnosis.origin import Origin, cool, corrected, counted_in, origin_of
 from spikeyolo.diagnosis.settings import Settings, smaller_batch
 from spikeyolo.entry import config_directory
 from spikeyolo.events.conversion.converted import ConvertedSet
 from spikeyolo.events.datasets import SingleRecording
 from spikeyolo.events.labels import LabelCorrection
+from spikeyolo.events.labels.units import TimeUnit
 from spikeyolo.events.simulator.synthetic import SyntheticDataset
 
 DATA = {
@@ -108,6 +109,9 @@ def of_data(name: str, found: dict[Kind, Finding]) -> Iterator[Proposal]:
     for label_kind, correction in {**read, "clock": clock, "offset": offset}.items():
         mend = corrected(origin, changes(correction, none))
         yield label_kind, mend.entry, mend.overrides  # type: ignore[misc]
+    for unit in get_args(TimeUnit):
+        mend = counted_in(origin, unit)
+        yield "unit", mend.entry, mend.overrides
     if origin == "files":
         yield "refused", "train", ("data.dataset.train_labels.drop_invalid_boxes=true",)
 
@@ -150,7 +154,7 @@ def of_machine(settings: Settings) -> Iterator[Proposal]:
 @pytest.mark.parametrize("name", DATA)
 def test_what_is_proposed_for_labels_and_windows_is_allowed(name: str, of_windows: dict[Kind, Finding]) -> None:
     kinds = all_allowed(DATA[name], of_data(name, of_windows))
-    assert kinds >= {"clock", "scale", "sensor", "offset", "hot_pixels", "no_labels", "labels_buffer"}
+    assert kinds >= {"unit", "clock", "scale", "sensor", "offset", "hot_pixels", "no_labels", "labels_buffer"}
 
 
 @pytest.mark.parametrize("neuron", NEURONS)

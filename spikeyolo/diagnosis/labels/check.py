@@ -15,9 +15,11 @@ from spikeyolo.diagnosis.labels.clock import ClockCheck, check_clock
 from spikeyolo.diagnosis.labels.density import Density, Stretch, density
 from spikeyolo.diagnosis.labels.polarity import one_sided
 from spikeyolo.diagnosis.labels.stretches import bin_us, crossing_us, cut
+from spikeyolo.diagnosis.labels.unit import other_unit, unit_finding
 from spikeyolo.diagnosis.origin import Origin, corrected
 from spikeyolo.diagnosis.written import Written
 from spikeyolo.events.labels import LabelCorrection
+from spikeyolo.events.labels.units import TimeUnit
 from spikeyolo.report.pictures.diagnosis import Overlay, draw_clock, draw_overlays, draw_readings
 
 _AS_GOOD = 0.9  # a plainer explanation is taken that explains nearly as much
@@ -29,10 +31,11 @@ _FOR_SHIFTS = 0.6  # share of the time left that may go into shifts of the clock
 
 @dataclass(frozen=True, eq=False)
 class LabelDiagnosis:
-    """What was found, and the correction that what follows is done under."""
+    """What was found, and the correction and the unit of times that what follows is done under."""
 
     section: Section
     correction: LabelCorrection | None
+    unit: TimeUnit | None = None
 
 
 def check_labels(
@@ -52,6 +55,11 @@ def check_labels(
         deadline: what is left to be tried then is not tried, which is said; None tries all.
     """
     section = Section("labels against events")
+    unit = other_unit(recordings)
+    if unit is not None:
+        section.findings.append(unit_finding(recordings, unit, origin))
+        section.unknown.append("whether boxes follow the events: the doctor sees that once times are in their unit")
+        return LabelDiagnosis(section, None, unit)
     labelled = [item for item in recordings if item.boxes is not None and len(item.boxes)]
     if not labelled:
         section.unknown.append(

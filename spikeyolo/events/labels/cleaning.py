@@ -17,7 +17,16 @@ from spikeyolo.events.labels.formats.readers import read_rows
 from spikeyolo.events.labels.formats.rows import LabelRows
 from spikeyolo.events.labels.rules import LabelRules
 from spikeyolo.events.labels.tracks import identities
-from spikeyolo.events.labels.units import SLIVER, TimeUnit, check_times, fitting_units, in_us, looks_normalised
+from spikeyolo.events.labels.units import (
+    RULES_AT,
+    SLIVER,
+    TimeUnit,
+    check_times,
+    fitting_units,
+    in_us,
+    looks_normalised,
+    meant_unit,
+)
 from spikeyolo.events.types import Array, Boxes
 
 log = logging.getLogger(__name__)
@@ -156,7 +165,8 @@ def _times(
         raise LabelError(f"{cleaning.path}: t is {times[bad][0]} in {np.count_nonzero(bad)} boxes; expected µs")
     path, tolerance_us = cleaning.path, rules.time_tolerance_us
     times, unit = _in_unit(times, rows, rules)
-    if (rules.frame_us or rows.frame_us) is None and rules.time_unit is None and rows.time_unit is None:
+    frames = (rules.frame_us or rows.frame_us) is not None
+    if not frames and rules.time_unit is None and rows.time_unit is None:
         check_times(times, path=path, span_us=span_us, tolerance_us=tolerance_us, on_clock=clock.of)
     t = clock.of(in_us(times, unit))
     if span_us is None or not len(t):
@@ -188,9 +198,12 @@ def _times(
         )
     covered = int(t.max() - t.min())
     if covered < SLIVER * (end - first):
+        meant = meant_unit(times, unit, span_us=span_us, tolerance_us=tolerance_us, on_clock=clock.of)
+        named = meant is not None and not frames
         cleaning.warnings["coverage"] = (
             f"its label times {t.min()} to {t.max()} µs cover {covered / (end - first):.2%} of the recording "
             f"({first} to {end - 1} µs); expected labels of all of it, in µs"
+            + (f", or time_unit={meant} in the label rules, with which they fit it ({RULES_AT})" if named else "")
         )
     return t
 

@@ -17,6 +17,7 @@ Times = npt.NDArray[np.int64]
 
 MICROSECONDS: dict[TimeUnit, float] = {"us": 1.0, "ms": 1e3, "s": 1e6, "ns": 1e-3}
 SLIVER = 0.01  # labels that cover less of a recording are suspicious
+RULES_AT = "in training data.dataset.train_labels.time_unit, in convert labels.time_unit, in view label_rules.time_unit"
 _CLOSEST_US = 20.0  # no two successive label times are closer
 _FILLED = 0.1  # and in another unit they would cover at least so much
 
@@ -73,6 +74,25 @@ def check_times(
             f"{found} lie {step:g} apart; expected µs, or in the label rules time_unit=s (or ms), or frame_us=…, if "
             "they are numbers of frames"
         )
+
+
+def meant_unit(
+    times: Array, unit: TimeUnit, *, span_us: tuple[int, int], tolerance_us: int, on_clock: Callable[[Times], Times]
+) -> TimeUnit | None:
+    """The other unit in which times ``[M]`` cover much of the recording and lie inside it, where as they are read they
+    lie outside or cover next to nothing of it; None: there is none."""
+    ends = times[np.isfinite(times)]
+    if not len(ends):
+        return None
+    ends, duration = np.array([ends.min(), ends.max()]), span_us[1] - span_us[0]
+
+    def covers(other: TimeUnit, share: float) -> bool:
+        t = on_clock(in_us(ends, other))
+        return _inside(t, span_us, tolerance_us) and int(t[1] - t[0]) >= share * duration
+
+    if covers(unit, SLIVER):
+        return None
+    return next((other for other in MICROSECONDS if other != unit and covers(other, _FILLED)), None)
 
 
 def fitting_units(

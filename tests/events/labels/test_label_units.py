@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_events_labels import ETRAM, GOOD, boxes, read
 
 from spikeyolo.errors import LabelError
-from spikeyolo.events.labels import LabelRules, warn_once
+from spikeyolo.events.labels import LabelRules, read_boxes, warn_once
 
 SPAN_US = (0, 2_360_000)
 UNITS = {"us": 1, "ms": 1000, "s": 1_000_000}
@@ -70,6 +70,17 @@ def test_labels_of_a_sliver_of_the_recording_are_warned_about(tmp_path: Path) ->
     labels = read(tmp_path, at([1_000_000, 1_010_000], "<i8"), span_us=SPAN_US)
     assert labels.warnings["coverage"].startswith("its label times 1000000 to 1010000 µs cover 0.42% of the recording")
     assert "coverage" not in read(tmp_path, at([0, 40_000, 2_000_000], "<i8"), span_us=SPAN_US).warnings
+
+
+def test_the_warning_of_a_sliver_names_the_unit_that_would_fit(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("t_us,x,y,w,h,class\n" + "".join(f"{t},10,20,30,40,0\n" for t in range(40, 2320, 40)))
+    warnings = read_boxes(path, classes=["car"], width=100, height=80, span_us=SPAN_US).warnings
+    assert (
+        "or time_unit=ms in the label rules, with which they fit it (in training data.dataset" in warnings["coverage"]
+    )
+    near = read(tmp_path, at([1_000_000, 1_010_000], "<i8"), span_us=SPAN_US)
+    assert "time_unit" not in near.warnings["coverage"]
 
 
 def test_boxes_within_0_to_1_are_refused_and_fractions_of_the_frame_are_read_where_that_is_said(tmp_path: Path) -> None:
