@@ -30,3 +30,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module  # by name: what is behind this door is no import of the package itself
 
     return getattr(import_module("spikeyolo.predictor"), _LATER[name])
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

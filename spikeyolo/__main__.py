@@ -17,6 +17,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "export": ("write a checkpoint as ONNX, NIR or torch.export", "checkpoint=RUN/checkpoints/best format=onnx"),
     "upload": ("send what a run could not send to its tracking server", "FOLDER"),
 }
+# One function completes any of them; upload has no configuration.
+COMPLETION = (
+    'eval "$(spikeyolo-train -sc install=bash)"; complete -o nospace -o default -F hydra_bash_completion '
+    "$(compgen -c spikeyolo- | grep -v upload)"
+)
 
 
 def main() -> int:
@@ -34,7 +39,7 @@ def main() -> int:
     for name, (purpose, arguments) in COMMANDS.items():
         print(f"  python -m spikeyolo.{name:<8} {purpose}\n      spikeyolo-{name} {arguments}")
     print("\nEach prints its choices with --help. Tab completion of the spikeyolo-… commands in bash and zsh:")
-    print('  eval "$(spikeyolo-train -sc install=bash)"')
+    print(f"  {COMPLETION}")
     return 0
 
 

@@ -9,6 +9,7 @@ import functools
 import logging
 import os
 import re
+import select
 import shlex
 import signal
 import sys
@@ -30,8 +31,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, InterpolationResolutionError, OmegaConfBaseException
 
+from spikeyolo import repeat
 from spikeyolo.errors import SpikeyoloError
-from spikeyolo.launch import arguments_of, place
+from spikeyolo.launch import arguments_of, launcher, place
 from spikeyolo.suggest import elsewhere
 
 # What hydra.verbose=true is not meant to let speak: they fill a log with their own inner life.
@@ -71,7 +73,9 @@ def run(task: Task, config_name: str) -> None:
     try:
         if config_name == "train" and (here := place()) is not None:
             sys.argv[1:] = arguments_of(here, sys.argv[1:])
+        sys.argv[1:] = repeat.offer(sys.argv[1:], config_directory(), config_name)
         hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=config_name)(task)()
+        sys.stdout.flush()
     except SpikeyoloError as error:
         _fail(error, _one_line(str(error)))
     except (HydraException, OmegaConfBaseException) as error:
@@ -83,6 +87,8 @@ def run(task: Task, config_name: str) -> None:
             raise
         _fail(error, f"a group's choice is not a name ({_one_line(str(error))}); expected GROUP=OPTION")
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            sys.exit(128 + 13)  # as one whom SIGPIPE ends
         if _passed_through(error, task):
             raise
         _fail(error, folder_sentence(error))
@@ -151,10 +157,27 @@ def interrupts() -> Iterator[None]:
 def resume_arguments(overrides: Sequence[str], checkpoint: Path) -> str:
     """The arguments of a command that goes on from a checkpoint, as a shell takes them."""
     kept = [override for override in overrides if not override.startswith("trainer.resume=")]
-    path = str(checkpoint)
-    if not re.fullmatch(r"[A-Za-z0-9_./:-]+", path):  # Hydra's own grammar asks for quotes too
-        path = "'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return shlex.join([*kept, f"trainer.resume={path}"])
+    return shlex.join([*kept, f"trainer.resume={_hydra_quoted(str(checkpoint))}"])
+
+
+def resume_command(checkpoint: Path) -> str:
+    """The command that goes on from a checkpoint of this run, where it lives and with what it was given.
+
+    One job of a multirun goes on by itself, in its folder.
+    """
+    runtime = HydraConfig.get()
+    words: list[str] = []
+    for source in runtime.runtime.config_sources:
+        if source.provider == "command-line":
+            words += ["--config-dir", source.path]
+    if runtime.job.config_name not in (None, "train"):
+        words += ["--config-name", repeat.chosen_before(runtime.job.config_name)]
+    if runtime.mode == RunMode.MULTIRUN:
+        own = [f"hydra.run.dir={_hydra_quoted(str(Path(runtime.runtime.output_dir).resolve()))}"]
+    else:
+        own = [override for override in runtime.overrides.hydra if not override.startswith("hydra.mode=")]
+    arguments = resume_arguments([*runtime.overrides.task, *own], checkpoint)
+    return " ".join([f"{launcher()} -m spikeyolo.train", *map(shlex.quote, words), arguments])
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -195,6 +218,22 @@ def cluster_sentence(error: Exception) -> str:
     ended, _, said = str(error).partition("Error stream produced:")
     last = said.strip("- \n").rpartition("\n")[2]
     return _one_line(f"{ended}{f', the last that it said: {last};' if last else ';'} other jobs go on by themselves")
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads an output any more, as after ``| head``; Python is then kept from saying so at its end."""
+    gone = False
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            descriptor = stream.fileno()
+        except (OSError, ValueError):  # a stream of no file
+            continue
+        asked = select.poll()
+        asked.register(descriptor, select.POLLOUT)
+        if any(event & select.POLLERR for _, event in asked.poll(0)):
+            gone = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return gone
 
 
 def _passed_through(error: BaseException, task: Task) -> bool:
@@ -272,6 +311,13 @@ def _nearest(cause: BaseException, key: str) -> str | None:
         depth = key.split(".").index(missing) if missing in key.split(".") else len(key.split(".")) - 1
         return ".".join([*key.split(".")[:depth], close[0]])
     return elsewhere(key, OmegaConf.to_container(parent._get_root(), resolve=False))
+
+
+def _hydra_quoted(text: str) -> str:
+    """A value that Hydra's grammar reads as it stands."""
+    if re.fullmatch(r"[A-Za-z0-9_./:-]+", text):
+        return text
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _one_line(text: str) -> str:

@@ -64,6 +64,18 @@ def place(environment: Mapping[str, str] | None = None) -> Place | None:
     return found if found.world > 1 else None
 
 
+def launcher(environment: Mapping[str, str] | None = None) -> str:
+    """What a command line for the same processes begins with."""
+    environment = os.environ if environment is None else environment
+    here = place(environment)
+    if here is None or PROCESSES_VARIABLE in environment:  # a trial starts its other processes itself
+        return "python"
+    if "RANK" not in environment:
+        return "srun python"
+    nodes = f"--nnodes={here.world // here.local_world} " if here.world > here.local_world else ""
+    return f"torchrun {nodes}--nproc-per-node={here.local_world}"
+
+
 def _of_torchrun(environment: Mapping[str, str]) -> Place:
     rank, world = _number(environment, "RANK"), _number(environment, "WORLD_SIZE")
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in environment]

@@ -200,7 +200,7 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
     about = tracked.description(overrides=overrides, folder=folder, classes=data.classes, datasets=datasets)
     logger.start(
         folder=folder,
-        name=tracked.run_name(composed, choices) if trial is None else trial.name,
+        name=tracked.run_name(composed, choices, overrides) if trial is None else trial.name,
         params=tracked.parameters(composed, choices),
         tags={
             **run_tags(device=str(trainer.device)),
@@ -240,8 +240,8 @@ def run_shared(config: DictConfig, ranks: Ranks) -> float | tuple[float, ...]:
         return values
     except Stopped as stop:
         status = "KILLED"
-        again = entry.resume_arguments(overrides, stop.checkpoint)
-        log.warning("%s; go on with: python -m spikeyolo.train %s", stop, again)
+        if ranks.is_main:
+            log.warning("%s; go on with: %s", stop, entry.resume_command(stop.checkpoint))
         sys.exit(stop.exit_code)
     except KeyboardInterrupt:
         status = "KILLED"

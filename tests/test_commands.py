@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command_line import environment, run_folder, train
 
-from spikeyolo.__main__ import COMMANDS
+from spikeyolo.__main__ import COMMANDS, COMPLETION
 from spikeyolo.suggest import elsewhere
 
 SCRIPTS = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["scripts"]
@@ -73,3 +73,46 @@ def test_a_key_is_found_by_its_last_name(key: str, meant: str | None) -> None:
 def test_a_runs_folder_ends_in_its_name(tmp_path: Path) -> None:
     train("logger=none", "name=night", "trainer.max_epochs=0", cwd=tmp_path)
     assert run_folder(tmp_path).name.endswith("-night")
+
+
+def test_one_line_lets_the_tab_key_complete_every_command(tmp_path: Path) -> None:
+    scripts = Path(sys.executable).parent
+    if not (scripts / "spikeyolo-train").is_file():
+        pytest.skip("the commands are not installed as scripts here")
+    guide = Path(__file__).parents[1] / "docs" / "guide" / "train.md"
+    assert f"\n{COMPLETION}\n" in guide.read_text()
+    assert COMPLETION in python("-m", "spikeyolo", cwd=tmp_path).stdout
+    ended = subprocess.run(
+        ["bash", "-c", f"{COMPLETION}\ncomplete -p"],
+        cwd=tmp_path,
+        env=environment() | {"PATH": f"{scripts}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.stderr == ""
+    completed = {line.rpartition(" ")[2] for line in ended.stdout.splitlines() if "hydra_bash_completion" in line}
+    assert completed == {f"spikeyolo-{name}" for name in COMMANDS if name != "upload"}
+
+
+def test_the_package_shows_what_it_imports_later(tmp_path: Path) -> None:
+    shown = python(
+        "-c", "import sys, spikeyolo; print(*dir(spikeyolo)); assert 'torch' not in sys.modules", cwd=tmp_path
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert {"load", "open", "__version__"} <= set(shown.stdout.split())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pipes of this kind")
+@pytest.mark.parametrize("command", ["train", "compare", "predict"])
+def test_help_into_a_pipe_that_closes_says_nothing(command: str, tmp_path: Path) -> None:
+    piped = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m spikeyolo.{command} --help | head -3 >/dev/null; echo ${{PIPESTATUS[0]}}"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert piped.stderr == ""
+    assert piped.stdout.strip() in {"0", "141"}

@@ -10,7 +10,7 @@ import pytest
 
 from spikeyolo.engine.ranks import joined
 from spikeyolo.errors import ConfigError, TrainingError
-from spikeyolo.launch import PROCESSES_VARIABLE, Place, arguments_of, fallen, first_node, partners, place
+from spikeyolo.launch import PROCESSES_VARIABLE, Place, arguments_of, fallen, first_node, launcher, partners, place
 
 TORCHRUN = {
     "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "29",
@@ -79,3 +79,18 @@ def test_a_trial_whose_partner_never_comes_ends_at_once(tmp_path: Path, monkeypa
     assert time.monotonic() - began < 30
     assert place() is None  # what was told of places is taken back
     assert fallen() is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "begins"),
+    [
+        ({}, "python"),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, "python"),
+        ({**TORCHRUN, "RANK": "1", "WORLD_SIZE": "2"}, "torchrun --nproc-per-node=2"),
+        (TORCHRUN, "torchrun --nnodes=2 --nproc-per-node=2"),
+        (SLURM, "srun python"),
+        ({**TORCHRUN, PROCESSES_VARIABLE: "2"}, "python"),
+    ],
+)
+def test_a_run_goes_on_with_the_launcher_that_it_began_with(variables: dict[str, str], begins: str) -> None:
+    assert launcher(variables) == begins

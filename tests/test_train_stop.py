@@ -13,11 +13,18 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import SMOKE, environment, run_folder, train
+from command_line import SMOKE, environment, train
 
 from spikeyolo.entry import resume_arguments
 
-TRAINING = (*SMOKE, "logger=none", "trainer.device=cpu", "trainer.max_epochs=40", "data.store=my data")
+TRAINING = (
+    *SMOKE,
+    "logger=none",
+    "trainer.device=cpu",
+    "trainer.max_epochs=40",
+    "data.store=my data",
+    "hydra.run.dir='runs/a run'",
+)
 
 
 def stopped(cwd: Path, *overrides: str) -> tuple[int, str]:
@@ -28,7 +35,7 @@ def stopped(cwd: Path, *overrides: str) -> tuple[int, str]:
         process = subprocess.Popen(command, cwd=cwd, env=environment(), stderr=errors, start_new_session=True)
     try:
         deadline = time.monotonic() + 240
-        while not any(len(path.read_text().splitlines()) > 1 for path in cwd.glob("outputs/*/*/metrics.csv")):
+        while not any(len(path.read_text().splitlines()) > 1 for path in cwd.glob("runs/*/metrics.csv")):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.02)
@@ -54,7 +61,7 @@ def test_ctrl_c_saves_and_its_last_line_says_how_to_go_on(interrupted: tuple[Pat
     assert code == 130, errors
     assert "Traceback" not in errors
     last = errors.splitlines()[-1]
-    checkpoint = run_folder(cwd) / "checkpoints" / "last"
+    checkpoint = cwd / "runs" / "a run" / "checkpoints" / "last"
     assert last.startswith(f"stopped; saved {checkpoint}; go on with: python -m spikeyolo.train ")
     assert json.loads((checkpoint / "state.json").read_text())["position"]["epoch"] >= 1
     assert not list(cwd.rglob("*.partial*"))
@@ -63,12 +70,15 @@ def test_ctrl_c_saves_and_its_last_line_says_how_to_go_on(interrupted: tuple[Pat
 def test_the_command_of_the_last_line_goes_on(interrupted: tuple[Path, int, str]) -> None:
     cwd, _, errors = interrupted
     command = shlex.split(errors.splitlines()[-1].partition("python -m spikeyolo.train ")[2])
-    position = json.loads((run_folder(cwd) / "checkpoints" / "last" / "state.json").read_text())["position"]
+    folder = cwd / "runs" / "a run"
+    position = json.loads((folder / "checkpoints" / "last" / "state.json").read_text())["position"]
     done = position["epoch"]
     ended = train(*command, "data.workers=0", f"trainer.max_epochs={done + 1}", cwd=cwd, reviewed=False)
     assert ended.code == 0, ended.errors
     assert f"epoch {done + 1}, batch {position['batch']}" in ended.errors
-    with (run_folder(cwd) / "metrics.csv").open(newline="") as file:
+    assert [path.name for path in (cwd / "runs").iterdir()] == ["a run"]  # it goes on where it lives
+    assert not (cwd / "outputs").exists()
+    with (folder / "metrics.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == done + 1
 
 

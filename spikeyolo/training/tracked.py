@@ -8,15 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from spikeyolo import entry
+from spikeyolo.repeat import chosen_before
 from spikeyolo.report.mlflow.dataset_use import DatasetUse
 from spikeyolo.windows.dataset import WindowDataset
 
 NOT_PARAMETERS = ("logger.", "hydra.")  # an address may hold a password
+USUAL_NEURON = "ilif"  # of every conf/model
+NAMED_ANYWAY = {
+    "model",
+    "model/neuron",
+    "optimizer",
+    "experiment",
+    "logger",
+    "inference",
+}  # or no matter of the training
 
 
 def own_choices(choices: Mapping[str, Any]) -> dict[str, str]:
     """The options that were chosen of the configuration's groups, Hydra's own left out."""
-    return {group: str(option) for group, option in choices.items() if not group.startswith("hydra/") and option}
+    own = {group: str(option) for group, option in choices.items() if not group.startswith("hydra/") and option}
+    return {group: chosen_before(option) for group, option in own.items()}
 
 
 def parameters(composed: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,10 +40,20 @@ def parameters(composed: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[
     return {**values, **{group: option for group, option in own_choices(choices).items() if group != "logger"}}
 
 
-def run_name(composed: Mapping[str, Any], choices: Mapping[str, Any]) -> str:
-    """What tells runs apart at a glance, such as ``highfreq femto adamw s0``."""
+def run_name(composed: Mapping[str, Any], choices: Mapping[str, Any], overrides: Sequence[str] = ()) -> str:
+    """What tells runs apart at a glance, such as ``highfreq femto relu adamw s0``: the network, a neuron that is not
+    the usual one, what the command line chose of other groups, optimizer and seed."""
     chosen = own_choices(choices)
-    parts = [str(composed["name"]), chosen.get("model"), chosen.get("optimizer"), f"s{composed['seed']}"]
+    neuron = chosen.get("model/neuron")
+    given = [override.lstrip("+").partition("=")[0] for override in overrides]
+    parts = [
+        str(composed["name"]),
+        chosen.get("model"),
+        None if neuron == USUAL_NEURON else neuron,
+        *(chosen[group] for group in dict.fromkeys(given) if group in chosen and group not in NAMED_ANYWAY),
+        chosen.get("optimizer"),
+        f"s{composed['seed']}",
+    ]
     return " ".join(part for part in parts if part)
 
 
