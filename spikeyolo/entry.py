@@ -64,8 +64,6 @@ def run(task: Task, config_name: str) -> None:
     # run beside other jobs up to forty times slower; none at all takes twice as long as needed on a quiet machine.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "8000")
-    # norse compiles its own functions when it is imported, which this version of torch does not like to see.
-    warnings.filterwarnings("ignore", message=r".*torch\.jit\.script.* is deprecated", category=FutureWarning)
     # Hydra 1.4 warns of what 1.5 will ask for; pyproject stays below that.
     migration = getattr(hydra.errors, "Hydra15MigrationWarning", None)
     if migration is not None:

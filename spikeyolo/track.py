@@ -66,7 +66,7 @@ def run(config: DictConfig) -> float | tuple[float, ...] | None:
     runtime = HydraConfig.get()
     sweeping = runtime.mode == RunMode.MULTIRUN
     source = Path(options["detections"])
-    stored, why = _truth(options["truth"], source)
+    stored, why = _truth(options["truth"], source, options["clock"])
     if stored is None and sweeping:
         why = why or "there is no truth to score the tracks with"
         raise ConfigError(f"objective: {why}; expected truth=FILE with a track id in each box")
@@ -136,12 +136,16 @@ def tracked(
     metadata = {**table.metadata, **made_by, "tracked": str(source), "identity": identity}
     tracks = replace(whole[whole.track_id >= 0], metadata=metadata)
     tracks.write(path)
+    least = made_by["tracker"].get("new_score")
     log.info(
-        "%d tracks: %d of %d detections, steps of %s",
+        "%d tracks: %d of %d detections%s; %s",
         made.tracks,
         made.tracked,
         made.rows,
-        "unknown length" if step_us is None else f"{step_us} µs",
+        "" if least is None else f" (a track begins at a score of tracker.new_score={least})",
+        "nobody tells how long a step is, so that times without rows count as not looked at (step_us=… tells)"
+        if step_us is None
+        else f"steps of {step_us} µs",
     )
     if made.rows and not len(tracks):
         settings = ", ".join(f"tracker.{key}={value}" for key, value in made_by["tracker"].items() if key in BEGIN)
@@ -155,13 +159,19 @@ def tracked(
     return tracks
 
 
-def _truth(named: str | None, source: Path) -> tuple[StoredTruth | None, str]:
+def _truth(named: str | None, source: Path, clock: Literal["start", "camera"]) -> tuple[StoredTruth | None, str]:
     """What was asked for, or what lies beside the detections if it tells all tracks; else why it does not."""
     from spikeyolo.evaluation.tables.stored_truth import StoredTruth
     from spikeyolo.metrics.tracking import without_ids
 
     if named is not None:
-        return StoredTruth.read(Path(named)), ""
+        from spikeyolo.detections import DetectionTable
+        from spikeyolo.detections.pieces import outline
+        from spikeyolo.evaluation.tables.label_truth import read_truth
+
+        found = outline(source)
+        found = DetectionTable.read(source, embeddings=False) if found is None else found
+        return read_truth(Path(named), found, clock=clock), ""
     beside = source.with_name("truth.parquet")
     if not beside.is_file():
         return None, ""
@@ -171,12 +181,28 @@ def _truth(named: str | None, source: Path) -> tuple[StoredTruth | None, str]:
 
 
 def _scores(tracks: DetectionTable, stored: StoredTruth, protocol: Any) -> TrackingScores:
+    import numpy as np
+
     from spikeyolo.evaluation.tables.stored_truth import of_step, own_step, ran_at
     from spikeyolo.metrics.tracking import track_scores
 
     truth = stored.scored()
     frames = ran_at(tracks, stored, truth)
-    return track_scores(of_step(tracks, own_step(tracks, stored)), truth, protocol, frames=frames)
+    scores = track_scores(of_step(tracks, own_step(tracks, stored)), truth, protocol, frames=frames)
+    times, looks = np.unique(tracks.t_us), np.unique(truth.looks.t_us)
+    if len(times) and len(looks):
+        after = np.searchsorted(times, looks)
+        beside = [times[np.clip(after - k, 0, len(times) - 1)] for k in (0, 1)]
+        nearest = int(np.abs(np.stack(beside) - looks).min())
+        if nearest > protocol.time_tolerance_us:
+            log.warning(
+                "%s: no track lies at one of its times, the nearest %d µs beside it; expected "
+                "protocol.time_tolerance_us=%d or more",
+                stored.path,
+                nearest,
+                nearest,
+            )
+    return scores
 
 
 def _saved(tracks: DetectionTable, path: Path, formats: list[str], clock: str) -> list[Path]:

@@ -15,6 +15,8 @@ from tracked_scenes import scene, straight
 
 from spikeyolo.detections import DetectionTable, GroundTruth, mot
 from spikeyolo.detections.table import concatenated, empty
+from spikeyolo.events.store import RecordingWriter
+from spikeyolo.events.types import Boxes, Events
 from spikeyolo.metrics.tracking import track_scores
 from spikeyolo.track import tracked
 from spikeyolo.tracking import ByteTrack, interpolated, track_file, track_table, usual_step_us
@@ -138,6 +140,40 @@ def test_other_programs_get_the_cameras_times_where_they_are_asked_for_and_known
     np.testing.assert_array_equal(np.sort(saved["t"]), np.sort(tracks.t_us) + 7_000_000)
 
 
+def test_labels_as_people_have_them_are_a_truth_like_a_table_of_it(folder: Path) -> None:
+    expected = track("detections=found.parquet", cwd=folder).output
+    truth = DetectionTable.read(folder / "truth.parquet")
+    for name, offset in (("scene.csv", 0), ("camera.csv", 7_000_000)):
+        rows = [
+            f"{t + offset},{','.join(f'{side:.6f}' for side in xywh)},{truth.classes[kind]},{own}"
+            for t, xywh, kind, own in zip(truth.t_us, truth.xywh.tolist(), truth.class_id, truth.track_id)
+        ]
+        (folder / name).write_text("\n".join(["t_us,x,y,w,h,class,track", *rows]) + "\n")
+    boxes = Boxes(truth.t_us, truth.xyxy, truth.class_id, truth.track_id, truth.score)
+    with RecordingWriter(folder / "scene.zarr", width=400, height=400, classes=truth.classes, source="made") as writer:
+        writer.append(Events(*(np.arange(2, dtype=kind) for kind in ("i8", "u2", "u2", "u1")), 400, 400))
+        writer.set_boxes(boxes[np.argsort(boxes.t, kind="stable")])
+        writer.seal()
+    for name in ("scene.csv", "scene.zarr"):
+        ended = track("detections=found.parquet", f"truth={name}", cwd=folder)
+        assert (ended.code, ended.output) == (0, expected), (name, ended.errors)
+    ended = track("detections=found.parquet", "truth=camera.csv", "clock=camera", cwd=folder)
+    assert "clock: found camera, but the table does not tell at which time" in ended.error_lines[0]
+    found = DetectionTable.read(folder / "found.parquet")
+    replace(found, metadata={"time_offset_us": {"scene": 7_000_000}}).write(folder / "found.parquet")
+    ended = track("detections=found.parquet", "truth=camera.csv", "clock=camera", cwd=folder)
+    assert (ended.code, ended.output) == (0, expected), ended.errors
+
+
+def test_truth_beside_all_times_of_the_tracks_is_told_with_the_tolerance_that_it_needs(folder: Path) -> None:
+    truth = DetectionTable.read(folder / "truth.parquet")
+    replace(truth, t_us=truth.t_us + 1_300).write(folder / "truth.parquet")
+    ended = track("detections=found.parquet", cwd=folder)
+    assert "the nearest 1300 µs beside it; expected protocol.time_tolerance_us=1300 or more" in ended.errors
+    ended = track("detections=found.parquet", "protocol.time_tolerance_us=1300", cwd=folder)
+    assert "time_tolerance_us" not in ended.errors
+
+
 def test_gaps_of_tracks_are_filled_on_straight_lines(folder: Path) -> None:
     truth = scene(PATHS, rate_hz=200, duration_s=0.4)
     holes = scene(PATHS, rate_hz=200, duration_s=0.4, hidden=[(2, 0.1, 0.2), (3, 0.1, 0.3)])
@@ -193,7 +229,8 @@ def test_a_table_without_detections_is_a_table_without_tracks(folder: Path) -> N
     assert ended.code == 0, ended.errors
     assert len(DetectionTable.read(folder / "tracks.parquet")) == 0
     assert json.loads((folder / "tracks_scores.json").read_text())["figures"]["hota"] == 0
-    assert "0 tracks: 0 of 0 detections" in ended.errors
+    assert "0 tracks: 0 of 0 detections (a track begins at a score of tracker.new_score=0.4)" in ended.errors
+    assert "nobody tells how long a step is" in ended.errors
 
 
 def test_detections_of_which_none_became_a_track_are_told_with_what_decides(folder: Path) -> None:
@@ -232,12 +269,14 @@ def test_a_truth_beside_without_tracks_is_passed_over_and_one_that_is_named_refu
     ("arguments", "sentence"),
     [
         ((), "detections: found nothing; expected detections=FILE"),
-        (("detections=away.parquet",), "away.parquet: cannot be read as a table of detections (no such file)"),
+        (("detections=away.parquet",), "away.parquet: no such file; expected a table of detections, as predict and"),
         (("detections=found.parquet", "out=found.parquet"), "out: found found.parquet, the table of detections itself"),
         (("detections=found.parquet", "tracker=none"), "found.parquet has no track ids; expected tracker=bytetrack"),
         (("detections=found.parquet", "tracker=sort"), "tracker: found 'sort'; expected bytetrack, iou, none"),
         (("detections=found.parquet", "tracker.lost_after=3"), "did you mean tracker.lost_after_us?"),
         (("detections=found.parquet", "objective=hotta"), "objective: found 'hotta'; expected one of ass_a"),
+        (("detections=found.parquet", "truth=away.csv"), "truth: found away.csv, which is not there; expected a table"),
+        (("detections=found.parquet", "truth=notes.md"), "truth: found notes.md; expected a table (.parquet), labels"),
         (("detections=found.parquet", "truth=other.parquet"), "found the recordings scene, which the truth has not"),
         (("detections=found.parquet", "truth=later.parquet"), "the truth of scene at 9005000 to 9400000 µs"),
         (("detections=found.parquet", "truth=kinds.parquet"), "found the classes car, person; the truth has bus, dog"),
@@ -247,6 +286,7 @@ def test_a_truth_beside_without_tracks_is_passed_over_and_one_that_is_named_refu
 )
 def test_bad_input_ends_in_a_sentence(folder: Path, arguments: tuple[str, ...], sentence: str) -> None:
     truth = DetectionTable.read(folder / "truth.parquet")
+    (folder / "notes.md").write_text("none")
     replace(truth, recordings=("other",)).write(folder / "other.parquet")
     replace(truth, t_us=truth.t_us + 9_000_000).write(folder / "later.parquet")
     replace(truth, classes=("bus", "dog")).write(folder / "kinds.parquet")

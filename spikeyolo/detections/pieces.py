@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spikeyolo.detections.table import COLUMNS, EMBEDDING, DetectionTable, metadata_of, read_metadata
+from spikeyolo.detections.table import COLUMNS, EMBEDDING, DetectionTable, metadata_of, read_metadata, unreadable
 from spikeyolo.detections.truth import Looks
 from spikeyolo.errors import DetectionError
 
@@ -39,8 +39,7 @@ def read_pieces(
                     rows = pa.Table.from_batches([batch])
                     yield DetectionTable.of_rows(rows, path, classes=classes, metadata=metadata, named=named)
     except (pa.ArrowException, OSError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
-        raise DetectionError(f"{path}: cannot be read as a table of detections ({reason})") from error
+        raise unreadable(path, error) from error
 
 
 def read_at(path: Path | str, looks: Looks, *, classes: Sequence[str]) -> DetectionTable:

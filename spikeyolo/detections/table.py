@@ -208,8 +208,7 @@ def _rows(
         time, (low, high) = pc.field("t_us"), between_us
         return pq.read_table(path, columns=chosen, filters=(time >= low) & (time <= high)), kept, named
     except (pa.ArrowException, OSError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
-        raise DetectionError(f"{path}: cannot be read as a table of detections ({reason})") from error
+        raise unreadable(path, error) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,8 +301,14 @@ def _footer(path: Path | str) -> pq.FileMetaData:
     try:
         return pq.read_metadata(path)
     except (pa.ArrowException, OSError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
-        raise DetectionError(f"{path}: cannot be read as a table of detections ({reason})") from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path | str, error: Exception) -> DetectionError:
+    """Why a file cannot be read as a table."""
+    if isinstance(error, FileNotFoundError):
+        return DetectionError(f"{path}: no such file; expected a table of detections, as predict and evaluate write it")
+    return DetectionError(f"{path}: cannot be read as a table of detections ({str(error).splitlines()[0]})")
 
 
 def metadata_of(kept: Mapping[bytes, bytes], path: Path | str) -> dict[str, Any]:

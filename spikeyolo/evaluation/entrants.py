@@ -58,7 +58,11 @@ def find_entrants(named: Sequence[str], *, split: str | None = None, tracking_ur
         ConfigError: a word means nothing, a run was not evaluated yet, or there are fewer than two.
         DetectionError: a table cannot be read.
     """
-    found = [place for word in named for place in _tables(word, split, tracking_uri)]
+    places = [place for word in named for place in _tables(word, split, tracking_uri)]
+    found = [(table, run) for table, run in places if table is not None]
+    missing = list(dict.fromkeys(run for table, run in places if table is None and run is not None))
+    if missing:
+        raise ConfigError(_not_evaluated(missing, len(places), split))
     if len(found) < 2:
         raise ConfigError(f"compare: found {len(found)} evaluated run; expected at least two, as in compare RUN RUN")
     names = _names([run if run is not None else table for table, run in found])
@@ -91,8 +95,23 @@ def _is_another_seed(entrant: Entrant, group: Sequence[Entrant]) -> bool:
     return not differing([group[0], entrant])
 
 
-def _tables(word: str, split: str | None, tracking_uri: str | None) -> list[tuple[Path, Path | None]]:
-    """Tables, each with the folder of the run that made it."""
+def _not_evaluated(runs: Sequence[Path], of: int, split: str | None) -> str:
+    """Which runs have no table, and a command that makes them all."""
+    command, on = f"split={split or 'test'}", f" on {split}" if split else ""
+    evaluate = "python -m spikeyolo.evaluate checkpoint="
+    if len(runs) == 1:
+        return f"{runs[0]}: was not evaluated{on} yet; expected {evaluate}{runs[0] / 'checkpoints' / 'best'} {command}"
+    parents = {run.parent for run in runs}
+    listed = f"{parents.pop()}/*" if len(parents) == 1 else " ".join(map(str, runs))
+    names = ", ".join(map(str, runs[:4])) + (", …" if len(runs) > 4 else "")
+    return (
+        f"{names}: {len(runs)} of {of} runs were not evaluated{on} yet; expected for run in {listed}; do {evaluate}"
+        f"$run/checkpoints/best {command}; done"
+    )
+
+
+def _tables(word: str, split: str | None, tracking_uri: str | None) -> list[tuple[Path | None, Path | None]]:
+    """Tables, each with the folder of the run that made it; None for one that was not evaluated."""
     path = Path(word)
     if path.is_file():
         return [(path, _run_of(path))]
@@ -116,8 +135,8 @@ def _job_order(job: Path) -> tuple[int, int, str]:
     return (0, int(job.name), "") if job.name.isdigit() else (1, 0, job.name)
 
 
-def _evaluation(run: Path, split: str | None) -> Path:
-    """The newest table of a run's best checkpoint."""
+def _evaluation(run: Path, split: str | None) -> Path | None:
+    """The newest table of a run's best checkpoint; None where there is none."""
     found = sorted((run / "evaluation").glob(f"*/{DETECTIONS}"), key=lambda path: path.stat().st_mtime)
     best = [path for path in found if _checkpoint_of(path) == "best"] or found
     splits = {_split_of(path) for path in best}
@@ -125,12 +144,7 @@ def _evaluation(run: Path, split: str | None) -> Path:
         best = [path for path in best if _split_of(path) == split]
     elif len(splits) > 1:
         raise ConfigError(f"{run}: was evaluated on {', '.join(sorted(splits))}; expected split=NAME to choose one")
-    if not best:
-        raise ConfigError(
-            f"{run}: was not evaluated{f' on {split}' if split else ''} yet; expected "
-            f"python -m spikeyolo.evaluate checkpoint={run / 'checkpoints' / 'best'} split={split or 'test'}"
-        )
-    return best[-1]
+    return best[-1] if best else None
 
 
 def _split_of(table: Path) -> str:

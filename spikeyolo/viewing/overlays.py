@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from spikeyolo.detections import DetectionTable
-from spikeyolo.detections.table import RowTimes
+from spikeyolo.detections.table import RowTimes, read_metadata
 from spikeyolo.errors import ConfigError, DetectionError
 from spikeyolo.events.conversion.identity import label_span
 from spikeyolo.events.filters import restricted
@@ -171,6 +171,11 @@ def table_overlay(
         DetectionError: the table cannot be read, is of other recordings, or has no tracks.
     """
     every = RowTimes.read(path)
+    made = read_metadata(path)
+    silent = _silent(every.recordings, made, footage, recording)
+    if silent or (ids == "needed" and made.get("tracker") and (every.track_id < 0).all()):
+        log.warning("%s: has no %s of %s", path, "track" if ids == "needed" else "row", footage.name)
+        return Overlay(Boxes.empty(), tuple(made.get("classes") or ()), np.empty(0, np.int64))
     name = _name_in(every.recordings, path, footage, recording)
     own = every.recording == every.recordings.index(name)
     looks = np.unique(every.t_us[own])
@@ -203,6 +208,21 @@ def table_overlay(
     return Overlay(boxes, table.classes, looks)
 
 
+def _own(names: Sequence[str], footage: Footage) -> list[str]:
+    """Names that a table may have given the recording."""
+    return [name for name in names if PurePath(name).name.removesuffix(".zarr") == footage.name]
+
+
+def _silent(with_rows: Sequence[str], made: Mapping[str, Any], footage: Footage, recording: str | None) -> bool:
+    """Whether nothing was found in a recording: the table has no row at all, or names it beside those with rows."""
+    listed = [name for name in made.get("recordings") or () if name not in with_rows]
+    if not with_rows:
+        return True
+    if recording is not None:
+        return recording in listed
+    return bool(_own(listed, footage)) and not _own(with_rows, footage)
+
+
 def _name_in(known: Sequence[str], path: Path, footage: Footage, recording: str | None) -> str:
     """What a table calls the recording.
 
@@ -213,9 +233,7 @@ def _name_in(known: Sequence[str], path: Path, footage: Footage, recording: str 
         if recording in known:
             return recording
         raise DetectionError(f"recording: found {recording}; expected one that {path} has: {_listed(known)}")
-    if not known:
-        raise DetectionError(f"{path}: has no row; expected detections of {footage.name}")
-    own = [name for name in known if PurePath(name).name.removesuffix(".zarr") == footage.name]
+    own = _own(known, footage)
     if len(own) == 1:
         return own[0]
     if len(known) == 1:

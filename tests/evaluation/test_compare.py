@@ -262,6 +262,26 @@ def test_what_is_no_evaluated_run_is_refused(tmp_path: Path, make: Any, sentence
         find_entrants([str(tmp_path / "r"), str(run(tmp_path / "other"))])
 
 
+def test_all_runs_that_were_not_evaluated_are_told_with_one_command_for_them(tmp_path: Path) -> None:
+    for job in range(6):
+        folder = run(tmp_path / "sweep" / str(job), seed=job)
+        if job != 2:
+            shutil.rmtree(folder / "evaluation")
+    sweep = tmp_path / "sweep"
+    loop = "for run in {}; do python -m spikeyolo.evaluate checkpoint=$run/checkpoints/best split=test; done"
+    with pytest.raises(ConfigError) as told:
+        find_entrants([str(sweep)])
+    assert str(told.value).startswith(
+        f"{sweep / '0'}, {sweep / '1'}, {sweep / '3'}, {sweep / '4'}, …: 5 of 6 runs were"
+    )
+    assert str(told.value).endswith(loop.format(f"{sweep}/*"))
+    other = run(tmp_path / "other")
+    shutil.rmtree(other / "evaluation")
+    with pytest.raises(ConfigError) as told:
+        find_entrants([str(other), str(sweep / "2"), str(sweep / "5")])
+    assert str(told.value).endswith(loop.format(f"{other} {sweep / '5'}"))
+
+
 def test_of_several_evaluated_splits_one_must_be_named(tmp_path: Path) -> None:
     folder = run(tmp_path / "a")
     (folder / "evaluation" / "best_test_0123").rename(folder / "evaluation" / "best_val_77")

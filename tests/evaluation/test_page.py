@@ -14,6 +14,9 @@ from command_line import evaluate
 from scored_scenes import imperfect, moving_truth
 
 import spikeyolo.report.pages.page
+from spikeyolo.metrics.protocols import Coco
+from spikeyolo.metrics.score import score
+from spikeyolo.report.pages.page import _WORDS, _tables
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -47,6 +50,16 @@ def test_a_browser_shows_the_page_without_a_word_of_complaint(page: Path, tmp_pa
 
     corner = imread(shot)[5, 5, :3].mean()
     assert bool(corner > 0.9) is (scheme == 1)
+
+
+def test_time_steps_have_the_numbers_of_the_console_and_what_counts_as_nothing_is_said() -> None:
+    truth = moving_truth(("car",), seed=1)
+    rows = {step: {"map": 0.25, "map50": 0.5, "looks": 3} for step in range(2)}
+    scores = replace(score(imperfect(truth), truth, Coco()), per_step=rows)
+    steps = next(table["rows"] for table in _tables(scores, {}) if table["title"] == "Time steps of the window")
+    assert [row[0] for row in steps] == ["0", "1"]
+    assert [line.split()[0] for line in scores.table().split("\nstep ")[1].splitlines()[1:3]] == ["0", "1"]
+    assert "a further detection of an object counts as one of nothing" in _WORDS["confusion"]
 
 
 def test_names_are_text_and_never_markup(page: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -18,6 +19,7 @@ from command_line import Ended, convert, environment, view
 from PIL import Image
 
 from spikeyolo.detections import DetectionTable
+from spikeyolo.detections.table import empty
 from spikeyolo.events.store import RecordingWriter
 from spikeyolo.events.types import Boxes, Events
 from spikeyolo.report.video import DARK, LIGHT
@@ -251,6 +253,19 @@ def test_a_table_of_another_recording_is_refused_and_both_are_named(scene: Path,
     assert not list(tmp_path.glob("view*"))
 
 
+def test_a_table_in_which_nothing_was_found_is_a_film_without_boxes(scene: Path, tmp_path: Path) -> None:
+    empty(("car",)).write(tmp_path / "nothing.parquet")
+    ended = filmed("tracks=nothing.parquet", "detections=nothing.parquet", "out=film.mp4", cwd=tmp_path)
+    assert "nothing.parquet: has no track of scene" in ended.errors
+    assert "nothing.parquet: has no row of scene" in ended.errors
+    assert (tmp_path / "film.mp4").is_file()
+    write_table(tmp_path / "untracked.parquet", [100_000], track=-1)
+    untracked = DetectionTable.read(tmp_path / "untracked.parquet")
+    replace(untracked, metadata={"tracker": {"gate": 4}}).write(tmp_path / "untracked.parquet")
+    ended = filmed("tracks=untracked.parquet", "out=second.mp4", cwd=tmp_path)
+    assert "untracked.parquet: has no track of scene" in ended.errors
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
@@ -261,7 +276,7 @@ def test_a_table_of_another_recording_is_refused_and_both_are_named(scene: Path,
         (("source=scene.csv", "scale=1.5"), "scale: found 1.5; expected a whole number"),
         (("source=scene.csv", "layout=side_by_side"), "layout=side_by_side: found neither"),
         (("source=scene.csv", "start_us=300000"), "start_us: found 300000, but scene.csv lasts 199951 µs"),
-        (("source=scene.csv", "tracks=absent.parquet"), "absent.parquet: cannot be read"),
+        (("source=scene.csv", "tracks=absent.parquet"), "absent.parquet: no such file; expected a table"),
         (("source=scene.csv", "tracks=untracked.parquet"), "none of its rows of scene has a track_id"),
         (("source=scene.csv", "labels=absent.csv"), "absent.csv"),
         (("source=scene.csv", "lables=x"), "did you mean labels?"),

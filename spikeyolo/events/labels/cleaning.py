@@ -330,4 +330,4 @@ def _example(rows: Mask, xywh: npt.NDArray[np.float64]) -> str:
         return "none"
     i = int(np.flatnonzero(rows)[0])
     values = ", ".join(f"{name}={value:g}" for name, value in zip("xywh", xywh[i]))
-    return f"the first is box {i}: {values}"
+    return f"the first is box {i + 1}: {values}"

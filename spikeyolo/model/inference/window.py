@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,6 +21,7 @@ from spikeyolo.model.neuron.ilif import resumed
 from spikeyolo.optional import optional
 
 METADATA_KEY = "spikeyolo"
+EXPORTERS = ("onnxscript", "onnx_ir", "torch.onnx")  # at level INFO they tell each constant that they fold
 
 
 class WindowOutputs(nn.Module):
@@ -65,6 +68,19 @@ def output_names(outputs: tuple[Tensor, ...]) -> list[str]:
     return ["box_logits", "class_logits", "embedding"][: len(outputs)]
 
 
+@contextmanager
+def warnings_only(names: Sequence[str]) -> Iterator[None]:
+    """Let loggers say warnings and errors alone, unless somebody has set their own level; as before afterwards."""
+    quiet = [logger for logger in map(logging.getLogger, names) if logger.level == logging.NOTSET]
+    for logger in quiet:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger in quiet:
+            logger.setLevel(logging.NOTSET)
+
+
 def onnx_model(
     network: nn.Module, frames: Tensor, *, optimize: bool = True, description: Mapping[str, Any] | None = None
 ) -> bytes:
@@ -81,7 +97,7 @@ def onnx_model(
     optional("onnxscript")
     module = WindowOutputs(plain(copy.deepcopy(network))).eval()
     window = torch.zeros(frames.shape)
-    with torch.no_grad():
+    with torch.no_grad(), warnings_only(EXPORTERS):
         names = output_names(module(window))
         program = torch.onnx.export(
             module, (window,), input_names=["frames"], output_names=names, dynamo=True, optimize=optimize, verbose=False

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from annotated_types import Ge, Gt, Interval
-from norse.torch.module.snn import SNN
 from torch import Tensor, nn
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.model.neuron import sequence as kernel
+from spikeyolo.model.neuron.norse_parts import SNN
 
 
 class IlifParameters(NamedTuple):

@@ -10,12 +10,18 @@ from typing import Annotated, Literal
 
 import torch
 from annotated_types import Gt, Interval
-from norse.torch.functional.lif import LIFFeedForwardState, LIFParameters, lif_feed_forward_step
-from norse.torch.functional.lif_box import LIFBoxFeedForwardState, LIFBoxParameters, lif_box_feed_forward_step
 from torch import Tensor, nn
 
 from spikeyolo.errors import ConfigError
 from spikeyolo.model.neuron.ilif import Neuron
+from spikeyolo.model.neuron.norse_parts import (
+    LIFBoxFeedForwardState,
+    LIFBoxParameters,
+    LIFFeedForwardState,
+    LIFParameters,
+    lif_box_feed_forward_step,
+    lif_feed_forward_step,
+)
 from spikeyolo.model.neuron.sequence import check_state, membrane_dtype
 
 STEP_S = 0.001  # one time step in norse's seconds; only the products with the inverse time constants matter

@@ -17,7 +17,7 @@ _WORDS = {
     "steps": "Average precision after each time step of the window",
     "precision_recall": "Precision over recall at IoU 0.50",
     "threshold": "Precision, recall and F1 over the score from which detections count",
-    "confusion": "Which class is taken for which",
+    "confusion": "Which class is taken for which; a further detection of an object counts as one of nothing",
     "errors": "How much average precision each kind of error costs",
     "calibration": "Share of right detections over their score",
     "properties": "Share of objects found over their size, speed and events",
@@ -171,11 +171,10 @@ def _tables(scores: Scores, costs: Mapping[str, Any]) -> list[dict[str, Any]]:
         },
     ]
     worst = {name: scores.per_recording[name] for name in scores.worst_recordings()}
-    steps = {step + 1: row for step, row in scores.per_step.items()}
     for title, heading, named in (
         ("Worst recordings", "recording", worst),
         ("Tags of recordings", "tag", scores.per_tag),
-        ("Time steps of the window", "step", steps),
+        ("Time steps of the window", "step", scores.per_step),
     ):
         if named:
             tables.append(

@@ -27,12 +27,11 @@ def draw_steps(
     Args:
         path: of the PNG; a CSV is written beside it.
         steps: ``map``, ``map50`` of each time step.
-        slice_duration_us: length of a step, µs; None counts steps.
+        slice_duration_us: length of a step, µs; None counts steps, from 0 as everywhere.
     """
     if not steps:
         return None
-    unit = slice_duration_us or 1
-    times = [(step + 1) * unit for step in steps]
+    times = [(step + 1) * slice_duration_us if slice_duration_us else step for step in steps]
     figure = canvas.sheet(5.2, 3.6)
     axes = figure.add_subplot()
     for index, (key, label) in enumerate((("map50", "mAP50"), ("map", "mAP50:95"))):

@@ -47,7 +47,7 @@ def draw_confusion(path: Path | str, matrix: npt.NDArray[np.int64], classes: Seq
     Args:
         path: of the PNG; written whole or not at all.
         matrix: ``[K + 1, K + 1]``; rows are the truth and columns what was detected; the last row holds detections
-            of nothing, the last column objects that were missed.
+            of nothing, or of an object that has its detection already, the last column objects that were missed.
         classes: K names.
         title: which detections were counted.
 
@@ -72,6 +72,6 @@ def draw_confusion(path: Path | str, matrix: npt.NDArray[np.int64], classes: Seq
     ticks = range(size)
     axes.set_xticks(ticks, [*classes, "missed"], rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(ticks, [*classes, "nothing"])
-    axes.set(xlabel="detected", ylabel="true")
+    axes.set(xlabel="detected", ylabel="true (nothing: also an object found already)")
     axes.set_title(title, fontsize=8)
     return canvas.save(figure, path)

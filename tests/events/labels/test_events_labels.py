@@ -86,7 +86,7 @@ def test_a_file_of_no_boxes_is_fine(tmp_path: Path) -> None:
         (boxes(GOOD[:5], dtype=ETRAM[:5]), "no field class_id"),
         (np.zeros((4, 6)), r"an array of float64, shape \(4, 6\); expected a list of boxes"),
         (changed(class_id=2), "class id 2 in 1 boxes is beyond the class list; expected one of 0 car, 1 bus"),
-        (changed(w=0), "1 boxes have no area .*w=0"),
+        (changed(w=0), "1 boxes have no area .*the first is box 2: .*w=0"),
         (changed(h=-3), "1 boxes have no area"),
         (changed(x=float("nan")), "1 boxes have no area"),
         (changed(x=100), "1 boxes lie wholly outside the frame of 100x80 px .*x=100"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ from spikeyolo.model.blocks import Block, Chain, spiking_conv
 from spikeyolo.model.detector import Detector
 from spikeyolo.model.exchange import export_nir, export_onnx, export_torch
 from spikeyolo.model.exchange.nir import run_nir, to_nir
-from spikeyolo.model.inference.window import PlainIlif
+from spikeyolo.model.inference.window import EXPORTERS, PlainIlif
 from spikeyolo.model.neuron import Ilif, Relu
 from spikeyolo.model.predictions import Predictions
 from spikeyolo.model.pruning import hidden_channels, silencing
@@ -96,15 +97,20 @@ def test_a_single_channels_last_map_keeps_its_values_in_onnx() -> None:
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_an_onnx_model_gives_the_networks_logits_where_it_is_run(backend: Any, tmp_path: Path) -> None:
+def test_an_onnx_model_gives_the_networks_logits_where_it_is_run(
+    backend: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     pytest.importorskip(backend)
     pytest.importorskip("onnxscript")
+    caplog.set_level(logging.INFO)  # as Hydra sets the root
     torch.manual_seed(0)
     network = _Small()
     frames = _frames()[..., :16, :24]
     assert network.eval()(frames).class_logits.std() > 0.1
     assert export_onnx(network, frames, tmp_path / "net.onnx", backend=backend) < 1e-4
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
+    assert [record.getMessage() for record in caplog.records if record.levelno < logging.WARNING] == []
+    assert {logging.getLogger(name).level for name in EXPORTERS} == {logging.NOTSET}
 
 
 def test_a_nir_graph_run_in_sub_steps_gives_the_detectors_logits(tmp_path: Path) -> None:

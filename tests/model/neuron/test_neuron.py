@@ -90,6 +90,13 @@ def test_no_path_reads_beyond_a_state(path: str, monkeypatch: pytest.MonkeyPatch
         runs[path]()
 
 
+def test_norse_is_imported_without_a_warning_and_other_warnings_stay() -> None:
+    script = "import warnings, spikeyolo.model.neuron; warnings.warn('torch.jit.script is deprecated', FutureWarning)"
+    command = [sys.executable, "-W", "always", "-c", script]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stderr.count("FutureWarning") == 1, ended.stderr
+
+
 def test_a_state_of_another_precision_is_taken_over() -> None:
     currents = torch.randn(4, 2, 3)
     _, state = Ilif()(currents.double())

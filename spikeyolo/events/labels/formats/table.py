@@ -52,26 +52,28 @@ def read_csv(path: Path) -> LabelRows:
     header = [name.strip().lower() for name in lines[0]] if lines else []
     time, place = _find(header, path)
     columns: dict[str, list[str]] = {name: [] for name in (time, *place)}
+    at: list[int] = []  # the line of each box
     for line, values in enumerate(lines[1:], start=2):
         if not any(value.strip() for value in values):
             continue
         if len(values) != len(header):
             raise LabelError(f"{path}: line {line} has {len(values)} values; expected {len(header)}, as its header")
+        at.append(line)
         columns[time].append(values[header.index(time)].strip())
         for name, index in place.items():
             columns[name].append(values[index].strip())
 
     def column(name: str, empty: int | None = None) -> list[int | float]:
         return [
-            empty if value == "" and empty is not None else number(value, f"{path}: {name} of box {row}")
-            for row, value in enumerate(columns[name], start=1)
+            empty if value == "" and empty is not None else number(value, f"{path}: {name} in line {line}")
+            for line, value in zip(at, columns[name], strict=True)
         ]
 
     kinds = columns["class"]
     count = len(kinds)
     named = not all(is_number(kind) for kind in kinds)
     if "" in kinds:
-        raise LabelError(f"{path}: box {kinds.index('') + 1} has no class; expected an id or a name")
+        raise LabelError(f"{path}: line {at[kinds.index('')]} has no class; expected an id or a name")
     return LabelRows(
         numbers(column(time)),
         np.array([column(name) for name in "xywh"], np.float64).reshape(4, count).T,
