@@ -9,10 +9,10 @@ import numpy as np
 from spikeyolo.diagnosis.sampled import SampledFiles, SampledStore
 from spikeyolo.errors import LabelError
 from spikeyolo.events.conversion.convert import labels_of
-from spikeyolo.events.conversion.identity import first_event_us, label_span
+from spikeyolo.events.conversion.identity import label_span
 from spikeyolo.events.conversion.prepare import prepare
 from spikeyolo.events.datasets import Source
-from spikeyolo.events.labels import LabelCorrection, LabelRules, read_boxes
+from spikeyolo.events.labels import LabelCorrection, read_boxes
 from spikeyolo.events.labels.classes import names_by_id
 from spikeyolo.events.labels.clock import EventsClock
 from spikeyolo.events.labels.formats.readers import read_rows
@@ -21,7 +21,7 @@ from spikeyolo.events.splits import Role
 from spikeyolo.events.store import Recording
 from spikeyolo.events.types import Boxes
 from spikeyolo.windows.data import EventData, Progress
-from spikeyolo.windows.parts import Part
+from spikeyolo.windows.shown import stored_unit
 
 _ANY_FRAME = 1 << 20  # px: no box is cut at its edge
 _ANY_TIME = 1 << 40  # µs
@@ -59,7 +59,7 @@ def written(data: EventData, sample: SampledFiles | SampledStore, role: Role, pr
     """
     if isinstance(sample, SampledStore):
         return [
-            Written(part.name, part.recording, part.boxes, {"kept": len(part.inside)}, unit=_stored_unit(part))
+            Written(part.name, part.recording, part.boxes, {"kept": len(part.inside)}, unit=stored_unit(part))
             for part in data.parts(role, progress=progress)
         ]
     sources = sample.sources(role)
@@ -109,18 +109,6 @@ def _unit(source: Source, recording: Recording) -> TimeUnit | None:
         return meant_unit(rows.t, unit, span_us=span_us, tolerance_us=rules.time_tolerance_us, on_clock=clock.of)
     except LabelError:
         return None
-
-
-def _stored_unit(part: Part) -> TimeUnit | None:
-    """As :func:`_unit`, of labels that were stored as µs."""
-    if part.boxes is None:
-        return None
-    first = first_event_us(part.recording)
-    span_us = label_span(part.recording, (part.recording.start_us, part.recording.end_us))
-    tolerance_us = LabelRules().time_tolerance_us
-    return meant_unit(
-        part.boxes.t - first, "us", span_us=span_us, tolerance_us=tolerance_us, on_clock=lambda t: t + first
-    )
 
 
 def _names(source: Source) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from annotated_types import Ge, Interval
 
-from spikeyolo.errors import ConfigError, LabelError
+from spikeyolo.errors import ConfigError
 from spikeyolo.events.conversion.identity import first_event_us
 from spikeyolo.events.conversion.prepare import check_labels, prepare
 from spikeyolo.events.datasets import Source
@@ -24,11 +24,12 @@ from spikeyolo.events.store.recording import Cache
 from spikeyolo.windows.augment import Augmentation
 from spikeyolo.windows.dataset import Cut, WindowDataset
 from spikeyolo.windows.encoders import Encoder
-from spikeyolo.windows.parts import Part, absent_classes, labels_from, stored_parts
+from spikeyolo.windows.parts import Part, labels_from, stored_parts
 from spikeyolo.windows.rules import Slicing, TargetRule, WindowRules
 from spikeyolo.windows.serving.lanes import LaneSampler, MixedSampler, RecordingSampler
 from spikeyolo.windows.serving.loader import WindowLoader
 from spikeyolo.windows.serving.sampler import BatchSampler, EpochSampler
+from spikeyolo.windows.shown import check_begun, check_boxes, check_windows, say_undefined, say_undefined_windows
 
 log = logging.getLogger(__name__)
 
@@ -270,17 +271,10 @@ class EventData:
         """Shuffled, augmented batches of the training windows.
 
         Raises:
-            LabelError: there is no box to learn from.
+            LabelError: there is no box to learn from, or no window shows one.
         """
         parts = self.parts("train", progress=progress)
-        absent = absent_classes(parts, self.classes)
-        if len(absent) == len(self.classes):
-            raise LabelError(
-                f"train: none of {len(parts)} recordings has a box; expected labelled objects of "
-                f"{', '.join(self.classes)} to learn from"
-            )
-        if absent:
-            log.warning("train: no box of %s in %d recordings: they cannot be learnt", ", ".join(absent), len(parts))
+        check_boxes(parts, self.classes)
         dataset = WindowDataset(
             parts,
             rules=self.rules,
@@ -290,6 +284,7 @@ class EventData:
             role="train",
             cut="lanes" if self.sampling == "streaming" else "both" if self.sampling == "mixed" else "alone",
         )
+        check_windows(dataset)
         return WindowLoader(dataset, self._order(dataset, seed), workers=self.workers, pin_memory=pin_memory)
 
     def _order(self, dataset: WindowDataset, seed: int) -> BatchSampler:
@@ -337,26 +332,12 @@ class EventData:
         """Every window of a role once, in order, as recorded, or whole recordings in lanes; said is which figures it
         leaves undefined."""
         parts = self.parts(role, progress=progress)
-        absent = absent_classes(parts, self.classes)
-        if len(absent) == len(self.classes):
-            log.warning(
-                "%s: %d recordings without any box: %s/map50, %s/map … will not be defined",
-                role,
-                len(parts),
-                role,
-                role,
-            )
-        elif absent:
-            figures = ", ".join(f"{role}/ap/{name}, {role}/ap50/{name}" for name in absent)
-            log.warning(
-                "%s: no box of %s in %d recordings: %s will not be defined",
-                role,
-                ", ".join(absent),
-                len(parts),
-                figures,
-            )
+        check_begun(role, parts, self._found.get(role, ()))
+        defined = say_undefined(role, parts, self.classes)
         cut: Cut = "whole" if self.in_lanes else "alone"
         dataset = WindowDataset(parts, rules=self.rules, encoder=self.encoder, role=role, cut=cut)
+        if defined:
+            say_undefined_windows(role, dataset)
         sampler: BatchSampler
         if self.in_lanes:
             sampler = RecordingSampler(recording=dataset.recordings_of_lanes, batch_size=self.batch_size)

@@ -61,6 +61,7 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             reaches beyond the recording's end, and supervises only the steps at which detections are scored.
 
     Attributes:
+        matcher: of the parts' labels.
         first_of_lanes: index of the first window that is cut for lanes.
 
     Raises:
@@ -85,7 +86,7 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         self.width, self.height = common_sensor(self.parts)
         self.encoder = encoder.for_sensor(self.width, self.height)
         self.frame_width, self.frame_height = self.encoder.frame_size(self.width, self.height)
-        self._matcher = BoxMatcher(
+        self.matcher = BoxMatcher(
             [part.boxes for part in self.parts],
             left_out=[part.left_out_us for part in self.parts],
             listed=[part.looks_us for part in self.parts],
@@ -95,7 +96,7 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         self._scored: scored.ScoredSteps | None = None
         if cut == "whole":
             self._scored = scored.ScoredSteps(
-                self.parts, self._matcher, slice_us=rules.slice_duration_us, negative_share=rules.negative_share
+                self.parts, self.matcher, slice_us=rules.slice_duration_us, negative_share=rules.negative_share
             )
         found: list[tuple[Times, Times | None]] = []
         if cut in ("alone", "both"):
@@ -145,17 +146,21 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             slice_us = int(self._windows["slice_us"][index])
         return Window(int(self._windows["recording"][index]), end - slice_us * self.rules.time_steps, end)
 
+    def bounds(self) -> tuple[Times, Times, Times]:
+        """Recording, beginning and end of each window ``[N]``, µs."""
+        ends = self._windows["end_us"]
+        slice_us = self._windows["slice_us"] if self.rules.slicing == "by_count" else self.rules.slice_duration_us
+        return self._windows["recording"], ends - slice_us * self.rules.time_steps, ends
+
     def balance(self, num_classes: int) -> ClassBalance:
         """For epochs in which the classes that the windows' last slices show come equally often."""
-        recording, ends = self._windows["recording"], self._windows["end_us"]
+        recording, begins, ends = self.bounds()
         first = np.searchsorted(recording, np.arange(len(self.parts) + 1))
         shown = np.zeros((len(self), num_classes), np.bool_)
         for index in range(len(self.parts)):
             rows = slice(first[index], first[index + 1])
-            slice_us: Times | int = self.rules.slice_duration_us
-            if self.rules.slicing == "by_count":
-                slice_us = self._windows["slice_us"][rows]
-            shown[rows] = self._matcher.shown_classes(index, ends[rows], slice_us, self.rules.time_steps, num_classes)
+            slice_us = (ends[rows] - begins[rows]) // self.rules.time_steps
+            shown[rows] = self.matcher.shown_classes(index, ends[rows], slice_us, self.rules.time_steps, num_classes)
         return ClassBalance(classes=shown, recording=recording)
 
     def class_counts(self, num_classes: int) -> list[int]:
@@ -187,20 +192,21 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         frames = np.empty((rules.time_steps, self.encoder.channels, self.frame_height, self.frame_width), np.uint8)
         slice_us = (window.end_us - window.start_us) // rules.time_steps
         self.encoder.encode(packed, start_us=window.start_us, slice_us=slice_us, out=frames, placement=placement)
-        boxes, supervised = self._targets(window, placement)
+        boxes, supervised = self.targets(window, placement)
         return Sample(frames, boxes, supervised, window, None if draw.along is None else draw.follows)
 
-    def _targets(self, window: Window, placement: Placement) -> tuple[SliceBoxes, npt.NDArray[np.bool_]]:
+    def targets(self, window: Window, placement: Placement) -> tuple[SliceBoxes, npt.NDArray[np.bool_]]:
+        """The boxes of a window in px of the frame, and which steps are supervised ``[T]``."""
         rules = self.rules
         slice_us = (window.end_us - window.start_us) // rules.time_steps
         if self._scored is not None:
             first = (window.start_us - self.parts[window.recording].start_us) // slice_us
             steps, labelled, times = self._scored.between(window.recording, first, first + rules.time_steps)
-            found = self._matcher.at_looks(window.recording, times, labelled)
+            found = self.matcher.at_looks(window.recording, times, labelled)
             supervised = np.zeros(rules.time_steps, np.bool_)
             supervised[steps] = True
             return self._placed(found, placement), supervised
-        found, supervised = self._matcher.match(window.recording, window.start_us, slice_us, rules.time_steps)
+        found, supervised = self.matcher.match(window.recording, window.start_us, slice_us, rules.time_steps)
         known_from = self.parts[window.recording].labels_from_us
         if known_from is not None:
             supervised &= window.start_us + slice_us * np.arange(1, rules.time_steps + 1) >= known_from
@@ -244,7 +250,7 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         elif part.boxes is None:
             return np.empty(0, np.int64), None
         else:
-            times = self._matcher.label_times(index)
+            times = self.matcher.label_times(index)
             anchors = used(slicing.anchored(times, duration_us=rules.duration_us, **span), part)
             anchors = anchors[slicing.spread(len(anchors), rules.max_samples_per_file)]
             positives = len(anchors)
@@ -278,13 +284,13 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             negatives = min(negatives, rules.max_samples_per_file - positives)
         if negatives <= 0:
             return np.empty(0, np.int64)
-        gap = max(self._matcher.near_us(index), round(max(1.0, rules.temporal_buffer) * rules.duration_us))
+        gap = max(self.matcher.near_us(index), round(max(1.0, rules.temporal_buffer) * rules.duration_us))
         start = part.start_us if part.labels_from_us is None else max(part.start_us, part.labels_from_us)
         ends = [
             slicing.sliding(duration_us=rules.duration_us, overlap=rules.overlap, start_us=begin, end_us=end)
-            for begin, end in self._matcher.empty_stretches(index, start_us=start, end_us=part.end_us, gap_us=gap)
+            for begin, end in self.matcher.empty_stretches(index, start_us=start, end_us=part.end_us, gap_us=gap)
         ]
-        seen = self._matcher.empty_looks(index, start_us=start, end_us=part.end_us)
+        seen = self.matcher.empty_looks(index, start_us=start, end_us=part.end_us)
         ends.append(slicing.anchored(seen, duration_us=rules.duration_us, start_us=part.start_us, end_us=part.end_us))
         every = np.concatenate(ends)
         return every[slicing.spread(len(every), negatives)]
@@ -298,7 +304,7 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             part.recording.count(part.start_us, part.end_us),
             part.start_us,
             part.end_us,
-            len(part.inside),
+            part.counted,
             positives,
             negatives,
         )
@@ -321,7 +327,7 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
 
     def _report(self, role: str, count: int) -> None:
         unlabelled = sum(part.boxes is None for part in self.parts)
-        boxes = sum(len(part.inside) for part in self.parts)
+        boxes = sum(part.counted for part in self.parts)
         kind = f"{self.rules.time_steps} × {self.rules.slice_duration_us} µs"
         if self.rules.slicing == "by_count":
             kind = f"{self.rules.time_steps} slices of {self.rules.events_per_window} events together"

@@ -49,6 +49,13 @@ class Part:
         first = np.searchsorted(self.boxes.t, self.start_us, side="left")
         return self.boxes[int(first) : int(np.searchsorted(self.boxes.t, self.end_us, side="right"))]
 
+    @property
+    def counted(self) -> int:
+        """How many labels this part has; one at its very start is counted by the part before, whose last window ends
+        there."""
+        t = self.inside.t
+        return int(np.count_nonzero(t > self.start_us)) if self.start_us > self.recording.start_us else len(t)
+
 
 def stored_parts(recordings: Sequence[Recording], classes: tuple[str, ...]) -> list[Part]:
     """Whole recordings as they were stored, with the labels of selected classes and what the rules of their conversion

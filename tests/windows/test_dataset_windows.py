@@ -237,5 +237,5 @@ def test_each_recording_is_told_of_at_debug_and_all_are_counted_at_info(
     with caplog.at_level(logging.DEBUG, logger="spikeyolo"):
         dataset(cut, part(recording, None), negative_share=0.0)
     events = recording.count(20_000, 60_000)
-    assert f"a.zarr: {events} events [20000–60000 µs] → 5 boxes, 4 labelled windows, 0 empty windows" in caplog.text
-    assert "train: 2 recordings (1 without labels), 5 boxes, 4 windows of 4 × 1000 µs" in caplog.text
+    assert f"a.zarr: {events} events [20000–60000 µs] → 4 boxes, 4 labelled windows, 0 empty windows" in caplog.text
+    assert "train: 2 recordings (1 without labels), 4 boxes, 4 windows of 4 × 1000 µs" in caplog.text
