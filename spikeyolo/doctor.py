@@ -62,6 +62,9 @@ def run(config: DictConfig) -> list[Section]:
     chosen = runtime.runtime.choices.get("data")
     checkpoint = None if options["checkpoint"] is None else Path(options["checkpoint"])
     if checkpoint is not None and not _names_data(overrides) and chosen != run_data.NAME:
+        from spikeyolo.engine.checkpoints.checkpoint import read_state
+
+        read_state(checkpoint)  # which says that there is none
         raise ConfigError(
             "data: nothing tells what the checkpoint was trained on (its run's .hydra/config.yaml is not there); "
             "expected data=NAME data.root=PATH"

@@ -34,6 +34,7 @@ from omegaconf.errors import ConfigKeyError, InterpolationResolutionError, Omega
 from spikeyolo import repeat
 from spikeyolo.errors import SpikeyoloError
 from spikeyolo.launch import arguments_of, launcher, place
+from spikeyolo.suggest import config_directory as config_directory
 from spikeyolo.suggest import elsewhere
 
 # What hydra.verbose=true is not meant to let speak: they fill a log with their own inner life.
@@ -43,13 +44,6 @@ Task = Callable[[DictConfig], Any]
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-
-def config_directory() -> Path:
-    """The configuration tree: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parent / "conf"
 
 
 def run(task: Task, config_name: str) -> None:
@@ -287,6 +281,8 @@ def composition_sentence(error: Exception) -> str:
     match = re.search(r"Could not override '([^']+)'", text)
     if match:
         key = match.group(1)
+        if key.startswith("hydra.sweeper."):
+            return f"{key}: belongs to a search, of which there is none; expected -m and +search=NAME beside it"
         sentence = f"{key}: there is no such key in the configuration"
         nearest = _nearest(cause, key)
         if nearest:

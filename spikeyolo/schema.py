@@ -23,7 +23,7 @@ from pydantic_core import SchemaError
 
 from spikeyolo.errors import ConfigError, SpikeyoloError
 from spikeyolo.moved import moved
-from spikeyolo.suggest import elsewhere
+from spikeyolo.suggest import as_group, elsewhere
 
 _RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 _TOP_LEVEL: Mapping[str, Any] = {
@@ -206,6 +206,9 @@ def _check_target(node: Mapping[str, Any], path: str, variables: Set[str]) -> No
             hint = f"did you mean {path}.{close[0]}?" if close else f"it takes {', '.join(parameters)}"
             raise ConfigError(f"{path}.{key}: {target.rpartition('.')[2]} has no such parameter; {hint}")
         if key in hints and not (_is_target(value) or _names_targets(value)):
+            chosen = as_group(f"{path}.{key}", value) if isinstance(value, str) else None
+            if chosen is not None:
+                raise ConfigError(f"{path}.{key}: found {value!r}; expected {chosen}")
             _check_value(f"{path}.{key}", value, hints[key])
 
 
@@ -248,7 +251,8 @@ def _expectations(error: ValidationError) -> str:
 def _expectation(error: Mapping[str, Any]) -> str:
     if error["type"] == "sequence_str":
         return "expected a list, such as [a,b]"
-    return f"expected {str(error['msg']).removeprefix('Input should be ')}"
+    said = str(error["msg"]).removeprefix("Input should be ").partition(", unable to ")[0]
+    return f"expected {said.replace('a valid number', 'a number')}"
 
 
 def _kind(value: Any) -> str:

@@ -1,9 +1,10 @@
-"""The full key that a user probably meant, where the one that was written does not exist."""
+"""The full key that a user probably meant, where the one that was written does not exist or is no value's."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 # What other detectors' command lines, and the scripts this platform grew out of, call a key of ours.
@@ -35,6 +36,24 @@ def elsewhere(key: str, tree: Any) -> str | None:
         return meant
     close = [name] if name in known else difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     return min(known[close[0]], key=lambda path: (path.count("."), path)) if close else None
+
+
+def config_directory() -> Path:
+    """The configuration tree: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def as_group(key: str, value: str) -> str | None:
+    """How an option of a group is chosen, where a key is a group's: ``model/neuron=relu`` for ``model.neuron``."""
+    group = key.replace(".", "/")
+    options = sorted(path.stem for path in (config_directory() / group).glob("*.yaml"))
+    if not options:
+        return None
+    if value in options:
+        return f"{group}={value}, with a slash"
+    return f"{group}=OPTION, with a slash and one of {', '.join(options)}"
 
 
 def _paths(tree: Any, prefix: str = "") -> Iterator[str]:

@@ -27,6 +27,16 @@ MISTAKES = {
     "misspelt option of a nested group": ("model/neuron=ilf", r"model/neuron: found 'ilf'; expected ilif, .*ilif\?"),
     "misspelt experiment": ("+experiment=highfrec", r"experiment: found 'highfrec'; .*did you mean highfreq\?"),
     "text for a number": ("trainer.max_epochs=many", r"trainer.max_epochs: found 'many'; expected a valid integer"),
+    "text for a fraction": ("optimizer.lr=fast", r"optimizer.lr: found 'fast'; expected a number$"),
+    "a group's option as a value": ("model.neuron=relu", r"found 'relu'; expected model/neuron=relu, with a slash"),
+    "no option of a group as a value": (
+        "data.encoder=voxl",
+        r"expected data/encoder=OPTION, .* one of binary, .*voxel",
+    ),
+    "a search's key without a search": (
+        "hydra.sweeper.n_trials=4",
+        r"hydra.sweeper.n_trials: belongs to a search, .*; expected -m and \+search=NAME",
+    ),
     "a number in quotes": ("optimizer.lr='0.1'", r"optimizer.lr: found '0.1'; expected a number"),
     "a fraction for a count": ("data.slice_duration_us=1.5", r"data.slice_duration_us: found 1.5; .*integer"),
     "a truth value for a number": ("data.batch_size=true", r"data.batch_size: found True; expected an integer"),

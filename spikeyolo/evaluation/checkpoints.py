@@ -46,7 +46,7 @@ def evaluated(
     detector, state = restore_detector(folder, weight_bits=bits)
     digest = checkpoint_digest(folder, weight_bits=bits)
     restored = Restored(folder, detector.to(device), state, digest, device)
-    run_data.stored_data(folder)  # which says what is wrong with it
+    run_data.say_where(folder)
     data, configured = run_data.build(
         config, state, chosen=runtime.runtime.choices.get("data"), overridden=list(runtime.overrides.task)
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from spikeyolo.windows import EventData
 
 NAME = "of_run"
+PATHS = ("root", "events", "labels")  # keys of a data group that name files or folders
 
 log = logging.getLogger("spikeyolo")
 
@@ -51,9 +52,15 @@ def stored_data(folder: Path) -> dict[str, Any] | None:
     Raises:
         CheckpointError: the run's configuration is damaged.
     """
-    import yaml
-
     from spikeyolo.moved import moved
+
+    data = _written(folder)
+    return moved({**data, **found_again(folder, data)}) if data else None
+
+
+def _written(folder: Path) -> dict[str, Any] | None:
+    """The same as it was written."""
+    import yaml
 
     source = folder.parent.parent / ".hydra" / "config.yaml"
     try:
@@ -63,7 +70,39 @@ def stored_data(folder: Path) -> dict[str, Any] | None:
             data = with_references(_settings(folder))
     except (OSError, ValueError, yaml.YAMLError, AttributeError) as error:
         raise CheckpointError(f"{source}: cannot be read ({' '.join(str(error).split())[:200]})") from error
-    return moved(dict(data)) if data else None
+    return dict(data) if data else None
+
+
+def found_again(folder: Path, data: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of relative paths that are not here, but in the folder in which the run was started → where."""
+    import yaml
+
+    source = folder.parent.parent / ".hydra" / "hydra.yaml"
+    try:
+        started = Path(yaml.safe_load(source.read_text(encoding="utf-8"))["hydra"]["runtime"]["cwd"])
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        return {}
+    return {key: str(started / data[key]) for key in _missing(data) if (started / data[key]).exists()}
+
+
+def say_where(folder: Path) -> None:
+    """Tell which paths of the run's were found where it was started.
+
+    Raises:
+        CheckpointError: the run's configuration is damaged.
+    """
+    for key, path in found_again(folder, _written(folder) or {}).items():
+        log.info("data.%s: %s, from the folder in which the run was started", key, path)
+
+
+def _missing(data: Mapping[str, Any]) -> list[str]:
+    """Keys whose file or folder is not here."""
+    named = {key: data.get(key) for key in PATHS}
+    return [
+        key
+        for key, path in named.items()
+        if isinstance(path, str) and "://" not in path and "$" not in path and not Path(path).exists()
+    ]
 
 
 def _settings(folder: Path) -> dict[str, Any] | None:
@@ -130,6 +169,12 @@ def build(
     assert isinstance(resolved, dict)
     if state.get("encoder") not in (None, resolved["data"]["encoder"]):
         log.warning("data.encoder: found %s; trained with %s", resolved["data"]["encoder"], state["encoder"])
+    if chosen == NAME:
+        for key in (key for key in _missing(resolved["data"]) if f"data.{key}" not in given):
+            raise ConfigError(
+                f"data.{key}: found {resolved['data'][key]} in the configuration of the checkpoint's run, which is not "
+                f"there (started in {Path.cwd()}); expected data.{key}=PATH"
+            )
     built: EventData = schema.build(node.data)
     sensor = (state.get("frame") or {}).get("sensor")
     if sensor is not None and state.get("encoder") == resolved["data"]["encoder"]:

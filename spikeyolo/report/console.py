@@ -13,6 +13,8 @@ from annotated_types import Gt
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+KNOWN_AFTER_S, KNOWN_AFTER_ITEMS = 3.0, 2  # since the first: before, nothing tells how long the rest takes
+
 Advance = Callable[[str], None]
 Stages = Callable[[int, int | None, str], None]
 
@@ -89,18 +91,22 @@ class Console:
         print(text, file=self._stream, flush=True)
 
     def _plain_lines(self, label: str) -> Stages:
-        began = last = time.monotonic()
+        last = time.monotonic()
+        first: tuple[float, int] | None = None  # before it lies what is done once, such as compilation
 
         def tell(done: int, total: int | None, text: str) -> None:
-            nonlocal last
+            nonlocal first, last
             now = time.monotonic()
+            if first is None and done:
+                first = (now, done)
             if now - last < self._line_interval_s:
                 return
             last = now
             of = ""
             if total is not None:
-                left = (now - began) / max(done, 1) * (total - done)
-                of = f"/{total}, {brief_time(left)} left"
+                passed, since = (now - first[0], done - first[1]) if first else (0.0, 0)
+                known = passed >= KNOWN_AFTER_S and since >= KNOWN_AFTER_ITEMS
+                of = f"/{total}, {brief_time(passed / since * (total - done))} left" if known else f"/{total}"
             self.line(f"{label}: {done}{of}{f'  {text}' if text else ''}")
 
         return tell

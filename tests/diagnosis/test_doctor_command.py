@@ -83,6 +83,12 @@ def test_a_checkpoint_whose_data_nothing_tells_is_one_sentence(tmp_path: Path) -
     assert "nothing tells what the checkpoint was trained on" in ended.errors
 
 
+def test_a_checkpoint_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    ended = doctor("checkpoint=nix", cwd=tmp_path)
+    assert ended.code == 2
+    assert ended.error_lines[-1].startswith("error: nix: no checkpoint here ")
+
+
 def test_a_recording_without_labels_is_looked_at_as_far_as_it_goes(tmp_path: Path) -> None:
     events = "\n".join(f"{t},{t % 31},{t % 17},0" for t in range(0, 90_000, 10))
     (tmp_path / "a.csv").write_text(f"t,x,y,p\n{events}\n")

@@ -154,7 +154,7 @@ def test_a_folder_of_recordings_is_cut_one_by_one(tmp_path: Path) -> None:
 
 
 def test_a_missing_recording_and_an_empty_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(RecordingError, match="no such recording"):
+    with pytest.raises(RecordingError, match=f"no such recording in {tmp_path}; expected"):
         SingleRecording(events=str(tmp_path / "a.raw"), classes=["car"], train_until_us=5).sources("train")
     with pytest.raises(RecordingError, match="a folder without recordings"):
         SingleRecording(events=str(tmp_path), classes=["car"], train_until_us=5).sources("train")

@@ -50,6 +50,24 @@ def test_off_a_terminal_lines_come_only_after_the_interval(monkeypatch: pytest.M
     ]
 
 
+@pytest.mark.parametrize("begins", [True, False], ids=["told that it begins", "told of what is done only"])
+def test_what_is_left_is_told_once_some_steps_after_the_first_tell_it(
+    begins: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    stream = io.StringIO()
+    with Console(stream=stream, line_interval_s=1.0).stages("making") as tell:
+        if begins:
+            tell(0, 32, "")
+        for done, seconds in enumerate((17, 2, 2, 2), start=1):  # the first compiles
+            clock[0] += seconds
+            tell(done, 32, "")
+    assert stream.getvalue().splitlines() == [
+        "making: 1/32", "making: 2/32", "making: 3/32, 58 s left", "making: 4/32, 56 s left",
+    ]  # fmt: skip
+
+
 def test_stages_that_do_not_come_leave_no_trace() -> None:
     stream = io.StringIO()
     with Console(stream=stream).stages("making recordings"):

@@ -91,7 +91,10 @@ class SingleRecording:
         elif self.events.is_file():
             files = [self.events]
         else:
-            raise RecordingError(f"{self.events}: no such recording; expected an events file, or a folder of them")
+            raise RecordingError(
+                f"{self.events}: no such recording in {self.events.absolute().parent}; expected an events file, or a "
+                "folder of them"
+            )
         if role == "test" and self.test_from_us is None:
             raise ConfigError("data.test_from_us must be given: where each recording's test begins, µs from its start")
         spans: dict[Role, tuple[int | None, int | None]] = {

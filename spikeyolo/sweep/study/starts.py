@@ -23,6 +23,8 @@ __all__ = ["starting_points"]
 
 logger = logging.getLogger(__name__)
 
+DEFAULTS = "enqueue: defaults"
+
 
 def starting_points(
     config: object, *, space: SearchSpace, composed: DictConfig, folder: Path, constraints: Sequence[Constraint] = ()
@@ -43,7 +45,7 @@ def starting_points(
     points: list[dict[str, Any]] = []
     for entry in entries:
         if entry == "defaults":
-            points.append(_within(space, _defaults(space, composed), "enqueue: defaults"))
+            points.append(_within(space, _defaults(space, composed), DEFAULTS))
         elif isinstance(entry, Mapping) and "best_of" in entry:
             points += [_within(space, best, "enqueue: best_of") for best in _best_of(entry, folder, constraints)]
         elif isinstance(entry, Mapping):
@@ -105,12 +107,16 @@ def _within(space: SearchSpace, values: Mapping[str, Any], where: str) -> dict[s
             continue
         fitted = _fit(parameter, values[parameter.name])
         if fitted is None:
-            logger.warning(
-                "%s: %s=%s is outside the space and left to the sampler",
-                where,
-                parameter.name,
-                values[parameter.name],
-            )
+            name, value = parameter.name, values[parameter.name]
+            if where == DEFAULTS:  # nobody wrote that value for the search
+                logger.info(
+                    "the first trial takes the configuration's values; %s=%s is outside the search space, so that the "
+                    "sampler draws it",
+                    name,
+                    value,
+                )
+            else:
+                logger.warning("%s: %s=%s is outside the space and left to the sampler", where, name, value)
         else:
             point[parameter.name] = fitted[0]
     return point

@@ -224,6 +224,17 @@ def test_starting_points_take_a_choice_by_its_value_and_type() -> None:
     assert space.overrides(point) == ["a=null", "b=true", "c={k:2}", "d="]
 
 
+def test_a_value_of_the_configuration_outside_the_space_is_no_warning_and_one_that_was_asked_for_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    space = read_space({"a": "interval(0,1)", "b": "interval(0,9)"}, [])
+    config = OmegaConf.create({"a": 3, "b": 5, "hydra": {"runtime": {"choices": {}}}})
+    with caplog.at_level("INFO"):
+        starting_points(["defaults", {"a": 3, "b": 1}], space=space, composed=config, folder=Path())
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+    assert "a=3 is outside the search space, so that the sampler draws it" in caplog.messages[0]
+
+
 def test_a_condition_sees_an_empty_choice_and_not_the_configuration_behind_it() -> None:
     space = read_space({"a": [""], "b": "interval(0,1)"}, [], when={"b": "a=sgd"})
     assert len(space.suggest(optuna.create_study().ask(), lambda key: "sgd")) == 1

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from spikeyolo.errors import LabelError
 from spikeyolo.events.labels.formats.rows import LabelRows
+from spikeyolo.events.labels.formats.text import no_label_file
 from spikeyolo.events.labels.tracks import NO_TRACK, as_track_ids
 from spikeyolo.events.types import Array
 
@@ -47,7 +48,7 @@ def _load(path: Path) -> Array:
         # Mapped first: a header that promises more than the file holds then fails without allocating it.
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
-        raise LabelError(f"{path}: no such label file") from error
+        raise no_label_file(path) from error
     except OSError as error:
         raise LabelError(f"{path}: cannot be read ({error.strerror or error})") from error
     except _NOT_NPY as error:

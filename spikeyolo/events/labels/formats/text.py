@@ -7,6 +7,11 @@ from pathlib import Path
 from spikeyolo.errors import LabelError
 
 
+def no_label_file(path: Path) -> LabelError:
+    """That there is no such file, and where it was looked for."""
+    return LabelError(f"{path}: no such label file; expected one in {path.absolute().parent}")
+
+
 def read_text(path: Path) -> str:
     """The file's text, without a byte order mark.
 
@@ -16,7 +21,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
     except FileNotFoundError as error:
-        raise LabelError(f"{path}: no such label file") from error
+        raise no_label_file(path) from error
     except OSError as error:
         raise LabelError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:

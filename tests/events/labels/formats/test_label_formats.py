@@ -243,8 +243,8 @@ COCO = {"images": [], "annotations": [], "categories": []}
         ("a.json", json.dumps({**COCO, "annotations": [{"image_id": 3, "bbox": [1], "category_id": 1}]}), "is no COCO"),
         ("a.json", json.dumps({**COCO, "categories": [{"id": 0, "name": "tram"}]}), "found car, bus; expected .*tram"),
         ("a.xml", "<a/>", "no known format; expected .npy, .csv, .json, .txt or a folder"),
-        ("gone.csv", None, "no such label file"),
-        ("gone.npy", None, "no such label file"),
+        ("gone.csv", None, r"gone.csv: no such label file; expected one in /.*"),
+        ("gone.npy", None, r"gone.npy: no such label file; expected one in /.*"),
     ],
 )
 def test_what_a_reader_cannot_read_is_one_sentence(
