@@ -154,15 +154,24 @@ def test_labels_as_people_have_them_are_a_truth_like_a_table_of_it(folder: Path)
         writer.append(Events(*(np.arange(2, dtype=kind) for kind in ("i8", "u2", "u2", "u1")), 400, 400))
         writer.set_boxes(boxes[np.argsort(boxes.t, kind="stable")])
         writer.seal()
-    for name in ("scene.csv", "scene.zarr"):
+    kinds = [("t", "<i8"), *((side, "<f4") for side in "xywh"), ("class_id", "<u4"), ("track_id", "<u4")]
+    array = np.zeros(len(truth), kinds)
+    columns = (truth.t_us, *truth.xywh.T, truth.class_id, truth.track_id)
+    for (name, _), column in zip(kinds, columns, strict=True):
+        array[name] = column
+    np.save(folder / "other_bbox.npy", array)  # the only recording there is
+    for name in ("scene.csv", "scene.zarr", "other_bbox.npy"):
         ended = track("detections=found.parquet", f"truth={name}", cwd=folder)
         assert (ended.code, ended.output) == (0, expected), (name, ended.errors)
     ended = track("detections=found.parquet", "truth=camera.csv", "clock=camera", cwd=folder)
     assert "clock: found camera, but the table does not tell at which time" in ended.error_lines[0]
     found = DetectionTable.read(folder / "found.parquet")
-    replace(found, metadata={"time_offset_us": {"scene": 7_000_000}}).write(folder / "found.parquet")
+    made = {"ended": {"scene": {"sensor": [400, 400], "span_us": [0, 400_000]}}, "time_offset_us": {"scene": 7_000_000}}
+    replace(found, metadata=made).write(folder / "found.parquet")
     ended = track("detections=found.parquet", "truth=camera.csv", "clock=camera", cwd=folder)
     assert (ended.code, ended.output) == (0, expected), ended.errors
+    ended = track("detections=found.parquet", "truth=camera.csv", cwd=folder)
+    assert "they would fit with clock=camera (found clock=start)" in ended.error_lines[0]
 
 
 def test_truth_beside_all_times_of_the_tracks_is_told_with_the_tolerance_that_it_needs(folder: Path) -> None:

@@ -99,6 +99,6 @@ def test_a_piece_is_checked_as_the_table_is(tmp_path: Path) -> None:
     pq.write_table(rows.set_column(rows.column_names.index("score"), "score", [score]), path)
     with pytest.raises(DetectionError, match=r"row 5 \(b, 2000 µs\) holds a score outside 0..1"):
         list(read_pieces(path))
-    with pytest.raises(DetectionError, match="cannot be read as a table of detections"):
+    with pytest.raises(DetectionError, match="no such file; expected a table of detections"):
         list(read_pieces(tmp_path / "absent.parquet"))
     assert outline(path) is None

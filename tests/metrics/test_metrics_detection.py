@@ -302,3 +302,8 @@ def test_a_car_taken_for_a_bus_stands_in_the_cars_row_and_the_buses_column() -> 
 
 def test_without_windows_nothing_is_confused() -> None:
     assert not confusion([], 0.5).any()
+
+
+def test_a_further_detection_of_an_object_stands_in_the_row_of_nothing() -> None:
+    found = detections_of([[0, 0, 20, 20], [0, 0, 20, 19]], [0, 0], [0.9, 0.8])
+    assert confusion([(found, boxes_of([[0, 0, 20, 20]], [0]))], 0.5)[:, 0].tolist() == [1, 0, 0, 1]

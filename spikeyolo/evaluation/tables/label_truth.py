@@ -10,7 +10,7 @@ import numpy as np
 
 from spikeyolo.detections import DetectionTable, Looks
 from spikeyolo.detections.clock import OFFSETS, Clock
-from spikeyolo.errors import ConfigError, DetectionError
+from spikeyolo.errors import ConfigError, DetectionError, LabelError
 from spikeyolo.evaluation.tables.stored_truth import StoredTruth
 from spikeyolo.events.labels import LabelRules, read_boxes, selected, warn_once
 from spikeyolo.events.store import Recording
@@ -80,15 +80,18 @@ def _labels(path: Path, found: DetectionTable, name: str, clock: Clock) -> tuple
         )
     filtered = (found.metadata.get("identity") or {}).get("reading", {}).get("filters")
     span = None if filtered else made.get("span_us")  # labels count from the first event, also where it is filtered
-    labels = read_boxes(
-        path,
-        classes=found.classes,
-        width=width,
-        height=height,
-        span_us=None if span is None else (span[0], span[1] + 1),
-        time_offset_us=offset_us or 0,
-        rules=LabelRules(label_clock=clock),
-    )
+    try:
+        labels = read_boxes(
+            path,
+            classes=found.classes,
+            width=width,
+            height=height,
+            span_us=None if span is None else (span[0], span[1] + 1),
+            time_offset_us=offset_us or 0,
+            rules=LabelRules(label_clock=clock),
+        )
+    except LabelError as error:
+        raise LabelError(str(error).replace("label_clock=", "clock=")) from error  # what the key is called here
     warn_once([(path, labels.warnings)])
     return labels.boxes, np.union1d(labels.boxes.t, labels.left_out_us).tolist()
 
