@@ -81,13 +81,13 @@ def test_a_box_is_found_where_any_window_shows_one(
     assert shows_a_box(dataset) == any(one.supervised[one.boxes.step].any() for one in samples)
 
 
-def single(folder: Path, train_until_us: int, boxes: Sequence[int]) -> EventData:
+def single(folder: Path, train_until_us: int, boxes: Sequence[int], size: str = "8,7") -> EventData:
     """A recording of 100 ms as text."""
     folder.mkdir(exist_ok=True)
     e = random_events()
     rows = np.stack([e.t, e.x, e.y, e.p], axis=1).astype(np.int64)
     np.savetxt(folder / "a.csv", rows, fmt="%d", delimiter=",", header="t,x,y,p", comments="")
-    lines = [f"{t},4,4,8,7,car\n" for t in boxes]
+    lines = [f"{t},4,4,{size},car\n" for t in boxes]
     (folder / "a_bbox.csv").write_text("t_us,x,y,w,h,class\n" + "".join(lines))
     dataset = SingleRecording(
         events=str(folder / "a.csv"), labels=str(folder / "a_bbox.csv"), classes=["car"],
@@ -114,3 +114,13 @@ def test_a_box_where_training_ends_and_validation_begins_counts_once(tmp_path: P
     found = single(tmp_path, 50_000, range(10_000, 90_001, 10_000))
     counts = {role: found.parts(role)[0].counted for role in ("train", "val")}
     assert counts == {"train": 5, "val": 4}
+
+
+def test_boxes_that_are_nearly_all_clipped_are_warned_about_in_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = single(tmp_path, 50_000, range(10_000, 90_001, 5_000), size="32,20")  # a corner where the size should be
+    with caplog.at_level(logging.WARNING):
+        found.train_loader(augmentation=None, seed=0)
+    assert "17 boxes reach over the edge of the frame of 33x21 px" in caplog.text
+    assert "expected x, y, w, h" in caplog.text
