@@ -15,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from experiments.ten_claims import cost
 from experiments.ten_claims import run as grid
 from experiments.ten_claims.claims import ALL_ON, CLAIMS, Claim, arms
 from experiments.ten_claims.run import HERE, Run, runs_of, study
@@ -258,6 +259,32 @@ def test_minutes_that_no_run_tells_are_said_to_be_missing() -> None:
     untold = {"minutes": Difference.of({}, {})}
     assert "Minutes are not on record" in markdown([row(SEEDS, SEEDS, figures=untold)], title="a study")
     assert "Minutes are not on record" not in markdown([row(SEEDS, SEEDS)], title="a study")
+
+
+def test_the_cost_of_an_arm_is_its_median_round_without_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = {
+        "quick": iter([9.0, 9.0, 1.0, 1.0, 5.0, 5.0, 1.0, 1.0]),
+        "slow": iter([9.0, 9.0, 2.0, 4.0, 3.0, 3.0, 2.0, 4.0]),
+    }
+    monkeypatch.setattr(cost, "endless", lambda one: iter(range(99)))
+    monkeypatch.setattr(cost, "update", lambda one, batch: next(taken[one]))
+    every: Any = {arm: arm for arm in taken}
+    assert cost.measure(every, rounds=3, updates=2) == {"quick": 1.0, "slow": 3.0}
+
+
+@pytest.mark.slow
+def test_what_an_update_costs_in_each_arm_is_told_as_a_ratio(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.set_num_threads", lambda threads: None)  # of the whole test run
+    short = ("data.dataset.duration_us=10000", "data.batch_size=2", "data.encoder.downsample=2", "data.time_steps=2")
+    found = cost.main(["--rounds", "1", "--updates", "1", f"data.store={tmp_path}", *SMALL, *short])
+    assert set(found) == set(arms("steps")) - {"few_epochs"}
+    assert all(seconds > 0 for seconds in found.values())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[0] == ALL_ON
+    assert lines[0].split()[-1] == "1.000"
+    assert float(lines[-1].split()[-1]) == pytest.approx(found["mean_loss"] / found[ALL_ON], abs=1e-3)
 
 
 @pytest.mark.slow
