@@ -143,6 +143,8 @@ def openvino_program(model: bytes, precision: Precision = "float32") -> Program:
         "PERFORMANCE_HINT": "LATENCY",
     }
     core = openvino.Core()
+    if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        log.warning("precision: found bfloat16 on a processor that cannot multiply it: OpenVINO computes in float32")
     compiled = core.compile_model(core.read_model(model), "CPU", settings)
 
     def run(frames: Tensor) -> tuple[Tensor, ...]:

@@ -90,13 +90,20 @@ BFLOAT16 = (0.25, 0.05, 0.5)  # boxes, classes, embeddings: a membrane near a ti
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["torch", "openvino"])
-def test_bfloat16_stays_within_its_stated_distance(name: Any, built: list[list[int]]) -> None:
-    pytest.importorskip(name)
+def test_bfloat16_stays_within_its_stated_distance(
+    name: Any, built: list[list[int]], caplog: pytest.LogCaptureFixture
+) -> None:
+    package = pytest.importorskip(name)
+    able = name == "torch" or "BF16" in package.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     detector = _detector()
     with torch.no_grad():
         network = InferenceDetector(detector, backend=name, precision="bfloat16")
         distances = _distances(network(_frames()), detector(_frames()))
-    assert all(1e-3 < found < allowed for found, allowed in zip(distances, BFLOAT16, strict=True)), distances
+    assert ("cannot multiply it" in caplog.text) is not able
+    if able:
+        assert all(1e-3 < found < allowed for found, allowed in zip(distances, BFLOAT16, strict=True)), distances
+    else:
+        assert max(distances) < 1e-4  # of float32
 
 
 @pytest.mark.slow
