@@ -15,6 +15,7 @@ from tracked_scenes import scene, straight
 
 from spikeyolo.detections import DetectionTable, GroundTruth, mot
 from spikeyolo.detections.table import concatenated, empty
+from spikeyolo.evaluation.tables.label_truth import read_truth
 from spikeyolo.events.store import RecordingWriter
 from spikeyolo.events.types import Boxes, Events
 from spikeyolo.metrics.tracking import track_scores
@@ -23,6 +24,7 @@ from spikeyolo.tracking import ByteTrack, interpolated, track_file, track_table,
 
 PATHS = [straight((20 + 60 * k, 60 + 40 * k), (60 - 30 * k, 20)) for k in range(4)]
 HIDDEN = [(2, 0.1, 0.2)]
+SENSOR = [346, 260]
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
     found = found[np.random.default_rng(0).random(len(found)) < 0.85]
     embedding = np.eye(4, dtype=np.float32)[found.track_id - 1]
     none = np.full(len(found), -1, np.int64)
-    replace(found, track_id=none, embedding=embedding, metadata={"sensor": [346, 260]}).write(
+    replace(found, track_id=none, embedding=embedding, metadata={"sensor": SENSOR}).write(
         tmp_path / "found.parquet"
     )
     return tmp_path
@@ -172,6 +174,31 @@ def test_labels_as_people_have_them_are_a_truth_like_a_table_of_it(folder: Path)
     assert (ended.code, ended.output) == (0, expected), ended.errors
     ended = track("detections=found.parquet", "truth=camera.csv", cwd=folder)
     assert "they would fit with clock=camera (found clock=start)" in ended.error_lines[0]
+
+
+def test_a_folder_of_yolo_labels_is_a_truth_and_its_empty_files_are_looks(folder: Path) -> None:
+    found = DetectionTable.read(folder / "found.parquet")
+    truth = DetectionTable.read(folder / "truth.parquet")
+    frame = np.array(SENSOR * 2)
+    (folder / "scene").mkdir()
+    for t in (*np.unique(truth.t_us).tolist(), 999_000):  # when nothing was to be seen
+        own = truth[truth.t_us == t]
+        boxes = np.concatenate((own.xywh[:, :2] + own.xywh[:, 2:] / 2, own.xywh[:, 2:]), axis=1) / frame
+        lines = [
+            f"{kind} {' '.join(f'{side:.9f}' for side in box)} {track}"
+            for kind, box, track in zip(own.class_id, boxes.tolist(), own.track_id)
+        ]
+        (folder / "scene" / f"scene_{t}.txt").write_text("\n".join(lines))
+    (folder / "scene" / "classes.txt").write_text("\n".join(truth.classes))
+    expected = track("detections=found.parquet", "truth=truth.parquet", cwd=folder).output
+    ended = track("detections=found.parquet", "truth=scene", cwd=folder)
+    assert (ended.code, ended.output) == (0, expected), ended.errors
+    looks = read_truth(folder / "scene", found).metadata["looks"]["scene"]
+    assert looks == [*np.unique(truth.t_us).tolist(), 999_000]
+    assert read_truth(mot.write(truth, folder / "mot"), found).table.recordings == ("scene",)  # is no YOLO
+    replace(found, metadata={}).write(folder / "found.parquet")
+    ended = track("detections=found.parquet", "truth=scene", cwd=folder)
+    assert "detections that do not tell their sensor's size; expected labels in px" in ended.error_lines[0]
 
 
 def test_truth_beside_all_times_of_the_tracks_is_told_with_the_tolerance_that_it_needs(folder: Path) -> None:

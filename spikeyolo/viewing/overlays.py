@@ -14,7 +14,7 @@ import numpy.typing as npt
 from spikeyolo.detections import DetectionTable
 from spikeyolo.detections.table import RowTimes, read_metadata
 from spikeyolo.errors import ConfigError, DetectionError
-from spikeyolo.events.conversion.identity import label_span
+from spikeyolo.events.conversion.identity import label_span, seen_us
 from spikeyolo.events.filters import restricted
 from spikeyolo.events.labels import ClassSelection, LabelRules, read_boxes, warn_once
 from spikeyolo.events.labels.formats.readers import read_rows
@@ -62,7 +62,7 @@ def label_overlay(
         if not footage.stored.labelled:
             return None
         boxes = footage.stored.boxes
-        return of_classes(Overlay(boxes, footage.stored.classes, np.unique(boxes.t)), classes, footage.address)
+        return of_classes(Overlay(boxes, footage.stored.classes, seen_us(footage.stored)), classes, footage.address)
     path = labels or footage.labels
     if path is None:
         return None
@@ -82,7 +82,7 @@ def label_overlay(
     found = restricted(found, footage.filters)
     dropped = ", ".join(f"{count} {rule}" for rule, count in found.dropped.items())
     log.info("%s: %d boxes%s", path, len(found.boxes), f"; left out: {dropped}" if dropped else "")
-    return Overlay(found.boxes, names, np.unique(np.concatenate((found.boxes.t, found.left_out_us))))
+    return Overlay(found.boxes, names, found.seen_us)
 
 
 def check_label_rules(footage: Footage, labels: str | None, given: Set[str]) -> None:

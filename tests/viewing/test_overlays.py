@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from spikeyolo.errors import ConfigError, DetectionError, LabelError
 from spikeyolo.events.labels import LabelRules
+from spikeyolo.events.store import Recording, RecordingWriter
 from spikeyolo.events.types import Events
 from spikeyolo.viewing.footage import Footage, Span
 from spikeyolo.viewing.overlays import classes_of, label_overlay, table_overlay
@@ -73,6 +75,24 @@ def test_labels_of_any_format_are_all_seen_under_their_names(
     assert len(found.boxes) == (1 if name == "a.json" else 2)
     assert set(found.boxes.class_id) <= set(range(len(classes)))
     assert found.boxes.xyxy[0].tolist() == [10, 20, 40, 35]
+
+
+def test_times_at_which_labels_say_that_nothing_is_there_are_looks_too(tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a_40000.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    (tmp_path / "labels" / "a_80000.txt").write_text("")
+    found = label_overlay(footage(), SPAN, tmp_path / "labels", None, LabelRules())
+    assert found is not None
+    assert (found.boxes.t.tolist(), found.look_us.tolist()) == ([40_000], [40_000, 80_000])
+    with RecordingWriter(tmp_path / "scene.zarr", width=320, height=240, classes=("0",), source="made") as writer:
+        writer.append(Events(*(np.arange(2, dtype=kind) for kind in ("i8", "u2", "u2", "u1")), 320, 240))
+        writer.set_boxes(found.boxes)
+        writer.note("looks_us", [40_000, 80_000])
+        writer.seal()
+    stored = replace(footage(), stored=Recording.open(tmp_path / "scene.zarr"))
+    found = label_overlay(stored, SPAN, None, None, LabelRules())
+    assert found is not None
+    assert found.look_us.tolist() == [40_000, 80_000]
 
 
 def test_classes_choose_and_name(tmp_path: Path) -> None:

@@ -12,11 +12,16 @@ from spikeyolo.detections import DetectionTable, Looks
 from spikeyolo.detections.clock import OFFSETS, Clock
 from spikeyolo.errors import ConfigError, DetectionError, LabelError
 from spikeyolo.evaluation.tables.stored_truth import StoredTruth
+from spikeyolo.events.conversion.identity import seen_us
 from spikeyolo.events.labels import LabelRules, read_boxes, selected, warn_once
+from spikeyolo.events.labels.formats.yolo import is_yolo
 from spikeyolo.events.store import Recording
 from spikeyolo.events.types import Boxes
 
-EXPECTED = "a table (.parquet), labels (.csv, .npy), a recording with labels (.zarr), COCO JSON, or .npy or MOT files"
+EXPECTED = (
+    "a table (.parquet), labels (.csv, .npy, a folder of YOLO's .txt), a recording with labels (.zarr), COCO JSON, or "
+    ".npy or MOT files"
+)
 LARGEST = 1 << 20  # px, where nobody names the sensor: nothing is clipped
 
 
@@ -37,7 +42,7 @@ def read_truth(path: Path, found: DetectionTable, *, clock: Clock = "start") -> 
     if not path.exists():
         raise DetectionError(f"truth: found {path}, which is not there; expected {EXPECTED}")
     stored = (path / "zarr.json").is_file()
-    if not stored and path.suffix not in (".csv", ".npy"):
+    if not stored and path.suffix not in (".csv", ".npy") and not is_yolo(path):
         if path.is_file() and path.suffix not in (".parquet", ".json", ".txt"):
             raise DetectionError(f"truth: found {path}; expected {EXPECTED}")
         return StoredTruth.read(path, classes=found.classes if path.suffix not in (".parquet", ".json") else None)
@@ -65,13 +70,19 @@ def _stored_boxes(path: Path, classes: Sequence[str]) -> tuple[Boxes, Sequence[i
     recording = Recording.open(path)
     if not recording.labelled:
         raise DetectionError(f"{path}: a recording without labels; expected one that was converted with them")
-    return selected(recording.boxes, recording.classes, classes), np.unique(recording.boxes.t).tolist()
+    return selected(recording.boxes, recording.classes, classes), seen_us(recording).tolist()
 
 
 def _labels(path: Path, found: DetectionTable, name: str, clock: Clock) -> tuple[Boxes, Sequence[int]]:
     """Boxes of a label file, and the times at which somebody looked, on the clock of the table."""
     made: Mapping[str, Any] = (found.metadata.get("ended") or {}).get(name) or {}
-    width, height = made.get("sensor") or (LARGEST, LARGEST)
+    sensor = made.get("sensor") or found.metadata.get("sensor")
+    if sensor is None and path.is_dir():
+        raise DetectionError(
+            f"truth: found {path}, boxes in fractions of the frame, and detections that do not tell their sensor's "
+            "size; expected labels in px (.csv, .npy), or detections that predict or evaluate makes anew"
+        )
+    width, height = sensor or (LARGEST, LARGEST)
     offset_us = (found.metadata.get(OFFSETS) or {}).get(name)
     if clock == "camera" and offset_us is None:
         raise ConfigError(
@@ -93,7 +104,7 @@ def _labels(path: Path, found: DetectionTable, name: str, clock: Clock) -> tuple
     except LabelError as error:
         raise LabelError(str(error).replace("label_clock=", "clock=")) from error  # what the key is called here
     warn_once([(path, labels.warnings)])
-    return labels.boxes, np.union1d(labels.boxes.t, labels.left_out_us).tolist()
+    return labels.boxes, labels.seen_us.tolist()
 
 
 def _table(boxes: Boxes, name: str, classes: tuple[str, ...], looks: Sequence[int]) -> DetectionTable:

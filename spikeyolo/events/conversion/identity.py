@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from spikeyolo.errors import ConfigError, RecordingError
 from spikeyolo.events.cleaning import EventCounts, EventRules
 from spikeyolo.events.datasets import Source
@@ -94,6 +97,13 @@ def label_span(sensor: EventReader | Recording, span_us: tuple[int, int]) -> tup
     """
     end_us = filter_counts_of(sensor).end_us
     return (0, max(span_us[1], end_us)) if end_us else span_us
+
+
+def seen_us(recording: Recording) -> npt.NDArray[np.int64]:
+    """Every time at which somebody looked at a stored recording, also where they saw nothing, ascending, µs."""
+    notes = recording.attributes.get("notes") or {}
+    listed = [np.asarray(notes.get(key) or (), np.int64) for key in ("left_out_us", "looks_us")]
+    return np.unique(np.concatenate((recording.boxes.t, *listed)))
 
 
 def first_event_us(recording: Recording) -> int:

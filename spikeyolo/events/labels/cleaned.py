@@ -44,6 +44,12 @@ class Labels:
     looks_us: npt.NDArray[np.int64] | None = None
 
     @property
+    def seen_us(self) -> npt.NDArray[np.int64]:
+        """Every time at which somebody looked, ascending, µs: with a box, with boxes left out, or with nothing."""
+        listed = () if self.looks_us is None else self.looks_us
+        return np.unique(np.concatenate((self.boxes.t, self.left_out_us, np.asarray(listed, np.int64))))
+
+    @property
     def counts(self) -> dict[str, int]:
         """Flat counts: in_file, kept, clipped_to_frame, without_track if any, and one ``dropped_…`` a rule."""
         counts = {"in_file": self.in_file, "kept": len(self.boxes), "clipped_to_frame": self.clipped}

@@ -66,6 +66,13 @@ def read_yolo(folder: Path) -> LabelRows:
     )
 
 
+def is_yolo(folder: Path) -> bool:
+    """Whether a folder holds YOLO labels, whose values have blanks between them, and not MOT text, which has commas."""
+    files = label_files(folder) if folder.is_dir() else []
+    filled = next((text for file in files if (text := read_text(file).strip())), "")
+    return bool(files) and "," not in filled.partition("\n")[0]
+
+
 def label_files(folder: Path) -> list[Path]:
     """The files of a folder that hold boxes."""
     return sorted(path for path in folder.glob("*.txt") if path.name not in _NAMES and path.is_file())
