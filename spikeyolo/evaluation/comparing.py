@@ -141,9 +141,22 @@ def _where_all_ran(truth: GroundTruth, entrants: Sequence[Entrant]) -> GroundTru
     if seen.all():
         return truth
     if not seen.any():
-        raise ConfigError("compare: no time was scored in all evaluations; expected the same windows=… of evaluate")
+        raise ConfigError(f"compare: no time was scored in all evaluations; expected {_as_labels_have_it(entrants)}")
     log.warning("compare: of %d times those that all evaluations scored are compared, %d", len(looks), seen.sum())
     return _at(truth, seen)
+
+
+def _as_labels_have_it(entrants: Sequence[Entrant]) -> str:
+    """The evaluations that make entrants comparable: at the times of labels, which are the same for all."""
+    others = [one for one in entrants if one.windows not in (None, "around_labels") and one.checkpoint is not None]
+    if not others:
+        return "the same windows=… of evaluate"
+    found = ", ".join(f"{one.name}: windows={one.windows}" for one in entrants if one.windows is not None)
+    commands = [
+        f"python -m spikeyolo.evaluate checkpoint={one.checkpoint} split={one.split} windows=around_labels"
+        for one in others
+    ]
+    return f"the same windows (found {found}), as after {' && '.join(dict.fromkeys(commands))}"
 
 
 def _own_looks(entrant: Entrant) -> Mapping[str, Sequence[int]]:

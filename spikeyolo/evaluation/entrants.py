@@ -42,8 +42,29 @@ class Entrant:
     @property
     def data_digest(self) -> str | None:
         """Of the data that were detected on, as the table has it."""
+        return self._made_from.get("data")
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Where the network lay that found them."""
+        told = self.table.metadata.get("checkpoint")
+        return told if isinstance(told, str) else None
+
+    @property
+    def split(self) -> str:
+        """Of the data set."""
+        return str(self._made_from.get("split") or "test")
+
+    @property
+    def windows(self) -> str | None:
+        """Which ones an evaluation of ours scored, as ``evaluate windows=…`` names them."""
+        told = self._made_from.get("windows")
+        return told.get("windows") if isinstance(told, dict) else None
+
+    @property
+    def _made_from(self) -> Mapping[str, Any]:
         made = self.table.metadata.get("identity")
-        return made.get("data") if isinstance(made, dict) else None
+        return made if isinstance(made, dict) else {}
 
 
 def find_entrants(named: Sequence[str], *, split: str | None = None, tracking_uri: str | None = None) -> list[Entrant]:
@@ -136,8 +157,8 @@ def _job_order(job: Path) -> tuple[int, int, str]:
 
 
 def _evaluation(run: Path, split: str | None) -> Path | None:
-    """The newest table of a run's best checkpoint; None where there is none."""
-    found = sorted((run / "evaluation").glob(f"*/{DETECTIONS}"), key=lambda path: path.stat().st_mtime)
+    """The table of a run's best checkpoint that was scored last; None where there is none."""
+    found = sorted((run / "evaluation").glob(f"*/{DETECTIONS}"), key=_scored_at)
     best = [path for path in found if _checkpoint_of(path) == "best"] or found
     splits = {_split_of(path) for path in best}
     if split is not None:
@@ -145,6 +166,11 @@ def _evaluation(run: Path, split: str | None) -> Path | None:
     elif len(splits) > 1:
         raise ConfigError(f"{run}: was evaluated on {', '.join(sorted(splits))}; expected split=NAME to choose one")
     return best[-1] if best else None
+
+
+def _scored_at(table: Path) -> float:
+    """When a table was made or, found unchanged, scored again."""
+    return max(path.stat().st_mtime for path in (table, *table.parent.glob("*/scores.json")))
 
 
 def _split_of(table: Path) -> str:

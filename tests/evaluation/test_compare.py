@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -156,6 +157,29 @@ def test_only_times_that_all_evaluations_scored_are_compared(tmp_path: Path, cap
     replace(late[:0], metadata={**true.metadata, "looks": {name: [1] for name in looks}}).write(path)
     with pytest.raises(ConfigError, match="no time was scored in all evaluations; expected the same windows="):
         rows_of(one, other)
+
+
+def test_evaluations_on_other_windows_are_refused_with_the_command_that_makes_them_alike(tmp_path: Path) -> None:
+    one, other = windowed(tmp_path / "a", "around_labels", 4), windowed(tmp_path / "b", "every", 4)
+    for name in ("detections", "truth"):
+        path = other / "evaluation" / "best_test_0123" / f"{name}.parquet"
+        table = DetectionTable.read(path)
+        metadata = {**table.metadata, "checkpoint": "b/checkpoints/best", "looks": {"scene0": [1]}}
+        replace(table[:0], metadata=metadata).write(path)
+    command = r"python -m spikeyolo\.evaluate checkpoint=b/checkpoints/best split=test windows=around_labels$"
+    with pytest.raises(ConfigError, match=rf"found a: windows=around_labels, b: windows=every\), as after {command}"):
+        rows_of(one, other)
+
+
+def test_of_several_evaluations_the_one_scored_last_is_compared(tmp_path: Path) -> None:
+    one = windowed(tmp_path / "a", "every", 4)
+    again = one / "evaluation" / "best_test_4567"
+    shutil.copytree(one / "evaluation" / "best_test_0123", again)
+    (again / "coco").mkdir()
+    (again / "coco" / "scores.json").write_text("{}")
+    replace(FOUND[:0], metadata={"identity": {"data": "again"}}).write(again / "detections.parquet")
+    os.utime(again / "detections.parquet", (1, 1))  # it was found unchanged
+    assert [found.data_digest for found in find_entrants([str(one), str(one)])] == ["again"] * 2
 
 
 def windowed(folder: Path, windows: str, time_steps: int) -> Path:
