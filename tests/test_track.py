@@ -35,9 +35,7 @@ def folder(tmp_path: Path) -> Path:
     found = found[np.random.default_rng(0).random(len(found)) < 0.85]
     embedding = np.eye(4, dtype=np.float32)[found.track_id - 1]
     none = np.full(len(found), -1, np.int64)
-    replace(found, track_id=none, embedding=embedding, metadata={"sensor": SENSOR}).write(
-        tmp_path / "found.parquet"
-    )
+    replace(found, track_id=none, embedding=embedding, metadata={"sensor": SENSOR}).write(tmp_path / "found.parquet")
     return tmp_path
 
 
