@@ -33,7 +33,7 @@ from omegaconf.errors import ConfigKeyError, InterpolationResolutionError, Omega
 
 from spikeyolo import repeat
 from spikeyolo.errors import SpikeyoloError
-from spikeyolo.launch import arguments_of, launcher, place
+from spikeyolo.launch import arguments_of, give_way, launcher, place
 from spikeyolo.suggest import config_directory as config_directory
 from spikeyolo.suggest import elsewhere
 
@@ -238,6 +238,7 @@ def end_with_sentence(error: SpikeyoloError, *, debug: bool) -> None:
     """End a single run with the error's sentence; in a multirun raise it, so that the sweep sees a failed job."""
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise error
+    give_way()
     if debug:
         traceback.print_exception(error)
     log.error("error: %s", _one_line(str(error)))  # to the console and to the run's log file
@@ -319,6 +320,7 @@ def _one_line(text: str) -> str:
 
 
 def _fail(error: Exception, sentence: str) -> None:
+    give_way()
     if "debug=true" in sys.argv:
         traceback.print_exception(error)
     print(f"error: {sentence}", file=sys.stderr)

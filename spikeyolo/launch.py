@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from spikeyolo.errors import ConfigError
 
 PROCESSES_VARIABLE = "SPIKEYOLO_PROCESSES"  # how many processes a sweep's trial is to train in, one a device
 END_S = 30.0
+FIRST_S = 5.0
 
 _partners: list[subprocess.Popen[bytes]] = []  # that this process has started
 
@@ -62,6 +64,19 @@ def place(environment: Mapping[str, str] | None = None) -> Place | None:
             f"{found.local_world}; expected numbers from 0 below how many there are"
         )
     return found if found.world > 1 else None
+
+
+def give_way() -> None:
+    """Let process 0 say why all end, where it does: what started them ends this one before it says the same.
+
+    Whoever alone has something to say waits in vain and says it then.
+    """
+    try:
+        here = place()
+    except ConfigError:
+        return
+    if here is not None and here.rank:
+        time.sleep(FIRST_S)
 
 
 def launcher(environment: Mapping[str, str] | None = None) -> str:

@@ -66,6 +66,23 @@ def side_by_side(folder: Path, given: Sequence[Sequence[str]]) -> tuple[list[str
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("wrong", ["optimizer=none", "trainer.max_epochs=0", "data.batch_size=3", "model.size=9"])
+def test_what_all_processes_refuse_is_said_once(tmp_path: Path, wrong: str) -> None:
+    ended = by_torchrun(wrong, processes=2, cwd=tmp_path)
+    assert ended.code != 0
+    (said,) = [line for line in ended.errors.splitlines() if line.startswith("error: ")]
+    assert wrong.partition("=")[0] in said
+
+
+def test_what_a_process_beside_the_first_refuses_alone_is_said(tmp_path: Path) -> None:
+    given = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    command = [sys.executable, "-m", "spikeyolo.train", *ARGUMENTS, "trainer.max_epochs=0"]
+    ended = subprocess.run(command, cwd=tmp_path, env={**environment(), **given}, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: trainer.max_epochs: ")
+
+
+@pytest.mark.slow
 def test_processes_that_were_told_different_things_end_with_a_sentence(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
