@@ -46,6 +46,15 @@ def test_the_picture_shows_truth_and_prediction(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["picture.png"]
 
 
+def test_the_legend_has_the_colours_of_the_classes_that_are_shown(tmp_path: Path) -> None:
+    items = [window(), window(1), window(2, score=0.1)]
+    for item, class_id in zip(items, (2, 1, 3), strict=True):
+        item.detections.class_id[:] = class_id
+    image = imread(render_windows(tmp_path / "a.png", items, classes=["car", "bus", "van", "tram"]))
+    legend = image[-40:]
+    assert [close_to(legend, canvas.series(index)) > 10 for index in range(4)] == [False, True, True, False]
+
+
 def test_unsure_detections_are_not_drawn(tmp_path: Path) -> None:
     sure = imread(render_windows(tmp_path / "a.png", [window(score=0.9)], classes=["car"]))
     unsure = imread(render_windows(tmp_path / "b.png", [window(score=0.1)], classes=["car"]))
@@ -161,3 +170,11 @@ def test_the_energy_of_a_stage_is_the_sum_of_its_layers(tmp_path: Path) -> None:
     assert stages[1].firing_rate == pytest.approx(0.3)
     image = imread(draw_energy(tmp_path / "e.png", rows, remark="it finds nothing"))
     assert close_to(image, canvas.series(0)) > 50
+
+
+def test_the_stages_of_the_energy_fill_their_axes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[tuple[float, float]] = []
+    monkeypatch.setattr(canvas, "save", lambda figure, path: limits.extend(axes.get_ylim() for axes in figure.axes))
+    row = {"snn_mj": 1e-3, "ann_mj": 1e-3, "macs": 10, "firing_rate": 0.1, "spiking": True}
+    draw_energy(tmp_path / "e.png", [{"layer": f"backbone.stage{k}.synapse", **row} for k in range(25)])
+    assert limits == [(24.5, -0.5)] * 2

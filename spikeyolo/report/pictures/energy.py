@@ -85,7 +85,7 @@ def draw_energy(path: Path | str, rows: Sequence[Mapping[str, Any]], *, remark: 
     title = "energy of each stage, 45 nm" + (f"\n{remark}" if remark else "")
     energy.set(xlabel="µJ a time step", title=title)
     energy.set_yticks(heights, [stage.name for stage in stages])
-    energy.invert_yaxis()
+    energy.set_ylim(len(stages) - 0.5, -0.5)  # the first one on top, and no empty band above or below
     energy.legend(fontsize=8, labelcolor=canvas.TEXT, facecolor=canvas.PANEL, edgecolor=canvas.FAINT, loc="lower right")
     rates.barh(heights, [stage.firing_rate for stage in stages], 0.6, color=canvas.series(0))
     rates.set(xlabel="spikes an input and step", title="firing rate")

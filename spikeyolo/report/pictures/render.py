@@ -13,12 +13,15 @@ import numpy.typing as npt
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from spikeyolo.events.types import Boxes, Detections
 from spikeyolo.report.pictures import canvas
 from spikeyolo.report.pictures.labels import label_corners
+
+_COLOURS = 4  # of classes that the legend has room for
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +73,8 @@ def render_windows(
         axes.set_xticks([])
         axes.set_yticks([])
         _draw(axes, item, confidence)
-    _explain(figure, confidence)
+    shown = {int(item.detections.class_id[row]) for item in items for row in _shown(item.detections, confidence)}
+    _explain(figure, confidence, sorted(shown) or [0])
     figure.canvas.draw()  # only now the tiles have their size, which labels are laid out in
     figure.set_layout_engine("none")
     for axes, item in zip(figure.axes, items, strict=True):
@@ -155,13 +159,24 @@ def _frame(axes: Axes, xyxy: npt.NDArray[np.float32], **style: Any) -> None:
     axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, **style))
 
 
-def _explain(figure: Any, confidence: float) -> None:
-    handles = [
-        Line2D([], [], color=canvas.TRUTH, linestyle=(0, (3, 2)), linewidth=1.0, label="truth"),
-        Line2D([], [], color=canvas.series(0), linewidth=1.5, label=f"prediction, score from {confidence:.2f}"),
-        Line2D([], [], color=canvas.ON, marker="s", linestyle="none", markersize=5, label="ON events"),
-        Line2D([], [], color=canvas.OFF, marker="s", linestyle="none", markersize=5, label="OFF events"),
-    ]
+def _explain(figure: Any, confidence: float, shown: Sequence[int]) -> None:
+    """The legend: predictions have the colours of the classes that are shown, side by side."""
+    colours = list(dict.fromkeys(map(canvas.series, shown)))[:_COLOURS]
+    signs = {
+        "truth": Line2D([], [], color=canvas.TRUTH, linestyle=(0, (3, 2)), linewidth=1.0),
+        f"prediction, score from {confidence:.2f}": tuple(
+            Line2D([], [], color=colour, linewidth=1.5) for colour in colours
+        ),
+        "ON events": Line2D([], [], color=canvas.ON, marker="s", linestyle="none", markersize=5),
+        "OFF events": Line2D([], [], color=canvas.OFF, marker="s", linestyle="none", markersize=5),
+    }
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False, labelcolor=canvas.TEXT
+        list(signs.values()),
+        list(signs),
+        handler_map={tuple: HandlerTuple(ndivide=None, pad=0.0)},
+        loc="outside lower center",
+        ncols=4,
+        fontsize=8,
+        frameon=False,
+        labelcolor=canvas.TEXT,
     )

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # The colours of report/pictures/canvas.py, which a sweep does not import.
 BACKGROUND, PANEL, FAINT, TEXT = "#0d1117", "#161b22", "#30363d", "#e6edf3"
+FEW = 10  # trials; an axis of more has no ticks at halves
+COUNTED = ("Trial", "Step")  # what Optuna calls axes of numbers that are counted
 
 
 def import_drawing() -> None:
@@ -107,6 +109,7 @@ def _png(study: optuna.Study, function: str, arguments: Mapping[str, Any], path:
             axes = getattr(drawing, function)(study, **arguments)
             figure = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
             darken(figure)
+            _count(figure, study)
             figure.savefig(path, dpi=120, bbox_inches="tight", facecolor=BACKGROUND)
         finally:
             pyplot.close("all")
@@ -138,12 +141,38 @@ def _darken(axes: Axes) -> None:
         legend.get_frame().set(facecolor=PANEL, edgecolor=FAINT)
 
 
+def _count(figure: Figure, study: optuna.Study) -> None:
+    """Whole numbers on the axes of what is counted: no trial is number 2.5."""
+    from matplotlib.ticker import MaxNLocator
+
+    whole = {*COUNTED, *_whole_parameters(study)}
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_label_text() in whole and axis.get_scale() == "linear":
+                axis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _whole_parameters(study: optuna.Study) -> set[str]:
+    return {
+        name
+        for trial in study.get_trials(deepcopy=False)
+        for name, distribution in trial.distributions.items()
+        if isinstance(distribution, optuna.distributions.IntDistribution)
+    }
+
+
 def _html(study: optuna.Study, function: str, arguments: Mapping[str, Any], path: Path) -> Path:
     import optuna.visualization as drawing
 
     _need(study, function)
     figure = getattr(drawing, function)(study, **arguments)
     figure.update_layout(template="plotly_dark", paper_bgcolor=BACKGROUND, plot_bgcolor=PANEL, font_color=TEXT)
+    counted = [axis for axis in figure.select_xaxes() if axis.title.text in COUNTED]
+    counted += [axis for axis in figure.select_yaxes() if axis.title.text in COUNTED]
+    if function == "plot_slice":  # whose colours are numbers of trials
+        counted += [trace.marker.colorbar for trace in figure.data]
+    for axis in counted if len(study.get_trials(deepcopy=False)) <= FEW else ():
+        axis.update(dtick=1)
     figure.write_html(path, include_plotlyjs="directory")  # opens without a network
     return path
 

@@ -45,6 +45,26 @@ def test_every_figure_is_dark_and_the_objectives_are_named(
     assert not any(word.startswith("Objective") for word in words)
 
 
+def test_what_is_counted_has_no_ticks_at_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(lambda trial: trial.suggest_int("layers", 1, 3) * trial.suggest_float("gamma", 0, 3), n_trials=5)
+    ticks: dict[str, list[float]] = {}
+
+    def look(figure: Figure, path: Path, **options: object) -> None:
+        for axes in figure.findobj(Axes):
+            for axis in (axes.xaxis, axes.yaxis):
+                ticks.setdefault(axis.get_label_text(), []).extend(axis.get_majorticklocs())
+
+    monkeypatch.setattr(Figure, "savefig", look)
+    write_figures(study, tmp_path, ["val/map50"])
+    for name in ("Trial", "layers"):
+        assert ticks[name], ticks
+        assert all(tick == round(tick) for tick in ticks[name]), (name, ticks[name])
+    assert any(tick != round(tick) for tick in ticks["gamma"])
+    pages = {name: (tmp_path / "figures" / f"{name}.html").read_text() for name in ("optimization_history", "slice")}
+    assert all('"dtick":1' in page for page in pages.values())
+
+
 def test_other_pictures_of_the_process_keep_their_style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "_html", lambda study, function, arguments, path: path)
     import_drawing()
