@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,15 @@ from spikeyolo.metrics.protocols import Protocol
 from spikeyolo.report.pages.page import write_page
 from spikeyolo.tracking import Tracker
 from spikeyolo.windows import EventData, Part
+
+_DIGEST = re.compile("[0-9a-f]{64}")
+# What tables tell of their making for programs, or in words that the page has elsewhere.
+_INSIDE = frozenset(
+    ("data", "detecting", "encoder", "ended", "identity", "looks", "recordings", "runs", "scale", "scored_step",
+     "spikeyolo", "step_looks", "time_offset_us", "windows")
+)  # fmt: skip
+# Where the class says what was chosen.
+_CHOSEN = {"data.dataset._target_": "data.dataset", "data.encoder._target_": "data.encoder"}
 
 
 @dataclass(frozen=True)
@@ -77,12 +87,46 @@ def present(
         figures=drawn,
         worst=worst,
         no_worst=f"No picture: {why}.",
-        settings=settings_of(outcome),
+        settings=shown_settings(outcome),
         command=command,
     )
     save_as(outcome, options["save"], clock=options["clock"])
     outcome.write()  # last: where it is, everything is
     return outcome
+
+
+def shown_settings(outcome: Outcome) -> dict[str, Any]:
+    """The same for a reader: what is set, under the names by which a command sets it, each once, without digests and
+    what else only programs ask for."""
+    made = {key: value for key, value in outcome.made.items() if key not in _INSIDE}
+    identity = {key: value for key, value in (outcome.made.get("identity") or {}).items() if key not in _INSIDE}
+    windows, detecting = (dict((outcome.made.get("identity") or {}).get(key) or {}) for key in ("windows", "detecting"))
+    protocol = flatten(dict(outcome.scores.protocol), "protocol")
+    data = flatten(dict(outcome.made.get("data") or {}), "data")
+    if data:  # which tell it too
+        made = {key: value for key, value in made.items() if f"data.{key}" not in data}
+    of_command = {"windows": windows.get("windows"), **detecting, "pixels": outcome.pixels}
+    shown: dict[str, Any] = {}
+    for part in (flatten(made), flatten(identity), of_command, protocol, data):
+        for key, value in part.items():
+            if value is None or value == [] or (isinstance(value, str) and _DIGEST.fullmatch(value)):
+                continue
+            if key in _CHOSEN:
+                shown.setdefault(_CHOSEN[key], str(value).rpartition(".")[2])
+            elif not key.endswith("_target_") and not _is_told(key, value, data):
+                shown.setdefault(key, value)
+    return shown
+
+
+def _is_told(key: str, value: Any, data: Mapping[str, Any]) -> bool:
+    """Whether a value of a data set stands under the key that set it too."""
+    if not key.startswith("data.dataset."):
+        return False
+    inner = key.removeprefix("data.dataset.")
+    for given in (inner, inner.rpartition(".")[2], f"label_{inner.partition('_labels.')[2]}"):
+        if data.get(f"data.{given}") == value:
+            return True
+    return inner.startswith("val_labels.") and data.get(f"data.dataset.train_{inner[4:]}") == value
 
 
 def settings_of(outcome: Outcome) -> dict[str, Any]:

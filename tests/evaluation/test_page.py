@@ -14,9 +14,12 @@ from command_line import evaluate
 from scored_scenes import imperfect, moving_truth
 
 import spikeyolo.report.pages.page
+from spikeyolo.evaluation.outcome import Outcome
+from spikeyolo.evaluation.present import shown_settings
+from spikeyolo.evaluation.tables.tables import Tables
 from spikeyolo.metrics.protocols import Coco
 from spikeyolo.metrics.score import score
-from spikeyolo.report.pages.page import _WORDS, _tables
+from spikeyolo.report.pages.page import _WORDS, _tables, setting
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -60,6 +63,33 @@ def test_time_steps_have_the_numbers_of_the_console_and_what_counts_as_nothing_i
     assert [row[0] for row in steps] == ["0", "1"]
     assert [line.split()[0] for line in scores.table().split("\nstep ")[1].splitlines()[1:3]] == ["0", "1"]
     assert "a further detection of an object counts as one of nothing" in _WORDS["confusion"]
+
+
+def test_settings_stand_on_the_page_as_a_command_sets_them_and_once(tmp_path: Path) -> None:
+    truth, names = moving_truth(("car",), seed=1), {"label_clock": "start", "drop_invalid_boxes": False}
+    labels = {"_target_": "spikeyolo.events.labels.LabelRules", "correction": {"columns": "xywh"}, **names}
+    data = {
+        "_target_": "spikeyolo.windows.data.EventData",
+        "encoder": {"_target_": "spikeyolo.windows.encoders.HistogramEncoder", "downsample": 2},
+        "dataset": {"_target_": "spikeyolo.events.datasets.SingleRecording", "classes": ["car"], "size": None,
+                    "train_labels": labels, "val_labels": labels},
+        "classes": ["car"], "label_clock": "start", "label_correction": {"columns": "xywh"}, "overlap": 0.25,
+    }  # fmt: skip
+    windows = {"windows": "every", "overlap": 0.25}
+    made = {
+        "checkpoint": "run/best", "time_offset_us": {"a": 3}, "data": data,
+        "identity": {"checkpoint": 64 * "a", "windows": windows, "encoder": data["encoder"], "detecting": {"carry": True}},
+    }  # fmt: skip
+    found, tables = imperfect(truth), Tables(tmp_path, tmp_path / "a", tmp_path / "b", "test")
+    outcome = Outcome(tables, tmp_path, score(found, truth, Coco()), found, truth, made)
+    shown = {name: setting(value) for name, value in shown_settings(outcome).items()}
+    assert {name: value for name, value in shown.items() if not name.startswith("protocol.")} == {
+        "checkpoint": "run/best", "windows": "every", "carry": "true", "pixels": "sensor",
+        "data.encoder": "HistogramEncoder", "data.encoder.downsample": "2", "data.dataset": "SingleRecording",
+        "data.dataset.train_labels.drop_invalid_boxes": "false", "data.classes": "[car]", "data.label_clock": "start",
+        "data.label_correction.columns": "xywh", "data.overlap": "0.25",
+    }  # fmt: skip
+    assert shown["protocol.name"] == "coco"
 
 
 def test_names_are_text_and_never_markup(page: Path) -> None:

@@ -106,9 +106,7 @@ def write_page(
         figures=[_picture(figure) for figure in figures],
         worst=None if worst is None else _picture(worst),
         no_worst=no_worst,
-        settings=[
-            (name, number(value) if isinstance(value, float) else str(value)) for name, value in settings.items()
-        ],
+        settings=[(name, setting(value)) for name, value in settings.items()],
         command=command,
     )
 
@@ -150,6 +148,15 @@ def number(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.3f}" if isinstance(value, float) and 0.001 <= abs(value) < 1000 else f"{value:.4g}"
+
+
+def setting(value: Any) -> str:
+    """A setting as a command line has it."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(setting, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _tables(scores: Scores, costs: Mapping[str, Any]) -> list[dict[str, Any]]:
