@@ -27,15 +27,20 @@ def upload(folder: Path, *, tracking_uri: str | None = None) -> int:
     return sent
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run from a command line; returns the exit code."""
+def arguments_taken() -> argparse.ArgumentParser:
+    """What the command line takes."""
     parser = argparse.ArgumentParser(
         prog="python -m spikeyolo.upload",
         description="Send the metrics and files of runs whose tracking server had gone away.",
     )
     parser.add_argument("folder", nargs="+", type=Path, help="a run's folder, which holds mlflow_pending.jsonl")
     parser.add_argument("--tracking-uri", help="the server, if it has moved since")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from a command line; returns the exit code."""
+    options = arguments_taken().parse_args(arguments)
     try:
         for folder in options.folder:
             upload(folder, tracking_uri=options.tracking_uri)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from . import types
+from . import arguments, types
 from .files import write_page
 from .options import Option, Value, read_option
 
@@ -150,6 +150,7 @@ def write(folder: Path) -> None:
     """Write every page of the reference."""
     pages = {"index": _index(), "sweeper": _sweeper()}
     pages |= {f"commands/{path.stem}": _command(path) for path in commands()}
+    pages |= {f"commands/{name}": text for name, text in arguments.pages().items()}
     pages |= {f"groups/{name.replace('/', '-')}": _group(name, files) for name, files in groups().items()}
     for name, text in pages.items():
         write_page(folder / f"{name}.md", text)
@@ -158,7 +159,8 @@ def write(folder: Path) -> None:
 
 
 def _index() -> str:
-    listed = "\n".join(f"commands/{path.stem}" for path in commands())
+    named = sorted([*(path.stem for path in commands()), *arguments.PARSERS])
+    listed = "\n".join(f"commands/{name}" for name in named)
     grouped = "\n".join(f"groups/{name.replace('/', '-')}" for name in groups())
     return f"""# Reference
 

@@ -15,6 +15,8 @@ from omegaconf import OmegaConf
 pytest.importorskip("generator", reason="docs/ is not part of this distribution")
 from generator import reference
 
+from spikeyolo.__main__ import COMMANDS
+
 OPTIONS = [(group, path.stem) for group, paths in reference.groups().items() for path in paths]
 CHOICES = [(group, option) for group, option in OPTIONS if group not in reference.RECIPES]
 ELSEWHERE = ("protocol", "tracker")  # not of training
@@ -118,6 +120,13 @@ def test_every_group_and_every_option_says_what_it_is(pages: Path) -> None:
         assert not re.search(r"(?m)^\| `\w+` \|  \|$", path.read_text()), (
             f"{path.name}: an option without a comment on top"
         )
+
+
+def test_every_command_has_a_page(pages: Path) -> None:
+    found = {path.stem for path in (pages / "commands").glob("*.md")}
+    assert found == set(COMMANDS)
+    assert all(f"commands/{name}\n" in (pages / "index.md").read_text() for name in found)
+    assert "--tracking-uri" in (pages / "commands" / "upload.md").read_text()
 
 
 def test_every_key_of_every_command_stands_in_the_reference(pages: Path) -> None:

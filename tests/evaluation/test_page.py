@@ -78,7 +78,8 @@ def test_settings_stand_on_the_page_as_a_command_sets_them_and_once(tmp_path: Pa
     windows = {"windows": "every", "overlap": 0.25}
     made = {
         "checkpoint": "run/best", "time_offset_us": {"a": 3}, "data": data,
-        "identity": {"checkpoint": 64 * "a", "windows": windows, "encoder": data["encoder"], "detecting": {"carry": True}},
+        "identity": {"checkpoint": 64 * "a", "windows": windows, "encoder": data["encoder"],
+                     "detecting": {"carry": True}},
     }  # fmt: skip
     found, tables = imperfect(truth), Tables(tmp_path, tmp_path / "a", tmp_path / "b", "test")
     outcome = Outcome(tables, tmp_path, score(found, truth, Coco()), found, truth, made)
