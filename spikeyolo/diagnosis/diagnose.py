@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from spikeyolo import schema
 from spikeyolo.diagnosis.checkpoint import against_data, as_trained
 from spikeyolo.diagnosis.deadline import Deadline
 from spikeyolo.diagnosis.finding import Section
-from spikeyolo.diagnosis.labels.check import LabelDiagnosis, check_labels
+from spikeyolo.diagnosis.labels.check import DROP_INVALID, LabelDiagnosis, check_labels
 from spikeyolo.diagnosis.machine.check import check_machine
 from spikeyolo.diagnosis.network.by_heart import Learnt
 from spikeyolo.diagnosis.network.look import MOST_WINDOWS, first_batch, look_at_network
@@ -148,6 +149,8 @@ def look_at_data(
     mended = _mend(taken, diagnosis, recordings)
     with paused():
         parts, val_parts, sentence = _parts(data, recordings, console)
+        if "drop_invalid_boxes" in sentence and diagnosis is not None and _leave_out(taken, diagnosis):
+            parts, val_parts, sentence = _parts(data, recordings, console)
     with _timed(sections) as end:
         section, dataset = check_windows(
             data,
@@ -217,10 +220,24 @@ def _mend(taken: SampledFiles | SampledStore, diagnosis: LabelDiagnosis | None, 
     store stay as they are."""
     if isinstance(taken, SampledStore):
         return False
-    taken.lenient = any(item.refusal for item in recordings)
     if diagnosis is not None:
         taken.correction, taken.unit = diagnosis.correction, diagnosis.unit
-    return taken.correction is not None or taken.unit is not None
+    mended = taken.correction is not None or taken.unit is not None
+    taken.lenient = not mended and any(item.refusal for item in recordings)
+    return mended
+
+
+def _leave_out(taken: SampledFiles | SampledStore, diagnosis: LabelDiagnosis) -> bool:
+    """Let mended labels be read without those boxes that training refuses still, which what mends them then says too;
+    returns whether there are any mended."""
+    findings = diagnosis.section.findings
+    mended = diagnosis.correction is not None or diagnosis.unit is not None
+    if not isinstance(taken, SampledFiles) or not mended or taken.lenient:
+        return False
+    taken.lenient = True
+    if findings[0].overrides:
+        findings[0] = replace(findings[0], overrides=(*findings[0].overrides, DROP_INVALID))
+    return True
 
 
 def _parts(data: EventData, recordings: Sequence[Written], console: Console) -> tuple[list[Part], list[Part], str]:

@@ -18,6 +18,7 @@ from planted import (
     boxes_of,
     counted_in,
     later,
+    moved,
     of_an_unknown_class,
     one_sided,
     scaled,
@@ -147,6 +148,18 @@ def test_labels_that_training_refuses_are_named_first_with_what_leaves_them_out(
     assert first.draw is not None
     assert first.draw(tmp_path / "a.png").stat().st_size > 5000
     assert small.found_in_labels(without_extent, first.overrides) == []
+
+
+def test_what_mends_labels_leaves_out_those_that_training_would_refuse_still(small: Set) -> None:
+    def plant(item: Files) -> Files:
+        beside = moved(14, -8)(item)
+        beside.labels["x"][:3], beside.labels["w"][:3] = 2, 6  # mended, they lie outside the frame
+        return beside
+
+    found, *_ = findings(small.diagnosed(plant))
+    assert found.name == "offset"
+    assert found.overrides[1:] == ("data.dataset.train_labels.drop_invalid_boxes=true",)
+    assert [one.sentence for one in small.found_in_labels(plant, found.overrides)] == []
 
 
 @pytest.mark.parametrize("shift_ms", [-1000, -20, 20, 1000])

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from spikeyolo.diagnosis.finding import Kind
 from spikeyolo.diagnosis.labels.density import Change, Density, Stretch, density
+from spikeyolo.diagnosis.labels.places import follows
 from spikeyolo.events.labels import LabelCorrection
 
 # Sensors and frames that labels are drawn on, width and height, px.
@@ -24,12 +25,12 @@ FRAMES = (
     (1280, 800),
     (1440, 1080),
 )
-FOLLOWS = 1.5  # a density ratio from which on boxes follow the events
 _GAIN = 1.4  # what the boxes tell of an event must grow by as much for another reading to be believed
 _OFFSET_GAIN = 1.25  # for boxes that are moved
 _RATIO_GAIN = 1.1  # and the density ratio by as much
 _OVER_EDGE = 0.3  # share of boxes beyond the frame's edge from which on their numbers may be two corners
 _OFFSET_SHARE = 0.2  # and by at least this share of their size
+_EITHER_WAY = 0.5  # of that gain, what boxes moved the other way may gain: more, and they are drawn too small
 _AS_GOOD = 0.9  # of two readings that are about as good the simpler one is taken
 
 
@@ -112,11 +113,8 @@ def check_boxes(
                 density(stretches, shift_us=shift_us, change=changed(correction, width, height)))
         for name, words, correction in readings(width, height, current or LabelCorrection())
     ]  # fmt: skip
-    better = [
-        one
-        for one in tried
-        if _better(one.found, now, _GAIN) or (one.name == "corners" and _are_corners(stretches) and _follows(one, now))
-    ]
+    corners = _are_corners(stretches)
+    better = [one for one in tried if _believed(one, stretches, now, shift_us, corners)]
     most = max((one.found.information for one in better), default=0.0)
     chosen = next((one for one in better if one.found.information >= _AS_GOOD * most), None)
     return now, tried, chosen
@@ -150,6 +148,11 @@ def check_offset(stretches: Sequence[Stretch], *, shift_us: float = 0.0) -> Read
     apart = float(np.hypot(*best))
     if apart < _OFFSET_SHARE * size or not _better(found, now, _OFFSET_GAIN):
         return None
+    if either_way(found, now, at(-best[0], -best[1])):
+        return None
+    change = changed(LabelCorrection(offset_px=best), width, height)
+    if not follows(stretches, found, shift_us=shift_us, change=change, now_us=shift_us):
+        return None
     offset = (round(best[0], 1), round(best[1], 1))
     return Reading(
         "offset", f"boxes lie {-offset[0]:g}, {-offset[1]:g} px off their objects",
@@ -157,14 +160,41 @@ def check_offset(stretches: Sequence[Stretch], *, shift_us: float = 0.0) -> Read
     )  # fmt: skip
 
 
-def _better(found: Density, now: Density, gain: float) -> bool:
-    if found.events < 0.3 * now.events or found.ratio < max(_RATIO_GAIN * now.ratio, FOLLOWS):
+def _believed(one: Reading, stretches: Sequence[Stretch], now: Density, shift_us: float, corners: bool) -> bool:
+    """Whether boxes fit so much better under a reading that it must be meant.
+
+    Args:
+        corners: whether the numbers look like two corners: then it is enough that these fit no worse.
+    """
+    as_corners = corners and one.name == "corners" and one.found.information >= now.information
+    if not as_corners and not _better(one.found, now, _GAIN):
         return False
-    return found.information >= max(gain * now.information, 0.01)
+    change = changed(one.correction, stretches[0].width, stretches[0].height)
+    if not follows(stretches, one.found, shift_us=shift_us, change=change, now_us=shift_us):
+        return False
+    return not either_way(one.found, now, density(stretches, shift_us=shift_us, change=_opposite(change)))
 
 
-def _follows(reading: Reading, now: Density) -> bool:
-    return reading.found.ratio >= FOLLOWS and reading.found.information >= now.information
+def _better(found: Density, now: Density, gain: float) -> bool:
+    if found.events < 0.3 * now.events or found.ratio < _RATIO_GAIN * now.ratio:
+        return False
+    return found.information >= gain * now.information and found.information > 0
+
+
+def either_way(found: Density, now: Density, opposite: Density) -> bool:
+    """Whether boxes moved the other way fit about as much better: what is off lies to one side."""
+    return opposite.information - now.information >= _EITHER_WAY * (found.information - now.information)
+
+
+def _opposite(change: Change) -> Change:
+    """Boxes of the sizes that a change gives, moved as far as it moves them to the other side."""
+
+    def other(xyxy: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        moved = change(xyxy)
+        twice = (moved[:, :2] + moved[:, 2:]) - (xyxy[:, :2] + xyxy[:, 2:])
+        return np.asarray(moved - np.concatenate([twice, twice], axis=1), np.float32)
+
+    return other
 
 
 def _are_corners(stretches: Sequence[Stretch]) -> bool:

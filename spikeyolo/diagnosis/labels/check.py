@@ -10,9 +10,10 @@ import numpy as np
 
 from spikeyolo.diagnosis.deadline import Deadline
 from spikeyolo.diagnosis.finding import Draw, Finding, Section, listed
-from spikeyolo.diagnosis.labels.boxes import FOLLOWS, Reading, changed, check_boxes, check_offset
+from spikeyolo.diagnosis.labels.boxes import Reading, changed, check_boxes, check_offset, either_way
 from spikeyolo.diagnosis.labels.clock import ClockCheck, check_clock
 from spikeyolo.diagnosis.labels.density import Density, Stretch, density
+from spikeyolo.diagnosis.labels.places import FOLLOWS, follows
 from spikeyolo.diagnosis.labels.polarity import one_sided
 from spikeyolo.diagnosis.labels.stretches import bin_us, crossing_us, cut
 from spikeyolo.diagnosis.labels.unit import other_unit, unit_finding
@@ -22,6 +23,7 @@ from spikeyolo.events.labels import LabelCorrection
 from spikeyolo.events.labels.units import TimeUnit
 from spikeyolo.report.pictures.diagnosis import Overlay, draw_clock, draw_overlays, draw_readings
 
+DROP_INVALID = "data.dataset.train_labels.drop_invalid_boxes=true"
 _AS_GOOD = 0.9  # a plainer explanation is taken that explains nearly as much
 _UNRELATED = 1.2  # density ratio below which boxes may have nothing to do with the events
 _ABOVE_CHANCE = 1.05  # and what it must be of that under far shifts, if they have
@@ -144,8 +146,8 @@ def _explanation(
         section.unknown.append(f"whether a clock is off by more than {clock.reach_us / 1000:g} ms: the time was up")
     section.facts.append(("labels fit best if shifted by", f"{clock.best_us / 1000:+.1f} ms"))
     candidates = [] if boxes is None else [boxes]
-    if clock.off and clock.best >= FOLLOWS:
-        candidates.append(_clock_reading(stretches, clock))
+    late = _clock_reading(stretches, clock, now)
+    candidates += [] if late is None else [late]
     if deadline is not None and deadline.over:
         section.unknown.append("whether all boxes lie beside their objects: the time was up")
     else:  # whatever fits already: another reading does by chance, a shift in time where all moves alike
@@ -160,15 +162,22 @@ def _explanation(
     return next(one for one in candidates if one.found.information >= _AS_GOOD * most), now, clock
 
 
-def _clock_reading(stretches: Sequence[Stretch], clock: ClockCheck) -> Reading:
+def _clock_reading(stretches: Sequence[Stretch], clock: ClockCheck, now: Density) -> Reading | None:
+    """The labels shifted to where they fit; None: they are not off."""
     unit = 1000 if abs(clock.best_us) >= 100_000 else 100
     shift_us = unit * round(clock.best_us / unit)
-    late = "late" if shift_us < 0 else "early"
+    if not clock.off:
+        return None
+    found = density(stretches, shift_us=shift_us)
+    if not follows(stretches, found, shift_us=shift_us):
+        return None
+    if either_way(found, now, density(stretches, shift_us=-shift_us)):  # the boxes are drawn too small
+        return None
     return Reading(
         "clock",
-        f"labels come {abs(shift_us) / 1000:g} ms too {late}",
+        f"labels come {abs(shift_us) / 1000:g} ms too {'late' if shift_us < 0 else 'early'}",
         LabelCorrection(time_shift_us=shift_us),
-        density(stretches, shift_us=shift_us),
+        found,
     )
 
 
@@ -207,9 +216,7 @@ def _refusal(refused: Sequence[Written], of: int, draw: Draw) -> Finding:
         "refused",
         f"training refuses the labels of {len(refused)} of {of} recordings: {refused[0].refusal}",
         remedy="mend the files, or leave such boxes out",
-        overrides=(
-            ("data.dataset.train_labels.drop_invalid_boxes=true",) if "drop_invalid_boxes" in refused[0].refusal else ()
-        ),
+        overrides=((DROP_INVALID,) if "drop_invalid_boxes" in refused[0].refusal else ()),
         evidence=tuple((item.name, item.refusal) for item in refused[:5]),
         draw=draw,
     )
@@ -243,11 +250,12 @@ def _strays(
         if deadline is not None and deadline.over:
             section.unknown.append(f"why the labels of {item.name} do not follow its events: the time was up")
             break
-        _, _, reading = check_boxes([item])
+        now, _, reading = check_boxes([item])
         clock = check_clock([item], crossing_us=crossing, deadline=deadline)
+        late = _clock_reading([item], clock, now)
         if reading is not None:
             found.append((item, reading.words))
-        elif clock.off and clock.best >= FOLLOWS and clock.best >= 0.3 * usual:
+        elif late is not None and clock.best >= max(FOLLOWS, 0.3 * usual):
             found.append((item, f"labels fit {clock.best_us / 1000:+.1f} ms later"))
     if not found:
         return []
