@@ -12,12 +12,12 @@ import numpy.typing as npt
 import torch
 
 from spikeyolo.errors import ConfigError
-from spikeyolo.windows import scored, slicing
+from spikeyolo.windows import chosen, scored, slicing
 from spikeyolo.windows.augment import Augmentation, clip
 from spikeyolo.windows.batch import Window
 from spikeyolo.windows.encoders import Encoder
 from spikeyolo.windows.matching import BoxMatcher, SliceBoxes, Times
-from spikeyolo.windows.parts import Part, common_sensor, used, without_labels
+from spikeyolo.windows.parts import Part, common_sensor, without_labels
 from spikeyolo.windows.placement import Placement
 from spikeyolo.windows.rules import WindowRules
 from spikeyolo.windows.serving.balance import ClassBalance
@@ -100,9 +100,9 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
             )
         found: list[tuple[Times, Times | None]] = []
         if cut in ("alone", "both"):
-            found = [self._windows_of(index, part) for index, part in enumerate(self.parts)]
+            found = [chosen.windows_of(index, part, rules, self.matcher) for index, part in enumerate(self.parts)]
         self.first_of_lanes = sum(len(ends) for ends, _ in found)
-        follow = [] if cut == "alone" else [self._in_a_row(part, beyond=cut == "whole") for part in self.parts]
+        follow = [] if cut == "alone" else [chosen.in_a_row(part, rules, beyond=cut == "whole") for part in self.parts]
         found += [(ends, None) for ends in follow]
         columns = {
             "recording": np.repeat(
@@ -225,89 +225,6 @@ class WindowDataset(torch.utils.data.Dataset[Sample]):
         else:
             xyxy, keep = self.augmentation.visible(xyxy, self.frame_width, self.frame_height)
         return SliceBoxes(found.step[keep], xyxy[keep], found.class_id[keep], found.track_id[keep])
-
-    def _in_a_row(self, part: Part, *, beyond: bool) -> Times:
-        """Ends of a labelled part's windows one behind the other."""
-        rules, end_us = self.rules, part.end_us
-        if part.boxes is None:  # nothing to learn or to score
-            return np.empty(0, np.int64)
-        if beyond:  # from the last whole step on, nothing is scored
-            end_us = part.start_us + rules.slice_duration_us * scored.whole_steps(part, rules.slice_duration_us)
-        return slicing.back_to_back(duration_us=rules.duration_us, start_us=part.start_us, end_us=end_us, beyond=beyond)
-
-    def _windows_of(self, index: int, part: Part) -> tuple[Times, Times | None]:
-        """Ends of the part's windows, in time order, and by count their slices' lengths, µs."""
-        rules = self.rules
-        span = {"start_us": part.start_us, "end_us": part.end_us}
-        slice_us = None
-        if rules.slicing == "by_count":
-            ends, slice_us = self._counted(part)
-            positives = len(ends)
-        elif rules.slicing == "sliding":
-            ends = used(slicing.sliding(duration_us=rules.duration_us, overlap=rules.overlap, **span), part)
-            ends = ends[slicing.spread(len(ends), rules.max_samples_per_file)]
-            positives = len(ends)
-        elif part.boxes is None:
-            return np.empty(0, np.int64), None
-        else:
-            times = self.matcher.label_times(index)
-            anchors = used(slicing.anchored(times, duration_us=rules.duration_us, **span), part)
-            anchors = anchors[slicing.spread(len(anchors), rules.max_samples_per_file)]
-            positives = len(anchors)
-            ends = np.sort(np.concatenate([anchors, self._empty_windows(index, part, positives)]))
-        if part.boxes is not None:
-            self._log_part(part, positives, len(ends) - positives)
-        return ends, slice_us
-
-    def _counted(self, part: Part) -> tuple[Times, Times]:
-        """Ends and slice lengths of windows of a number of events."""
-        rules, recording = self.rules, part.recording
-        # A first event this late leaves room for rounding the slices up.
-        low = recording.index_at(part.start_us + rules.time_steps - 1)
-        begin, last = slicing.by_count(
-            low, recording.index_at(part.end_us), events=rules.events_per_window, overlap=rules.overlap
-        )
-        if part.labels_from_us is not None:
-            known = last >= recording.index_at(part.labels_from_us - 1)
-            begin, last = begin[known], last[known]
-        chosen = slicing.spread(len(begin), rules.max_samples_per_file)
-        ends = slicing.times_of(last[chosen], recording.rows) + 1
-        duration = ends - slicing.times_of(begin[chosen], recording.rows)
-        return ends, -(-duration // rules.time_steps)
-
-    def _empty_windows(self, index: int, part: Part, positives: int) -> Times:
-        rules = self.rules
-        negatives = round(rules.negative_share * positives) if positives else rules.max_samples_per_file or 64
-        if rules.negative_share == 0:
-            negatives = 0
-        if rules.max_samples_per_file is not None:
-            negatives = min(negatives, rules.max_samples_per_file - positives)
-        if negatives <= 0:
-            return np.empty(0, np.int64)
-        gap = max(self.matcher.near_us(index), round(max(1.0, rules.temporal_buffer) * rules.duration_us))
-        start = part.start_us if part.labels_from_us is None else max(part.start_us, part.labels_from_us)
-        ends = [
-            slicing.sliding(duration_us=rules.duration_us, overlap=rules.overlap, start_us=begin, end_us=end)
-            for begin, end in self.matcher.empty_stretches(index, start_us=start, end_us=part.end_us, gap_us=gap)
-        ]
-        seen = self.matcher.empty_looks(index, start_us=start, end_us=part.end_us)
-        ends.append(slicing.anchored(seen, duration_us=rules.duration_us, start_us=part.start_us, end_us=part.end_us))
-        every = np.concatenate(ends)
-        return every[slicing.spread(len(every), negatives)]
-
-    def _log_part(self, part: Part, positives: int, negatives: int) -> None:
-        if not log.isEnabledFor(logging.DEBUG):
-            return
-        log.debug(
-            "%s: %d events [%d–%d µs] → %d boxes, %d labelled windows, %d empty windows",
-            part.name,
-            part.recording.count(part.start_us, part.end_us),
-            part.start_us,
-            part.end_us,
-            part.counted,
-            positives,
-            negatives,
-        )
 
     def _report_lanes(self, role: str, follow: Sequence[Times]) -> None:
         labelled = [len(ends) for ends, part in zip(follow, self.parts, strict=True) if part.boxes is not None]
