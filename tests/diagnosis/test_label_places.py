@@ -82,6 +82,10 @@ def test_boxes_that_would_lie_on_foliage_if_they_were_flipped_are_not_flipped(tm
     assert [one.sentence for one in found(street(tmp_path, foliage=200_000))] == []
 
 
+def test_boxes_that_follow_few_of_the_events_are_not_unrelated(tmp_path: Path) -> None:
+    assert [one.sentence for one in found(street(tmp_path, foliage=500_000))] == []
+
+
 def test_boxes_are_held_against_what_moves_under_the_noise_of_a_night(tmp_path: Path) -> None:
     night = {"made": 4000, "noise": 300_000}
     assert found(street(tmp_path / "a", **night)) == []

@@ -13,7 +13,7 @@ from spikeyolo.diagnosis.finding import Draw, Finding, Section, listed
 from spikeyolo.diagnosis.labels.boxes import Reading, changed, check_boxes, check_offset, either_way
 from spikeyolo.diagnosis.labels.clock import ClockCheck, check_clock
 from spikeyolo.diagnosis.labels.density import Density, Stretch, density
-from spikeyolo.diagnosis.labels.places import FOLLOWS, follows
+from spikeyolo.diagnosis.labels.places import FOLLOWS, follows, moments
 from spikeyolo.diagnosis.labels.polarity import one_sided
 from spikeyolo.diagnosis.labels.stretches import bin_us, crossing_us, cut
 from spikeyolo.diagnosis.labels.unit import other_unit, unit_finding
@@ -113,7 +113,7 @@ def check_labels(
         return LabelDiagnosis(section, named)
     if refused:
         section.findings.insert(0, _refusal(refused, len(labelled), _overlay(stretches, None, 0.0, steps_us)))
-    elif clock.whole and _unrelated(now, clock):
+    elif clock.whole and _unrelated(now, clock) and not moments(stretches).plain:
         section.findings.insert(
             0,
             Finding(
