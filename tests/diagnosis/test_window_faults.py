@@ -91,6 +91,7 @@ def test_no_label_file_is_said_with_where_labels_are_looked_for(tmp_path: Path) 
     (found, *_) = diagnosed(tmp_path, None)
     assert found.name == "no_labels"
     assert "_bbox.npy" in found.remedy
+    assert "NAME.csv is not looked for" in found.remedy  # it may hold events
 
 
 @pytest.mark.parametrize(
