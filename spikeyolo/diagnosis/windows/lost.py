@@ -36,7 +36,8 @@ def no_labels(parts: Sequence[Part], recordings: Sequence[Written], data: EventD
             "no_labels",
             f"none of {len(recordings)} recordings has labels",
             remedy="put NAME_bbox.npy, NAME_bbox.csv, .json or .txt beside each NAME.raw (NAME.csv is not looked "
-            "for), or name them with data.labels=PATH (data=recording); of a converted set, convert it again with its labels",
+            "for), or name them with data.labels=PATH (data=recording); of a converted set, convert it again with its "
+            "labels",
             evidence=(("recordings", listed([item.name for item in recordings])),),
         )
     counts = sum((Counter(item.counts) for item in files), Counter[str]())
