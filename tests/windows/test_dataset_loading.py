@@ -147,6 +147,21 @@ def _signalled(prepare: Callable[[int], None], path: Path) -> None:
     path.touch()
 
 
+KEEPS_ITS_BATCHES = KEEPS_ITS_LOADER.replace("len(list(batches))", "len([next(batches)])")  # as an error's trace does
+
+
+@pytest.mark.parametrize(
+    "program", [KEEPS_ITS_BATCHES, f"{KEEPS_ITS_BATCHES}    gc.collect()\n"], ids=["kept", "found"]
+)
+def test_a_process_ends_that_keeps_batches_of_a_loader_that_is_gone_or_finds_them_among_its_garbage(
+    program: str, windows: WindowDataset, tmp_path: Path
+) -> None:
+    (tmp_path / "windows.pickle").write_bytes(pickle.dumps(windows))
+    command = [sys.executable, "-c", program, tmp_path / "windows.pickle"]
+    done = subprocess.run(command, capture_output=True, timeout=60, text=True)
+    assert (done.returncode, done.stdout) == (0, "1 batches\n"), done.stderr
+
+
 LEFT_OPEN = """
 import sys
 import tempfile

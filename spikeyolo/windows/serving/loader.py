@@ -51,13 +51,6 @@ class _Joining:
         return errors[0] if errors else collate(samples) if samples else empty_batch(self.shape)
 
 
-def _raising(batches: Iterator[Batch | SpikeyoloError]) -> Iterator[Batch]:
-    for batch in batches:
-        if isinstance(batch, SpikeyoloError):
-            raise batch
-        yield batch
-
-
 class WindowLoader:
     """Iterates over batches of one epoch after another.
 
@@ -88,6 +81,7 @@ class WindowLoader:
             prefetch_factor=4 if workers else None,
         )
         self._batches: Any = None  # torch's iterator, which owns the workers
+        self._ending: weakref.finalize[Any, WindowLoader] | None = None  # what ends them
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -112,14 +106,24 @@ class WindowLoader:
         if self._loader.num_workers and self._batches is None:
             # Python ends workers that are left with the SIGTERM that they ignore, and then waits for them for ever.
             atexit.register(_close, weakref.ref(self))
+            # Left to the garbage collector, torch's iterator finds its queues closed and its workers not told to end.
+            self._ending = weakref.finalize(self, batches._shutdown_workers)
+            self._ending.atexit = False
             self._batches = batches  # the same one for every epoch, as workers persist
-        return _raising(batches)
+        return self._raising(batches)
+
+    def _raising(self, batches: Iterator[Batch | SpikeyoloError]) -> Iterator[Batch]:
+        """The batches, and with whoever holds them this loader: its workers end with it."""
+        for batch in batches:
+            if isinstance(batch, SpikeyoloError):
+                raise batch
+            yield batch
 
     def close(self) -> None:
         """End the workers; another epoch would start new ones."""
-        if self._batches is not None:
-            self._batches._shutdown_workers()
-            self._batches = self._loader._iterator = None
+        if self._ending is not None:
+            self._ending()
+            self._batches = self._loader._iterator = self._ending = None
 
 
 def _close(loader: weakref.ref[WindowLoader]) -> None:
