@@ -102,7 +102,7 @@ class WindowLoader:
             RecordingError: events of a window cannot be read.
         """
         self.sampler.start(epoch, first_batch)
-        batches = iter(self._loader)
+        batches: Any = iter(self._loader)
         if self._loader.num_workers and self._batches is None:
             # Python ends workers that are left with the SIGTERM that they ignore, and then waits for them for ever.
             atexit.register(_close, weakref.ref(self))
