@@ -34,19 +34,22 @@ class _Pairs:
 
     averages: list[Tensor]
     weights: list[Tensor]
-    counts: list[Tensor]
-    counted: list[Tensor]
+    copies: list[Tensor]
+    buffers: list[Tensor]
 
     @classmethod
     def of(cls, average: nn.Module, module: nn.Module) -> _Pairs:
         target, source = average.state_dict(), module.state_dict()
-        floating = [name for name, value in target.items() if value.is_floating_point()]
-        others = [name for name in target if name not in set(floating)]
-        return cls(*([tensors[name] for name in names] for names in (floating, others) for tensors in (target, source)))
+        weights = [name for name, _ in average.named_parameters(remove_duplicate=False)]
+        others = [name for name in target if name not in set(weights)]
+        return cls(*([tensors[name] for name in names] for names in (weights, others) for tensors in (target, source)))
 
 
 class WeightAverage:
-    """Exponential average of a module's parameters and buffers.
+    """Exponential average of a module's parameters, with its buffers as they are.
+
+    Statistics of norms are running averages already: averaged once more they lag behind the weights so far that a network
+    whose learning rate is high finds next to nothing.
 
     The decay grows with the number of updates, ``min(decay, (1 + n) / (10 + n))``, so that the start is forgotten.
 
@@ -71,8 +74,8 @@ class WeightAverage:
         # Found once: a training changes its tensors in place, as its optimizer asks of it too.
         pairs = self._pairs = self._pairs or _Pairs.of(self.module, module)
         torch._foreach_lerp_(pairs.averages, pairs.weights, 1.0 - decay)
-        if pairs.counts:
-            torch._foreach_copy_(pairs.counts, pairs.counted)
+        if pairs.copies:
+            torch._foreach_copy_(pairs.copies, pairs.buffers)
 
     def state_dict(self) -> dict[str, Any]:
         return {"updates": self.updates}
