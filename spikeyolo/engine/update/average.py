@@ -48,8 +48,7 @@ class _Pairs:
 class WeightAverage:
     """Exponential average of a module's parameters, with its buffers as they are.
 
-    Statistics of norms are running averages already: averaged once more they lag so far behind the weights that, while
-    the learning rate is high, a good network finds next to nothing.
+    Statistics of norms are running averages already: averaged once more they lag still further behind the weights.
 
     The decay grows with the number of updates, ``min(decay, (1 + n) / (10 + n))``, so that the start is forgotten.
 
