@@ -131,7 +131,7 @@ def test_the_log_file_holds_what_the_terminal_showed(smoke: tuple[Path, Path, En
     (log,) = smoke[1].glob("training_*.log")
     text = log.read_text()
     assert "INFO spikeyolo.engine.run: epoch 2/2" in text
-    assert "DEBUG spikeyolo.windows.dataset: sequence_0000.zarr" in text
+    assert "DEBUG spikeyolo.windows.chosen: sequence_0000.zarr" in text
 
 
 def test_the_tracked_run_has_every_parameter_and_says_where_it_took_place(
