@@ -74,6 +74,7 @@ def test_settings_stand_on_the_page_as_a_command_sets_them_and_once(tmp_path: Pa
         "dataset": {"_target_": "spikeyolo.events.datasets.SingleRecording", "classes": ["car"], "size": None,
                     "train_labels": labels, "val_labels": labels},
         "classes": ["car"], "label_clock": "start", "label_correction": {"columns": "xywh"}, "overlap": 0.25,
+        "cache_folder": None, "filters": [],
     }  # fmt: skip
     windows = {"windows": "every", "overlap": 0.25}
     made = {
