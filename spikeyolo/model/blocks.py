@@ -18,7 +18,7 @@ from spikeyolo.model.memory.recompute import recomputed
 from spikeyolo.model.memory.saving import ComputedAgain, SpikesAsCounts, others_say_what_is_kept
 from spikeyolo.model.neuron import Ilif, Neuron
 from spikeyolo.model.neuron.sequence import spike_counts
-from spikeyolo.model.norm import Norm
+from spikeyolo.model.norm import Norm, taken_off
 from spikeyolo.model.quantisation import rounded
 from spikeyolo.model.streaming import Memory
 
@@ -72,9 +72,11 @@ class RepConv(nn.Module):
         if bits is not None:
             scale, shift = self.enter_norm.scale_and_shift(maps)
             constant = self.leave.weight.flatten(1) @ (shift * self.depthwise.weight.sum(dim=(1, 2, 3)))
+            constant = taken_off(constant, bias=self.enter_norm.bias, norm=self.leave_norm)
             return F.conv2d(spikes, rounded(self.kernel(scale), bits), constant, padding=1)
         scale, shift = self.enter_norm.scale_and_shift(maps)
         constant = shift * self.depthwise.weight.sum(dim=(1, 2, 3))
+        constant = taken_off(constant, bias=self.enter_norm.bias, norm=self.leave_norm)
         scale = scale.view(-1, 1, 1, 1)
         mixed = self.depthwise(maps, scale, constant)
         if torch.compiler.is_compiling() or not mixed.requires_grad or others_say_what_is_kept():
@@ -98,10 +100,12 @@ class SepRepConv(nn.Module):
         project = self.project.weight.flatten(1) * scale
         return (self.depthwise.weight.flatten(1)[:, None] * project[:, :, None]).view(*project.shape, 3, 3)
 
-    def forward(self, spikes: Tensor, bits: int | None = None) -> Tensor:
-        """With weight ``bits`` as one convolution."""
+    def forward(self, spikes: Tensor, bits: int | None = None, norm: Norm | None = None) -> Tensor:
+        """With weight ``bits`` as one convolution; ``norm`` is the one behind it."""
         scale, shift = self.norm.scale_and_shift(spikes)
         constant = (self.project.weight.flatten(1) @ shift) * self.depthwise.weight.sum(dim=(1, 2, 3))
+        if norm is not None:
+            constant = taken_off(constant, bias=self.norm.bias, norm=norm)
         if bits is not None:
             return F.conv2d(spikes, rounded(self.kernel(scale), bits), constant, padding=1)
         maps = self.project(spikes, scale.view(1, -1, 1, 1))
@@ -167,16 +171,25 @@ class SpikingConv(nn.Module):
             return folded_kernel(self)(maps)  # type: ignore[no-any-return]
         if isinstance(synapse, RepConv) and self.norm is not None:
             return self.norm(synapse.linear(maps, bits), synapse.leave_norm)  # type: ignore[no-any-return]
-        value = self.spike_value if self.norm is None else 1.0
-        if isinstance(synapse, nn.Conv2d) and (bits is not None or value != 1.0):
-            weight = synapse.weight if bits is None else rounded(synapse.weight, bits)
-            weight = weight if value == 1.0 else weight * value
-            maps = F.conv2d(
-                maps, weight, synapse.bias, synapse.stride, synapse.padding, synapse.dilation, synapse.groups
-            )
+        if isinstance(synapse, nn.Conv2d):
+            maps = self._convolved(maps, synapse)
+        elif isinstance(synapse, SepRepConv):
+            maps = synapse(maps, bits, self.norm)
         else:
             maps = synapse(maps) if bits is None else synapse(maps, bits)
         return maps if self.norm is None else self.norm(maps)
+
+    def _convolved(self, maps: Tensor, synapse: nn.Conv2d) -> Tensor:
+        bits, value = self.weight_bits, self.spike_value if self.norm is None else 1.0
+        settled = synapse.bias is None or self.norm is None or not self.norm.training
+        if bits is None and value == 1.0 and settled:
+            return synapse(maps)  # type: ignore[no-any-return]
+        weight = synapse.weight if bits is None else rounded(synapse.weight, bits)
+        weight = weight if value == 1.0 else weight * value
+        bias = synapse.bias
+        if bias is not None and self.norm is not None:
+            bias = taken_off(bias, bias=bias, norm=self.norm)
+        return F.conv2d(maps, weight, bias, synapse.stride, synapse.padding, synapse.dilation, synapse.groups)
 
 
 def spiking_conv(

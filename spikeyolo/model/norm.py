@@ -96,6 +96,17 @@ def moments(maps: Tensor, *, synchronised: bool = False) -> tuple[Tensor, Tensor
     return mean, variance, count
 
 
+def taken_off(constant: Tensor, *, bias: Tensor, norm: Norm) -> Tensor:
+    """A constant ``[C]`` of the maps that ``norm`` sees next, with the gradient that it has.
+
+    A norm with the batch's statistics takes any constant off, so the gradient is exactly 0. What rounding leaves of
+    it, an optimizer that divides gradients by their size (Adam) turns into steps of the full learning rate: the
+    constants wander, and the norm's running mean follows too late. The bias that the constant comes from gets zeros:
+    where several processes train, each parameter needs a gradient.
+    """
+    return constant.detach() + 0 * bias.sum() if norm.training else constant
+
+
 def _affine(maps: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """``maps · scale + shift`` by channel, in the maps' own precision."""
     return torch.addcmul(shift.view(-1, 1, 1), maps, scale.view(-1, 1, 1)).to(maps.dtype)
