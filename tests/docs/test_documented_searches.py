@@ -17,10 +17,9 @@ from documented import Command, commands, pages
 from places import make
 from running import WELL, is_search, run_words
 from smaller import smaller
-from test_documented_runs import ELSEWHERE, OF_SEARCHES_AND_EXPORTS, is_whole
+from test_documented_runs import ELSEWHERE, OF_SEARCHES_AND_EXPORTS, is_whole, left
 
 pytestmark = [pytest.mark.long, pytest.mark.slow]
-# A search's own command keeps its folder, which the one after it begins with.
 SEARCH = (
     *(*SMOKE[1:5], "data.dataset.train_sequences=2", "data.dataset.test_sequences=2", "trainer.max_epochs=1"),
     *("trainer.threads=1", "logger=none", "hydra.sweeper.n_jobs=1", "hydra.sweeper.figures=false"),
@@ -43,7 +42,9 @@ def words_of(command: Command, number: int) -> list[str]:
     words = command.arguments
     if is_search(words):
         trials = [] if "hydra/sweeper/sampler=grid" in words else ["hydra.sweeper.n_trials=1"]
-        return [*words, *SEARCH, *trials]
+        # One study is one configuration; only this one's folder is where another command looks for it.
+        own = [] if {"+experiment=highfreq", "+search=highfreq"} <= set(words) else [f"hydra.sweep.dir=made/{number}"]
+        return [*words, *SEARCH, *trials, *own]
     if "--config-name" in words:
         return [*words, *OF_A_RUN]
     return smaller(command, number)
@@ -63,11 +64,11 @@ def test_every_search_and_every_export_of_a_page_runs(tmp_path: Path) -> None:
     wrong = []
     for number, command in enumerate(these()):
         words = words_of(command, number)
-        before = set(place.rglob("*"))
+        before = left(place)
         ended = run_words(str(command.module), words, cwd=place)
         where = f"{command}\n  as {shlex.join(words)}"
         if ended.code not in WELL.get(str(command.module), (0,)):
             wrong.append(f"{where}\n  ended with {ended.code}: {ended.errors[-1500:]}")
-        elif set(place.rglob("*")) == before:
+        elif left(place) == before:
             wrong.append(f"{where}\n  left nothing: {ended.errors[-500:]}")
     assert not wrong, "\n\n".join(wrong)
