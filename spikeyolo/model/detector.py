@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator
 from typing import Annotated, Literal
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -44,6 +44,9 @@ class Detector(nn.Module):
         branch_scale: start value of the norms' scales at the ends of the blocks' branches; 1 is torch's and the
             published one. Below 1, blocks begin near the identity (arXiv 1706.02677 begins at 0): gradients grow less
             from block to block, and sums of branches stay below D.
+        class_prior: probability that class scores start at, as in arXiv 1708.02002 (0.01 there). None is published: as
+            if 5 objects lay in 640 × 640 px; on a small sensor, where far more anchor points answer for an object, much
+            of a short training goes by until scores have risen from there.
         fine_ends: factor of gain and levels of the neurons before stride 8 and in the head, whose rounding costs most:
             first and last layers at a higher precision, as in arXiv 1606.06160. 1 is published.
         weight_bits: of weights, symmetric for each output channel, rounded in training and wherever the network runs
@@ -69,6 +72,7 @@ class Detector(nn.Module):
         form: Literal["integer", "binary"] = "integer",
         embedding: Annotated[int, Ge(0)] = 0,
         branch_scale: Annotated[float, Ge(0)] = 1.0,
+        class_prior: Annotated[float, Interval(gt=0, lt=1)] | None = None,
         fine_ends: Annotated[int, Ge(1)] = 1,
         weight_bits: Literal[4, 8] | None = None,
         pretrained: str | None = None,
@@ -80,6 +84,8 @@ class Detector(nn.Module):
             raise ConfigError(f"model.depth and model.width must be above 0, found {depth} and {width}")
         if not branch_scale >= 0:
             raise ConfigError(f"model.branch_scale is {branch_scale}, expected at least 0")
+        if class_prior is not None and not 0 < class_prior < 1:
+            raise ConfigError(f"model.class_prior is {class_prior}, expected a probability between 0 and 1, or null")
         if temporal not in ("per_step", "mean"):
             raise ConfigError(f"model.temporal is {temporal!r}, expected per_step or mean")
         if form not in ("integer", "binary"):
@@ -94,8 +100,9 @@ class Detector(nn.Module):
         self.backbone = Backbone(in_channels=in_channels, depth=depth, width=width, neuron=neuron)
         self.neck = Neck(channels=self.backbone.channels, width=width, p5_ratio=p5_ratio, neuron=neuron)
         self.head = DetectHead(
-            channels=self.neck.channels, strides=STRIDES, num_classes=num_classes, embedding=embedding, neuron=neuron
-        )
+            channels=self.neck.channels, strides=STRIDES, num_classes=num_classes, embedding=embedding, neuron=neuron,
+            class_prior=class_prior,
+        )  # fmt: skip
         for block in self.modules():
             if isinstance(block, Block):
                 block.start_at(branch_scale)

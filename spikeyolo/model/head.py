@@ -14,7 +14,7 @@ from spikeyolo.model.blocks import Chain, NeuronFactory, spiking_conv
 from spikeyolo.model.streaming import Memory
 
 BINS = 16  # bins of one distance, in units of the level's stride
-REFERENCE_PIXELS = 640  # frame side that the class bias starts from
+REFERENCE_OBJECTS, REFERENCE_PIXELS = 5, 640  # a frame, and its side, that class scores start for as published
 
 
 class LevelOutput(NamedTuple):
@@ -34,13 +34,16 @@ class DetectHead(nn.Module):
         num_classes: K.
         embedding: E, or 0 for no such branch.
         neuron: factory.
+        class_prior: probability of each class that all anchor points start at; None is published, see
+            :func:`class_start`.
     """
 
     def __init__(
         self, *, channels: tuple[int, int, int], strides: tuple[int, int, int], num_classes: int, embedding: int,
-        neuron: NeuronFactory,
+        neuron: NeuronFactory, class_prior: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.class_prior = class_prior
         box_width = max(16, channels[0] // 4, 4 * BINS)
         class_width = max(channels[0], min(num_classes, 100))
 
@@ -56,7 +59,7 @@ class DetectHead(nn.Module):
         self.embedding = nn.ModuleList(branch(c, max(channels[0], 64), embedding) for c in channels if embedding)
         for stride, box, classes in zip(strides, self.box, self.classes, strict=True):
             nn.init.constant_(_last_bias(box), 1.0)
-            nn.init.constant_(_last_bias(classes), math.log(5 / num_classes / (REFERENCE_PIXELS / stride) ** 2))
+            nn.init.constant_(_last_bias(classes), class_start(stride, num_classes=num_classes, prior=class_prior))
 
     def forward(self, maps: tuple[Tensor, Tensor, Tensor], memory: Memory | None = None) -> list[LevelOutput]:
         """P3, P4, P5 ``[T, B, C, H, W]`` → raw maps of each, every time step by itself."""
@@ -68,6 +71,20 @@ class DetectHead(nn.Module):
                 embedding = F.normalize(self.embedding[index](level, memory), dim=2)
             outputs.append(LevelOutput(box, classes, embedding))
         return outputs
+
+
+def class_start(stride: float, *, num_classes: int, prior: float | None) -> float:
+    """The class logit that anchor points start at.
+
+    Args:
+        stride: of the level, px.
+        num_classes: K.
+        prior: the probability that the logit stands for (arXiv 1708.02002, section 4.1). None is the published start:
+            as if 5 objects of any class lay in 640 × 640 px.
+    """
+    if prior is None:
+        return math.log(REFERENCE_OBJECTS / num_classes / (REFERENCE_PIXELS / stride) ** 2)
+    return math.log(prior / (1 - prior))
 
 
 def _last_bias(branch: nn.Module) -> Tensor:

@@ -169,6 +169,19 @@ def test_the_expected_start_is_that_of_a_network_without_weights() -> None:
         assert 1 / 3 < found.terms[name] / expected[name] < 3, name
 
 
+@pytest.mark.parametrize("prior", [0.01, 0.5])
+def test_a_network_whose_scores_start_elsewhere_is_judged_by_that_start(prior: float) -> None:
+    torch.manual_seed(0)
+    detector = Detector(num_classes=2, depth=0.33, width=0.0625, neuron=Ilif, class_prior=prior)
+    loss, batch = DetectionLoss(), shapes()
+    section, found = check_network(detector, loss, batch, trained=False)
+    assert "loss_start" not in [finding.name for finding in section.findings]
+    expected = expected_start(found.predictions, loss, batch, prior=prior)
+    assert 1 / 3 < found.terms["class"] / expected["class"] < 3
+    if prior == 0.5:  # by the published start it would be a finding
+        assert found.terms["class"] > 3 * expected_start(found.predictions, loss, batch)["class"] + 0.5
+
+
 def test_the_membranes_of_an_integer_neuron_are_what_its_spikes_were_made_of() -> None:
     torch.manual_seed(0)
     detector = network()

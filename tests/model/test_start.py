@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,28 @@ def test_a_start_below_zero_is_refused_and_pretrained_weights_replace_it(tmp_pat
     with pytest.raises(ConfigError, match=r"model\.branch_scale is -1"):
         network(branch_scale=-1.0)
     save(lively(network()), tmp_path / "w.safetensors")
-    taken = network(branch_scale=0.2, pretrained=str(tmp_path / "w.safetensors"), strict=True)
+    taken = network(branch_scale=0.2, class_prior=0.01, pretrained=str(tmp_path / "w.safetensors"), strict=True)
     assert taken.state_dict().keys() == network().state_dict().keys()
     assert all(torch.equal(a, b) for a, b in zip(taken.state_dict().values(), lively(network()).state_dict().values()))
+
+
+@pytest.mark.parametrize("prior", [0.01, 0.2, None])
+def test_class_scores_start_at_the_prior_at_every_stride_and_nothing_else_changes(prior: float | None) -> None:
+    detector, published = network(class_prior=prior), network()
+    for stride, classes in zip((8, 16, 32), detector.head.classes, strict=True):
+        start = classes.layers[-1].synapse.bias.sigmoid()  # type: ignore[union-attr]
+        logit = math.log(5 / 3 / (640 / stride) ** 2)  # 5 objects of 3 classes in 640 × 640 px
+        expected = prior if prior is not None else 1 / (1 + math.exp(-logit))
+        torch.testing.assert_close(start, torch.full((3,), expected), rtol=1e-5, atol=0)
+    others = {name for name in published.state_dict() if not name.startswith("head.classes") or "bias" not in name}
+    assert others
+    assert all(torch.equal(detector.state_dict()[name], published.state_dict()[name]) for name in others)
+
+
+@pytest.mark.parametrize("prior", [0.0, 1.0, -0.5, float("nan")])
+def test_a_prior_that_is_no_probability_between_0_and_1_is_refused(prior: float) -> None:
+    with pytest.raises(ConfigError, match=r"model\.class_prior is .*between 0 and 1"):
+        network(class_prior=prior)
 
 
 def test_the_twins_weights_load_by_name_and_all_forms_of_what_results_agree(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from spikeyolo.diagnosis.network import mends
 from spikeyolo.diagnosis.network.layers import Examined, LayerActivity, activity, examine
 from spikeyolo.diagnosis.settings import Settings
 from spikeyolo.model.blocks import SpikingConv
-from spikeyolo.model.head import REFERENCE_PIXELS
+from spikeyolo.model.detector import Detector
+from spikeyolo.model.head import class_start
 from spikeyolo.model.predictions import Predictions
 from spikeyolo.report.pictures.diagnosis import draw_bars, draw_layers
 from spikeyolo.windows.batch import Batch
@@ -66,7 +67,8 @@ def check_network(
         return section, found
     section.findings += _activity(detector, batch, layers, found.gradients, trained, settings)
     if not trained:
-        section.findings += _start(found, loss, batch, section, settings)
+        prior = detector.head.class_prior if isinstance(detector, Detector) else None
+        section.findings += _start(found, loss, batch, section, settings, prior=prior)
     if objects and found.positives < objects:
         more = mends.more_positives(settings)
         section.findings.append(
@@ -186,9 +188,15 @@ def waking_threshold(detector: nn.Module, batch: Batch) -> float | None:
 
 
 def _start(
-    found: Examined, loss: Callable[..., Any], batch: Batch, section: Section, settings: Settings
+    found: Examined,
+    loss: Callable[..., Any],
+    batch: Batch,
+    section: Section,
+    settings: Settings,
+    *,
+    prior: float | None,
 ) -> list[Finding]:
-    expected = expected_start(found.predictions, loss, batch)
+    expected = expected_start(found.predictions, loss, batch, prior=prior)
     words = ", ".join(f"{name} {value:.3g}" for name, value in expected.items())
     section.facts.append(("of a network that knows nothing", words))
     off = [name for name, value in expected.items() if found.terms[name] > START * value + 0.5]
@@ -209,18 +217,22 @@ def _start(
     ]
 
 
-def expected_start(predictions: Predictions, loss: Callable[..., Any], batch: Batch) -> dict[str, float]:
+def expected_start(
+    predictions: Predictions, loss: Callable[..., Any], batch: Batch, *, prior: float | None = None
+) -> dict[str, float]:
     """Terms of the loss of a network that gives every distance alike and every class its share of anchor points.
 
     Args:
         predictions: of any network of the same kind on this batch.
+        prior: the network's ``class_prior``.
     """
     K = predictions.class_logits.shape[-1]
-    prior = torch.log(5 / K / (REFERENCE_PIXELS / predictions.strides) ** 2)
+    start = [class_start(stride, num_classes=K, prior=prior) for stride in predictions.strides.tolist()]
+    logits = predictions.strides.new_tensor(start)
     neutral = replace(
         predictions,
         box_logits=torch.zeros_like(predictions.box_logits),
-        class_logits=prior.view(1, 1, -1, 1).expand_as(predictions.class_logits).contiguous(),
+        class_logits=logits.view(1, 1, -1, 1).expand_as(predictions.class_logits).contiguous(),
     )
     with torch.no_grad():
         terms = loss(neutral, batch.targets)

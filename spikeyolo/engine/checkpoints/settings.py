@@ -23,7 +23,7 @@ _FREE = (
 )
 # The network that the weights belong to; how it is executed, or first filled, may change.
 _NETWORK = ("model.", "data.encoder.")
-_EXECUTION = ("model.pretrained", "model.strict", "model.branch_scale", "model.form")
+_EXECUTION = ("model.pretrained", "model.strict", "model.branch_scale", "model.class_prior", "model.form")
 # Of the data, what leaves recordings and labels as they are.
 _WINDOWS = {
     f"data.{name}"
