@@ -99,8 +99,8 @@ def test_the_override_string_hydra_users_write_means_what_it_says() -> None:
 
 def test_highfreq_is_the_recipe_it_promises() -> None:
     config = composed("+experiment=highfreq")
-    assert (config.data.slice_duration_us, config.data.time_steps, config.data.batch_size) == (100, 8, 8)
-    assert (config.optimizer.lr, config.scheduler.max_lr, config.trainer.max_epochs) == (1e-3, 1e-2, 100)
+    assert (config.data.slice_duration_us, config.data.time_steps, config.data.batch_size) == (100, 8, 4)
+    assert (config.optimizer.lr, config.scheduler.max_lr, config.trainer.max_epochs) == (1e-3, 1e-2, 90)
 
 
 @pytest.mark.parametrize("experiment", [option for option in options() if option.startswith("+experiment=")])

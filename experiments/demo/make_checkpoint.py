@@ -1,6 +1,7 @@
 """Makes ``spikeyolo/demo/checkpoint`` of a finished run: its best weights, and of its state what prediction needs.
 
-python -m spikeyolo.train +experiment=highfreq model.branch_scale=1 model.fine_ends=1 logger=none hydra.run.dir=RUN
+python -m spikeyolo.train +experiment=highfreq model.branch_scale=1 model.fine_ends=1 model.class_prior=null \
+    data.batch_size=8 trainer.max_epochs=100 trainer.validate_every=1 logger=none hydra.run.dir=RUN
 python experiments/demo/make_checkpoint.py RUN
 """
 
@@ -25,7 +26,8 @@ def main() -> None:
     figures = json.loads((run / "metrics.json").read_text())
     made = {
         "version": spikeyolo.__version__,
-        "command": "python -m spikeyolo.train +experiment=highfreq model.branch_scale=1 model.fine_ends=1 logger=none",
+        "command": "python -m spikeyolo.train +experiment=highfreq model.branch_scale=1 model.fine_ends=1 "
+        "model.class_prior=null data.batch_size=8 trainer.max_epochs=100 trainer.validate_every=1 logger=none",
         **{name: figures[name] for name in ("val/map50", "val/map", "best_epoch")},
     }
     shutil.rmtree(CHECKPOINT, ignore_errors=True)

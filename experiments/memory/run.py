@@ -32,7 +32,7 @@ from spikeyolo.metrics.detection import DetectionMetrics
 
 HERE = Path(__file__).resolve().parent
 SETS = {
-    "slow_shapes": ["+experiment=highfreq", "data=slow_shapes"],
+    "slow_shapes": ["+experiment=highfreq", "data=slow_shapes", "data.batch_size=8", "model.class_prior=null"],
     "davis346_cars": ["+experiment=real_cars"],
 }
 ARMS = {"windows": [], "streaming": ["data.sampling=streaming"], "mixed": ["data.sampling=mixed"]}

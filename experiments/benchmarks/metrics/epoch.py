@@ -44,7 +44,8 @@ def timed(task: Callable[[], Any]) -> float:
 
 def trained(epochs: int, folder: Path, overrides: list[str]) -> Path:
     command = [sys.executable, "-m", "spikeyolo.train", "+experiment=highfreq", f"trainer.max_epochs={epochs}"]
-    subprocess.run([*command, "logger=none", f"hydra.run.dir={folder}/run", *overrides], check=True)
+    command += ["trainer.validate_every=1", "logger=none", f"hydra.run.dir={folder}/run"]  # each epoch has a validation
+    subprocess.run([*command, *overrides], check=True)
     return folder / "run"
 
 

@@ -74,16 +74,18 @@ def test_the_highfreq_search_gives_up_what_is_worse_at_the_rates_peak_and_nothin
         config = compose("train", ["+experiment=highfreq", "+search=highfreq"], return_hydra_config=True)
     pruner = build_pruner(OmegaConf.to_container(config.hydra.sweeper.pruner, resolve=True), objectives=1)
     study = optuna.create_study(direction="maximize", pruner=pruner)
-    epochs = config.trainer.max_epochs
-    peak = config.scheduler.rise * epochs
+    validated = range(config.trainer.validate_every, config.trainer.max_epochs + 1, config.trainer.validate_every)
+    peak = min(epoch for epoch in validated if epoch >= config.scheduler.rise * config.trainer.max_epochs)
+    last = validated[-1]
     ended = []
     for value in (0.5, 0.6, 0.1, 0.2):
         prepare_pruner(study)
         trial = study.ask()
-        for epoch in range(1, epochs + 1):
+        for epoch in validated:
             trial.report(value if epoch >= peak else 1.0 - value, epoch)  # before the peak the worse are ahead
             if trial.should_prune():
                 break
         ended.append(epoch)
         study.tell(trial, value)
-    assert ended == [epochs, epochs, peak, peak]
+    assert last == config.trainer.max_epochs
+    assert ended == [last, last, peak, peak]
